@@ -1,0 +1,70 @@
+"""The tables: records at rest. A job names a constant of this module, never a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A record at rest.
+
+    `key` is unique in a partition; `partition` is an identity column (a date) or None; `retention_days` None keeps
+    for ever; `landed` tables also carry the `META` columns of ingest.
+    """
+
+    name: str
+    namespace: str
+    record: str
+    key: tuple[str, ...]
+    partition: str | None
+    retention_days: int | None
+    producer: str
+    landed: bool = False
+
+    @property
+    def fqn(self) -> str:
+        """Name inside the catalogue: ``namespace.name``."""
+        return f"{self.namespace}.{self.name}"
+
+
+META: tuple[tuple[str, str], ...] = (
+    ("kafka_partition", "int"), ("kafka_offset", "long"), ("schema_id", "int"), ("received_date", "date"),
+)
+"""Columns ingest adds to a bronze table: position in the topic, schema of the writer, UTC date of arrival
+(`received_at` where the record has one, else the Kafka timestamp)."""
+
+
+def _bronze(name: str) -> Table:
+    return Table(name, "bronze", name, ("kafka_partition", "kafka_offset"), "received_date", 90, "ingest", landed=True)
+
+
+BRONZE_PLAYBACK_EVENT = _bronze("playback_event")
+BRONZE_IMPRESSION = _bronze("impression")
+BRONZE_CDN_REQUEST = _bronze("cdn_request")
+BRONZE_TITLE = _bronze("title")
+BRONZE_ARTWORK = _bronze("artwork")
+BRONZE_ASSET_FILE = _bronze("asset_file")
+BRONZE_PROFILE = _bronze("profile")
+BRONZE_CDN_CLUSTER = _bronze("cdn_cluster")
+QUARANTINE = Table("quarantine", "bronze", "quarantine", ("topic", "kafka_partition", "kafka_offset"), "received_date", 90, "ingest")
+
+SPAN = Table("span", "silver", "span", ("session_id", "segment", "revision", "span"), "start_date", 400, "sessionize")
+SESSION = Table("session", "silver", "session", ("session_id", "segment", "revision"), "close_date", 400, "sessionize")
+PLAY = Table("play", "silver", "play", ("session_id", "segment"), "play_date", 400, "sessionize")
+IMPRESSION_OUTCOME = Table("impression_outcome", "silver", "impression_outcome", ("impression_id",), "shown_date", 400, "outcomes")
+
+QOE_MINUTE = Table("qoe_minute", "gold", "qoe_minute", ("rollup", "minute_at", "cdn_id", "isp", "device", "country", "app_version", "title_id", "revision"), "event_date", 400, "qoe_daily")
+QOE_DAILY = Table("qoe_daily", "gold", "qoe_daily", ("rollup", "cdn_id", "isp", "device", "country", "app_version", "title_id"), "event_date", None, "qoe_daily")
+FEATURE_PROFILE = Table("feature_profile", "gold", "feature_profile", ("profile_id",), "event_date", 400, "features")
+FEATURE_TITLE = Table("feature_title", "gold", "feature_title", ("title_id",), "event_date", 400, "features")
+FACTORS = Table("factors", "gold", "factors", ("model_id", "side", "entity_id"), "event_date", 90, "train_recommender")
+PROMOTION = Table("promotion", "gold", "promotion", ("model",), "event_date", None, "train_recommender")
+HOME_PAGE = Table("home_page", "gold", "home_page", ("profile_id",), "page_date", 90, "pages")
+ARTWORK_STATISTICS = Table("artwork_statistics", "gold", "artwork_statistics", ("title_id", "artwork_id"), "event_date", 400, "train_artwork")
+ARTWORK_CHOICE = Table("artwork_choice", "gold", "artwork_choice", ("profile_id", "title_id"), "valid_date", 400, "choose_artwork")
+DEMAND_FORECAST = Table("demand_forecast", "gold", "demand_forecast", ("region", "file_id"), "forecast_date", 90, "popularity")
+FILL_PLAN = Table("fill_plan", "gold", "fill_plan", ("cdn_id",), "plan_date", 400, "fill_plan")
+
+RECONCILE_RESULT = Table("reconcile_result", "ops", "reconcile_result", ("rollup", "metric"), "event_date", None, "reconcile")
+PUBLICATION = Table("publication", "ops", "publication", ("run_id", "table_name"), None, None, "runner")

@@ -1,0 +1,44 @@
+"""The Kafka topics: name, record, key. A real topic is called ``settings.kafka.topic_prefix + name``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic; `record` is the record of its values, `key` the field whose UTF-8 text is the message key."""
+
+    name: str
+    record: str
+    key: str
+    compacted: bool = False
+
+
+PLAYBACK_EVENT = Topic("playback_event", "playback_event", "session_id")
+IMPRESSION = Topic("impression", "impression", "profile_id")
+CDN_REQUEST = Topic("cdn_request", "cdn_request", "session_id")
+
+TITLE = Topic("title", "title", "title_id", compacted=True)
+ARTWORK = Topic("artwork", "artwork", "artwork_id", compacted=True)
+ASSET_FILE = Topic("asset_file", "asset_file", "file_id", compacted=True)
+PROFILE = Topic("profile", "profile", "profile_id", compacted=True)
+CDN_CLUSTER = Topic("cdn_cluster", "cdn_cluster", "cdn_id", compacted=True)
+
+QOE_MINUTE = Topic("qoe_minute", "qoe_minute", "key", compacted=True)
+QOE_SESSION = Topic("qoe_session", "qoe_session", "key", compacted=True)
+QOE_PROGRESS = Topic("qoe_progress", "qoe_progress", "key", compacted=True)
+DLQ_PLAYBACK_EVENT = Topic("dlq.playback_event", "dead_letter", "")
+
+HOME_PAGE = Topic("home_page", "home_page", "profile_id", compacted=True)
+ARTWORK_CHOICE = Topic("artwork_choice", "artwork_choice", "profile_id|title_id", compacted=True)
+CDN_FILL_PLAN = Topic("cdn_fill_plan", "fill_plan", "cdn_id", compacted=True)
+CDN_PREPOSITION = Topic("cdn_preposition", "preposition_command", "command_id")
+
+EVENTS = (PLAYBACK_EVENT, IMPRESSION, CDN_REQUEST)
+CATALOGUE = (TITLE, ARTWORK, ASSET_FILE, PROFILE, CDN_CLUSTER)
+QOE = (QOE_MINUTE, QOE_SESSION, QOE_PROGRESS, DLQ_PLAYBACK_EVENT)
+DECISIONS = (HOME_PAGE, ARTWORK_CHOICE, CDN_FILL_PLAN, CDN_PREPOSITION)
+LANDED = EVENTS + CATALOGUE
+"""Topics that ingest lands into bronze."""
+TOPICS = EVENTS + CATALOGUE + QOE + DECISIONS
