@@ -1,0 +1,1 @@
+"""What we compute: pure algorithms by domain; no engine, no Kafka, no files."""

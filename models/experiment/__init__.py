@@ -1,0 +1,1 @@
+"""Experiments: who is in which arm, and how sure a difference is."""
