@@ -1,0 +1,129 @@
+"""Set-up: three locked environments, the JVM jars, the kernel. Needs Python 3.11, a JDK 17 or newer, and nothing else.
+
+``python3.11 -m conf.bootstrap main streaming`` is what ``make setup`` runs. Only the standard library is imported here.
+uv, itself locked, is installed by pip into ``var/bootstrap``; it then fills ``.venv``, ``.venv-streaming`` and
+``.venv-airflow`` exactly as ``requirements/*.txt`` say, hashes checked. A stamp in each environment holds the hash of its
+lock and of this file, so that a second run costs nothing and a changed lock is never missed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {"main": ".venv", "streaming": ".venv-streaming", "airflow": ".venv-airflow"}
+STAMP = ".matinee-lock"
+
+SCRIPT = """#!{python}
+import sys
+
+sys.path.insert(0, {root!r})
+from matinee import main
+
+sys.exit(main())
+"""
+
+
+class SetupError(Exception):
+    """Set-up cannot go on; the message says what to do."""
+
+
+def stamp_of(name: str) -> str:
+    """The hash that an environment filled from today's lock carries."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest.update((ROOT / "requirements" / f"{name}.txt").read_bytes())
+    digest.update(f"{ROOT} {sys.version_info[:2]}".encode())
+    return digest.hexdigest()
+
+
+def python_of(folder: Path) -> Path:
+    return folder / "bin" / "python"
+
+
+def ready(name: str) -> bool:
+    """Whether an environment exists and was filled from the lock as it stands."""
+    folder = ROOT / FOLDERS[name]
+    stamp = folder / STAMP
+    return python_of(folder).exists() and stamp.is_file() and stamp.read_text() == stamp_of(name)
+
+
+def run(command: list[str], what: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    done = subprocess.run(command, cwd=ROOT, env=environment)
+    if done.returncode:
+        raise SetupError(f"{what} failed with exit code {done.returncode}: {' '.join(command)}")
+
+
+def uv() -> Path:
+    """The locked uv, installed if need be."""
+    folder = ROOT / "var" / "bootstrap"
+    stamp = folder / STAMP
+    if not (stamp.is_file() and stamp.read_text() == stamp_of("bootstrap")):
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            venv.create(folder, with_pip=True)
+        except subprocess.CalledProcessError:
+            raise SetupError("this Python cannot make environments with pip: install its venv package (Debian: python3.11-venv)") from None
+        lock = str(ROOT / "requirements" / "bootstrap.txt")
+        run([str(python_of(folder)), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock], "installing uv")
+        stamp.write_text(stamp_of("bootstrap"))
+    return folder / "bin" / "uv"
+
+
+def fill(name: str) -> None:
+    """Make one environment exactly what its lock says and put the repository on its path."""
+    if ready(name):
+        return
+    folder = ROOT / FOLDERS[name]
+    print(f"set-up: {folder.name} from requirements/{name}.txt", flush=True)
+    tool = uv()
+    (folder / STAMP).unlink(missing_ok=True)
+    if not python_of(folder).exists():
+        venv.create(folder, with_pip=False, clear=folder.exists())
+    lock = str(ROOT / "requirements" / f"{name}.txt")
+    run([str(tool), "pip", "sync", "--quiet", "--require-hashes", "--python", str(python_of(folder)), lock], f"filling {folder.name}")
+    packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    (packages / "matinee-root.pth").write_text(f"{ROOT}\n")
+    if name == "main":
+        script = folder / "bin" / "matinee"
+        script.write_text(SCRIPT.format(python=python_of(folder), root=str(ROOT)))
+        script.chmod(0o755)
+    (folder / STAMP).write_text(stamp_of(name))
+
+
+def check_machine() -> None:
+    """Refuse at once what could only fail later with a worse message."""
+    if sys.version_info[:2] != (3, 11):
+        raise SetupError(f"this is Python {sys.version.split()[0]}; the locked environments need 3.11: run make with PYTHON=python3.11")
+    if shutil.which("javac") is None:
+        found = "only a JRE (java without javac)" if shutil.which("java") else "no java"
+        raise SetupError(f"{found} on PATH; a JDK 17 or newer is needed (Debian: openjdk-17-jdk-headless)")
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in FOLDERS]
+    if unknown:
+        raise SetupError(f"unknown environment {unknown[0]!r}; there are {', '.join(FOLDERS)}")
+    check_machine()
+    for name in names:
+        fill(name)
+    if "main" in names:
+        python = str(python_of(ROOT / FOLDERS["main"]))
+        run([python, "-m", "conf.jars"], "fetching the jars")
+        if (ROOT / "kernel" / "build.py").is_file():
+            run([python, "-m", "kernel.build"], "building the kernel")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:] or ["main", "streaming"]))
+    except SetupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
