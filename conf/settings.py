@@ -158,11 +158,12 @@ class Delivery(_Section):
 
 
 class Airflow(_Section):
-    """The scheduler of ``matinee airflow``, on 127.0.0.1."""
+    """The scheduler of ``matinee airflow``, on 127.0.0.1; without ``calendar`` its DAGs run only when asked."""
 
     home: Path
     port: Port
     parallelism: PositiveInt
+    calendar: bool
 
 
 class Settings(_Section):
