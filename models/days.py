@@ -1,0 +1,35 @@
+"""Dates as whole days since 1970-01-01: what every model computes with."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+EPOCH = date(1970, 1, 1)
+
+
+def epoch_day(day: date) -> int:
+    """Days since 1970-01-01."""
+    return (day - EPOCH).days
+
+
+def as_date(number: int) -> date:
+    """The date `number` days after 1970-01-01."""
+    return EPOCH + timedelta(days=int(number))
+
+
+def epoch_days(column: pd.Series) -> NDArray[np.int64]:
+    """A column of dates (python dates, datetime64 with or without zone, Arrow dates) as epoch days, shape (n,).
+
+    Raises:
+        ValueError: a value is missing or no date.
+    """
+    if len(column) == 0:
+        return np.zeros(0, dtype=np.int64)
+    stamps = pd.to_datetime(column, utc=True, errors="raise")
+    if stamps.isna().any():
+        raise ValueError(f"column {column.name!r} has {int(stamps.isna().sum())} missing dates; every row needs one")
+    return stamps.dt.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)

@@ -1,0 +1,153 @@
+"""The recommender that serves: ALS factors, genre taste, country, decayed popularity and newness in one dot product.
+
+The weights of the parts are learned by a conditional logit (McFadden 1974): the plays of the last days against sampled
+shows that were available then, with parts fitted on the days before. Written as two towers, the whole ranking is one
+vector per profile and one per show, so it is stored, audited and served as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from models.recommend.als import ImplicitALS
+from models.recommend.parts import NAMES, Parts
+from models.recommend.protocol import blocks, excluded_matrix, single_threaded, top_k
+
+PRIOR_WEIGHTS = {"popularity": 0.8, "factors": 0.3, "genre": 0.5, "country": 0.1, "new": 0.2, "unplayed": -0.3}
+PRIOR_STRENGTH = 4.0
+"""Pull of the prior weights, in plays; thin data stay near them."""
+CONTROLS = 1
+"""Parts used while learning only: the show was seen before (repeats are the page's business, not the ranking's)."""
+MAX_TARGETS = 4000
+NEGATIVES = 160
+
+
+class Blend:
+    """See the module. `catalogue` comes from interactions.shows; titles without a play can be ranked."""
+
+    name = "als_blend"
+
+    def __init__(self, catalogue: pd.DataFrame, als: ImplicitALS | None = None, seed: int = 29) -> None:
+        self.catalogue = catalogue.sort_values("title_id", ignore_index=True)
+        self.als = als if als is not None else ImplicitALS()
+        self.seed = seed
+        self.weights: dict[str, float] = dict(PRIOR_WEIGHTS)
+        self.profiles: NDArray[np.object_] = np.zeros(0, dtype=object)
+        self.titles: NDArray[np.object_] = self.catalogue["title_id"].to_numpy(dtype=object)
+        self.launch_day: NDArray[np.int64] = self.catalogue["launch_day"].to_numpy(dtype=np.int64)
+        self.profile_vectors: NDArray[np.float64] = np.zeros((0, 1))
+        self.title_vectors: NDArray[np.float64] = np.zeros((len(self.titles), 1))
+        self.today = 0
+
+    def fit(self, interactions: pd.DataFrame) -> Self:
+        """Learn the weights on the last days, then the parts on all days."""
+        self.today = int(interactions["day"].max()) + 1 if len(interactions) else 0
+        self.weights = dict(PRIOR_WEIGHTS)
+        if len(interactions) and int(interactions["day"].min()) < self.today - 1:
+            self.weights = self._learn(interactions)
+        parts = Parts.fit(interactions, self.catalogue, self.als, self.today)
+        self.profiles = parts.profiles
+        personal = [name for name in NAMES if name in ("factors", "genre", "country")]
+        general = [name for name in NAMES if name not in personal]
+        bias = sum(self.weights[name] * parts.right[name][:, 0] for name in general)
+        self.profile_vectors = np.hstack([*(parts.left[n] for n in personal), np.ones((len(self.profiles), 1))])
+        self.title_vectors = np.hstack(
+            [*(self.weights[n] * parts.right[n] for n in personal), np.asarray(bias).reshape(-1, 1)])
+        return self
+
+    def scores(self, profiles: Sequence[str]) -> NDArray[np.float64]:
+        """Log odds up to a constant, shape (profiles, titles); a new profile has only the last coordinate."""
+        return dot_scores(profiles, self.profiles, self.profile_vectors, self.title_vectors)
+
+    def recommend(self, profiles: Sequence[str], k: int, exclude: pd.DataFrame | None = None) -> pd.DataFrame:
+        """See `Recommender.recommend`; shows that are not out on the day after the training data are left out."""
+        pieces = []
+        for block in blocks(profiles):
+            scores = np.where(self.launch_day <= self.today, self.scores(block), -np.inf)
+            pieces.append(top_k(scores, block, self.titles, k, excluded_matrix(exclude, block, self.titles)))
+        return pd.concat(pieces, ignore_index=True) if pieces else top_k(np.zeros((0, 0)), [], self.titles, k)
+
+    def _learn(self, interactions: pd.DataFrame) -> dict[str, float]:
+        days = np.unique(interactions["day"].to_numpy())
+        held = days[-2:] if len(days) >= 5 else days[-1:]
+        values, valid = [], []
+        for day in held.tolist():
+            past = interactions[interactions["day"] < day]
+            parts = Parts.fit(past, self.catalogue, self.als, day)
+            targets = interactions[interactions["day"] == day]
+            part_values, part_valid = _choices(parts, past, targets, np.random.default_rng([self.seed, day]))
+            values.append(part_values)
+            valid.append(part_valid)
+        prior = np.array([PRIOR_WEIGHTS[name] for name in NAMES] + [0.0] * CONTROLS)
+        with single_threaded():
+            learned = conditional_logit(np.concatenate(values), np.concatenate(valid), prior, PRIOR_STRENGTH)
+        return {name: float(learned[i]) for i, name in enumerate(NAMES)}
+
+
+def dot_scores(
+    profiles: Sequence[str], known: NDArray[np.object_], profile_vectors: NDArray[np.float64],
+    title_vectors: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Scores of two towers, shape (profiles, titles); profiles not in `known` score by the last coordinate alone."""
+    place = pd.Index(known).get_indexer(pd.Index(list(profiles)))
+    cold = np.zeros(title_vectors.shape[1])
+    cold[-1] = 1.0
+    left = np.tile(cold, (len(place), 1))
+    left[place >= 0] = profile_vectors[place[place >= 0]]
+    with single_threaded():
+        return np.asarray(left @ title_vectors.T)
+
+
+def conditional_logit(
+    values: NDArray[np.float64], valid: NDArray[np.bool_], prior: NDArray[np.float64], strength: float
+) -> NDArray[np.float64]:
+    """Weights w maximising sum log softmax(values . w)[0] - strength / 2 |w - prior|^2.
+
+    Args:
+        values: shape (choices, alternatives, parts); alternative 0 was chosen.
+        valid: shape (choices, alternatives); false alternatives were not on offer.
+    """
+    if not len(values):
+        return prior
+    blocked = np.where(valid, 0.0, -np.inf)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = values @ weights + blocked
+        top = logits.max(axis=1, keepdims=True)
+        share = np.exp(logits - top)
+        total = share.sum(axis=1, keepdims=True)
+        share /= total
+        gap = weights - prior
+        nll = float((np.log(total[:, 0]) + top[:, 0] - logits[:, 0]).sum() + strength / 2 * gap @ gap)
+        gradient = np.einsum("nc,ncf->f", share, values) - values[:, 0].sum(axis=0) + strength * gap
+        return nll, gradient
+
+    return np.asarray(minimize(loss, prior, jac=True, method="L-BFGS-B", options={"maxiter": 60}).x)
+
+
+def _choices(
+    parts: Parts, past: pd.DataFrame, targets: pd.DataFrame, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Each play of a day as a choice among itself and sampled shows that were out: (values, valid)."""
+    titles = pd.Index(parts.titles)
+    column = titles.get_indexer(targets["title_id"])
+    row = pd.Index(parts.profiles).get_indexer(targets["profile_id"])
+    row, column = row[column >= 0], column[column >= 0]
+    if len(column) > MAX_TARGETS:
+        pick = np.sort(rng.choice(len(column), MAX_TARGETS, replace=False))
+        row, column = row[pick], column[pick]
+    others = rng.integers(0, len(titles), size=(len(column), NEGATIVES))
+    offered = np.concatenate([column[:, None], others], axis=1)
+    valid = (parts.launch_day[offered] <= parts.today) & (offered != column[:, None])
+    valid[:, 0] = True
+    seen = np.zeros((len(parts.profiles) + 1, len(titles)), dtype=bool)
+    seen[pd.Index(parts.profiles).get_indexer(past["profile_id"]), titles.get_indexer(past["title_id"])] = True
+    seen[-1] = False
+    before = seen[row[:, None], offered].astype(np.float64)[:, :, None]
+    return np.concatenate([parts.values(row, offered), before], axis=2), valid

@@ -1,0 +1,134 @@
+"""The parts of a ranking: popularity, country, factors, genre taste and newness, each one number per profile and show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.recommend.als import ImplicitALS
+from models.recommend.interactions import decay, genre_counts, genre_matrix
+from models.recommend.popularity import HALF_LIFE_DAYS
+from models.recommend.protocol import single_threaded
+
+NAMES = ("popularity", "factors", "genre", "country", "new", "unplayed")
+TASTE_PRIOR = 3.0
+"""Plays a profile's genre taste is shrunk by towards everybody's."""
+NEW_DAYS = 7.0
+"""Days in which newness falls to 1/e."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a blend weighs, as two towers per part: value(profile, show) = left[profile] . right[show].
+
+    Attributes:
+        profiles: sorted ids of the training data; titles: sorted ids of the catalogue.
+        left, right: by part name, shapes (profiles, d) and (titles, d).
+        launch_day: shape (titles,).
+        today: the day the ranking is for, the one after the training data.
+    """
+
+    profiles: NDArray[np.object_]
+    titles: NDArray[np.object_]
+    left: dict[str, NDArray[np.float64]]
+    right: dict[str, NDArray[np.float64]]
+    launch_day: NDArray[np.int64]
+    today: int
+
+    @classmethod
+    def fit(cls, interactions: pd.DataFrame, catalogue: pd.DataFrame, als: ImplicitALS, today: int,
+            half_life_days: float = HALF_LIFE_DAYS) -> Self:
+        """Fit every part on interactions before `today`.
+
+        Args:
+            catalogue: see interactions.shows.
+            als: fitted here.
+        """
+        titles = catalogue["title_id"].to_numpy(dtype=object)
+        als.fit(interactions)
+        profiles = als.profiles
+        plays = decay(interactions["day"].to_numpy(dtype=np.int64), today - 1, half_life_days)
+        show = pd.Index(titles).get_indexer(interactions["title_id"])
+        counts = np.bincount(show[show >= 0], weights=plays[show >= 0], minlength=len(titles))
+        age = today - catalogue["launch_day"].to_numpy(dtype=np.int64)
+        constant = np.ones((len(profiles), 1))
+        left = {"popularity": constant, "new": constant, "unplayed": constant}
+        right = {
+            "popularity": _standard(np.log1p(counts))[:, None],
+            "new": np.exp(-np.maximum(age, 0) / NEW_DAYS)[:, None],
+            "unplayed": (counts == 0).astype(np.float64)[:, None],
+        }
+        left["factors"], right["factors"] = _factor_part(als, titles)
+        left["genre"], right["genre"] = _genre_part(interactions, catalogue, profiles.tolist())
+        left["country"], right["country"] = _country_part(interactions, plays, show, counts, profiles)
+        return cls(profiles, titles, left, right, catalogue["launch_day"].to_numpy(dtype=np.int64), today)
+
+    def values(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Parts of pairs: profile rows (n,; -1 for unknown) by show columns (n, c) -> shape (n, c, parts)."""
+        out = np.zeros((*columns.shape, len(NAMES)))
+        for i, name in enumerate(NAMES):
+            if name in ("popularity", "new", "unplayed"):
+                out[:, :, i] = self.right[name][columns, 0]
+            elif len(self.profiles):
+                tower = np.where(rows[:, None] >= 0, self.left[name][np.maximum(rows, 0)], 0.0)
+                out[:, :, i] = np.einsum("nd,ncd->nc", tower, self.right[name][columns])
+        return out
+
+
+def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    spread = values.std() if len(values) else 0.0
+    return (values - values.mean()) / spread if spread > 0 else np.zeros_like(values)
+
+
+def _scaled(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`right` divided so that left . right has standard deviation 1 over all pairs: weights become comparable."""
+    if not len(left) or not len(right):
+        return right
+    with single_threaded():
+        centred = right - right.mean(axis=0)
+        second = (left.T @ left / len(left)) * (centred.T @ centred / len(right))
+    spread = float(np.sqrt(max(second.sum(), 0.0)))
+    return centred / spread if spread > 0 else np.zeros_like(right)
+
+
+def _factor_part(als: ImplicitALS, titles: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    place = pd.Index(als.titles).get_indexer(pd.Index(titles))
+    right = np.zeros((len(titles), als.title_factors.shape[1]))
+    right[place >= 0] = als.title_factors[place[place >= 0]]
+    return als.profile_factors, _scaled(als.profile_factors, right)
+
+
+def _genre_part(
+    interactions: pd.DataFrame, catalogue: pd.DataFrame, profiles: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    _, genres = genre_matrix(catalogue)
+    counts = genre_counts(interactions, catalogue, genres, profiles)
+    total = counts.sum()
+    base = counts.sum(axis=0) / total if total > 0 else np.zeros(genres.shape[1])
+    taste = (counts + TASTE_PRIOR * base) / (counts.sum(axis=1, keepdims=True) + TASTE_PRIOR) - base
+    return taste, _scaled(taste, genres)
+
+
+def _country_part(
+    interactions: pd.DataFrame, plays: NDArray[np.float64], show: NDArray[np.int64], counts: NDArray[np.float64],
+    profiles: NDArray[np.object_],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log of a show's share in a country over its share everywhere, shrunk; a profile has its latest country."""
+    countries = sorted(set(interactions["country"]))
+    index = pd.Index(countries)
+    code = index.get_indexer(interactions["country"])
+    table = np.zeros((len(countries), len(counts)))
+    known = show >= 0
+    np.add.at(table, (code[known], show[known]), plays[known])
+    share = table.sum(axis=1, keepdims=True) / max(table.sum(), 1e-12)
+    expected = share * counts
+    ratio = np.log((table + expected * 0.0 + 5.0 * share) / (expected + 5.0 * share + 1e-12)).T
+    latest = interactions.sort_values(["profile_id", "day", "country"], kind="mergesort").drop_duplicates(
+        "profile_id", keep="last")
+    left = np.zeros((len(profiles), len(countries)))
+    left[pd.Index(profiles).get_indexer(latest["profile_id"]), index.get_indexer(latest["country"])] = 1.0
+    return left, _scaled(left, ratio)
