@@ -22,7 +22,7 @@ _TIMEOUT_S = 5.0
 
 # Console output alone; the supervisor appends it to one log file a process.
 _LOG4J = """\
-rootLogger.level = INFO
+rootLogger.level = {level}
 rootLogger.appenderRef.console.ref = Console
 appender.console.name = Console
 appender.console.type = CONSOLE
@@ -109,18 +109,18 @@ def prepare(settings: Settings, folder: Path) -> list[Process]:
         (libraries / jar.name).symlink_to(jar.resolve())
     # One folder each: the start scripts rewrite config.yaml, and they run at the same moment.
     for name in (*NAMES, "client"):
-        _write_configuration(folder / "conf" / name, options)
+        _write_configuration(folder / "conf" / name, options, "INFO" if name in NAMES else "WARN")
     scripts = environments.flink_home() / "bin"
     return [
         Process(name, [str(scripts / f"{name}.sh"), "start-foreground"], environment(settings, folder, name)) for name in NAMES
     ]
 
 
-def _write_configuration(folder: Path, options: dict[str, str]) -> None:
+def _write_configuration(folder: Path, options: dict[str, str], level: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(options, width=1_000_000, sort_keys=False))
     for name in ("log4j-console.properties", "log4j-cli.properties", "log4j.properties"):
-        (folder / name).write_text(_LOG4J)
+        (folder / name).write_text(_LOG4J.replace("{level}", level))
 
 
 def environment(settings: Settings, folder: Path, role: str = "client") -> dict[str, str]:

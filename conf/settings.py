@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from conf.errors import ConfigError
 from conf.layers import Shape, Tree, from_environment, nest, read_yaml
@@ -52,6 +52,7 @@ class Kafka(_Section):
     bootstrap: str
     topic_prefix: str
     partitions: PositiveInt
+    retention_ms: Annotated[int, Field(ge=-1)]
 
 
 class Flink(_Section):
@@ -61,6 +62,8 @@ class Flink(_Section):
     parallelism: PositiveInt
     checkpoint_interval_ms: PositiveInt
     state_ttl_h: PositiveInt
+    watermark_slack_ms: NonNegativeInt
+    idle_timeout_ms: PositiveInt
 
 
 class Spark(_Section):

@@ -83,7 +83,10 @@ def status(settings: Settings | None = None) -> Status:
     settings = settings or load()
     state = supervisor.read_state(settings.stack.dir)
     ills = {"broker": broker.ill(settings), "flink": flink.ill(settings)}
-    jobs = [] if ills["flink"] else flink.list_jobs(settings)
+    try:
+        jobs = flink.list_jobs(settings)
+    except ServiceUnavailable:  # the reason stands in ills
+        jobs = []
     return Status(state is not None and state.alive, state.children if state else [], ills, jobs)
 
 
