@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from conf import java, kernel
 from conf.errors import ConfigError, ServiceUnavailable
 from conf.settings import ROOT, Settings, load
 
@@ -93,15 +94,8 @@ def jar_paths(group: str, settings: Settings | None = None) -> list[Path]:
 
 
 def kernel_jar(settings: Settings | None = None) -> Path:
-    """The built kernel; ``ConfigError`` if it is absent or was built from other sources or schemas than the tree's."""
-    path = (settings or load()).paths.var / "build" / "matinee-kernel.jar"
-    if not path.is_file():
-        raise ConfigError(f"the kernel jar {path} is not built: run `make setup`")
-    from kernel.build import is_fresh
-
-    if not is_fresh(path):
-        raise ConfigError(f"the kernel jar {path} was built from other sources or schemas: run `make setup`")
-    return path
+    """The built kernel, refused when stale (``conf.kernel.jar``)."""
+    return kernel.jar(settings)
 
 
 def wrong(jars: Iterable[Jar], folder: Path) -> Iterator[tuple[Jar, str]]:
@@ -164,7 +158,7 @@ def _ivy_file(jars: list[Jar]) -> str:
 
 def _ivy(jars: list[Jar], mirror: str | None, staged: Path) -> None:
     """Retrieve by the command-line client inside PySpark's Ivy jar; transitive resolution is off, every version is kept."""
-    command = ["java", "-jar", str(_ivy_jar()), "-confs", "default", "-cache", str(staged / "cache")]
+    command = [str(java.tool("java")), "-jar", str(_ivy_jar()), "-confs", "default", "-cache", str(staged / "cache")]
     (staged / "ivy.xml").write_text(_ivy_file(jars))
     command += ["-ivy", str(staged / "ivy.xml"), "-retrieve", str(staged / "[artifact]-[revision].[ext]")]
     if mirror:
@@ -173,10 +167,7 @@ def _ivy(jars: list[Jar], mirror: str | None, staged: Path) -> None:
             f'<ibiblio name="mirror" m2compatible="true" root={quoteattr(mirror)}/></resolvers></ivysettings>\n'
         )
         command += ["-settings", str(staged / "ivysettings.xml")]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise ConfigError("java is not on PATH: install a JDK 17 (Debian: openjdk-17-jdk-headless)") from None
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise ServiceUnavailable(
