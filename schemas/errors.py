@@ -1,10 +1,10 @@
-"""The exceptions of this package. `schemas` imports nothing of ours, so they stand beside `conf.errors`, not below it."""
+"""The exceptions of this package. `schemas` imports nothing of ours, so they are no children of `conf.errors`."""
 
 from __future__ import annotations
 
 
 class SchemaError(ValueError):
-    """A record, version, table or value breaks a rule; the message names the thing, the value found, the rule and the way out.
+    """A record, version, table or value breaks a rule; the message names the thing, the value found and the rule.
 
     `exit_code` is what a command line ends with.
     """

@@ -103,7 +103,9 @@ def check(entries: tuple[Entry, ...]) -> list[str]:
                 f"{entry.sha256[:12]}); bytes under this id are already written: take the file back and add "
                 f"{record.name}.v{len(records.versions(record.name)) + 1}.avsc"
             )
-    wrong += [f"id {e.id} stands for {e.record}.v{e.version}, but that file is gone; take it back" for e in locked.values()]
+    wrong += [
+        f"id {e.id} stands for {e.record}.v{e.version}, but that file is gone; take it back" for e in locked.values()
+    ]
     return wrong
 
 

@@ -44,6 +44,7 @@ class Metric:
 
 HIGHER, LOWER, NEITHER = Direction.HIGHER, Direction.LOWER, Direction.NEITHER
 
+# fmt: off
 METRICS: tuple[Metric, ...] = (
     Metric("attempts", "attempts", None, "1", NEITHER, "Intents to play.", "CTA-2066 playbackRequest"),
     Metric("plays", "plays", None, "1", HIGHER, "Attempts that showed a content frame.", "CTA-2066 playbackStart"),
@@ -70,6 +71,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("concurrency", "alive_ms", None, "1", NEITHER,
            "Mean number of sessions alive in a minute: alive time over 60,000 ms.", "Conviva concurrent plays", 60_000),
 )
+# fmt: on
 
 DIMENSIONS: tuple[str, ...] = ("cdn_id", "isp", "device", "country", "app_version", "title_id")
 """Dimensions of a sum of spans, in the order of the tables' columns."""

@@ -18,21 +18,40 @@ VERSION = 1
 _AT = {"type": "long", "logicalType": "timestamp-millis"}
 _DATE = {"type": "int", "logicalType": "date"}
 _DIMENSION_DOC = {
-    "cdn_id": "CDN cluster", "isp": "Internet service provider", "device": "Device class", "country": "Country",
-    "app_version": "Version of the player application", "title_id": "Playable title",
+    "cdn_id": "CDN cluster",
+    "isp": "Internet service provider",
+    "device": "Device class",
+    "country": "Country",
+    "app_version": "Version of the player application",
+    "title_id": "Playable title",
 }
 
 
 def _keys(minute: bool) -> list[dict[str, Any]]:
     at = [{"name": "minute_at", "type": _AT, "doc": "Start of the minute."}] if minute else []
     return [
-        {"name": "rollup", "type": "string", "doc": "Which dimensions the row is broken down by.",
-         "values": [rollup.name for rollup in ROLLUPS]},
+        {
+            "name": "rollup",
+            "type": "string",
+            "doc": "Which dimensions the row is broken down by.",
+            "values": [rollup.name for rollup in ROLLUPS],
+        },
         *at,
         {"name": "event_date", "type": _DATE, "doc": "UTC date of the spans."},
-        *({"name": name, "type": "string", "doc": f"{_DIMENSION_DOC[name]}; '*' where the rollup is not broken down by it."}
-          for name in DIMENSIONS),
-        {"name": "revision", "type": "string", "doc": "live: without late events; final: with them.", "values": ["live", "final"]},
+        *(
+            {
+                "name": name,
+                "type": "string",
+                "doc": f"{_DIMENSION_DOC[name]}; '*' where the rollup is not broken down by it.",
+            }
+            for name in DIMENSIONS
+        ),
+        {
+            "name": "revision",
+            "type": "string",
+            "doc": "live: without late events; final: with them.",
+            "values": ["live", "final"],
+        },
     ]
 
 
@@ -49,7 +68,10 @@ def avsc(name: str) -> str:
     """Text of the current version of ``qoe_minute`` or ``qoe_daily``."""
     minute = name == "qoe_minute"
     span = "minute" if minute else "day"
-    doc = f"Sums over spans of one {span} and one set of dimensions; a metric is its _num over its _den. Generated from schemas/metrics.py."
+    doc = (
+        f"Sums over spans of one {span} and one set of dimensions; a metric is its _num over its _den. "
+        "Generated from schemas/metrics.py."
+    )
     record = {"type": "record", "name": name, "namespace": NAMESPACE, "doc": doc, "fields": _keys(minute) + _sums()}
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 

@@ -97,7 +97,9 @@ class Record:
         for candidate in self.fields:
             if candidate.name == name:
                 return candidate
-        raise SchemaError(f"{self.label} has no field {name!r}; its fields are: {', '.join(f.name for f in self.fields)}")
+        raise SchemaError(
+            f"{self.label} has no field {name!r}; its fields are: {', '.join(f.name for f in self.fields)}"
+        )
 
 
 def parse(text: str, label: str) -> Record:
@@ -129,7 +131,9 @@ def _field(raw: dict[str, Any], label: str) -> Field:
     where = f"{label}.{raw.get('name')}"
     unknown = sorted(set(raw) - _FIELD_KEYS)
     if unknown:
-        raise SchemaError(f"{where}: unknown attribute {', '.join(unknown)}; known are {', '.join(sorted(_FIELD_KEYS))}")
+        raise SchemaError(
+            f"{where}: unknown attribute {', '.join(unknown)}; known are {', '.join(sorted(_FIELD_KEYS))}"
+        )
     pii = raw.get("pii", "none")
     if pii not in PII_CLASSES:
         raise SchemaError(f"{where}: pii is {pii!r}; it must be one of {', '.join(PII_CLASSES)}")
@@ -142,9 +146,17 @@ def _field(raw: dict[str, Any], label: str) -> Field:
         if raw.get("default", ...) is not None:
             raise SchemaError(f"{where}: a nullable field must have the default null")
     return Field(
-        name=raw["name"], type=_type(type_, where), doc=_doc(raw, where), nullable=nullable, unit=raw.get("unit"),
-        minimum=raw.get("min"), maximum=raw.get("max"), values=tuple(raw.get("values", ())), pii=pii,
-        has_default="default" in raw, default=raw.get("default"),
+        name=raw["name"],
+        type=_type(type_, where),
+        doc=_doc(raw, where),
+        nullable=nullable,
+        unit=raw.get("unit"),
+        minimum=raw.get("min"),
+        maximum=raw.get("max"),
+        values=tuple(raw.get("values", ())),
+        pii=pii,
+        has_default="default" in raw,
+        default=raw.get("default"),
     )
 
 
@@ -165,7 +177,9 @@ def _type(raw: Any, where: str) -> Type:
         return _PLAIN[raw]
     if isinstance(raw, dict) and (raw.get("type"), raw.get("logicalType")) in _LOGICAL:
         return _LOGICAL[raw["type"], raw["logicalType"]]
-    raise SchemaError(f"{where}: type {raw!r}; allowed are {', '.join(s.value for s in Scalar)}, arrays of these or of one record")
+    raise SchemaError(
+        f"{where}: type {raw!r}; allowed are {', '.join(s.value for s in Scalar)}, arrays of these or of one record"
+    )
 
 
 def _doc(raw: dict[str, Any], where: str) -> str:

@@ -29,7 +29,10 @@ class Table:
 
 
 META: tuple[tuple[str, str], ...] = (
-    ("kafka_partition", "int"), ("kafka_offset", "long"), ("schema_id", "int"), ("received_date", "date"),
+    ("kafka_partition", "int"),
+    ("kafka_offset", "long"),
+    ("schema_id", "int"),
+    ("received_date", "date"),
 )
 """Columns ingest adds to a bronze table: position in the topic, schema of the writer, UTC date of arrival
 (`received_at` where the record has one, else the Kafka timestamp)."""
@@ -47,24 +50,58 @@ BRONZE_ARTWORK = _bronze("artwork")
 BRONZE_ASSET_FILE = _bronze("asset_file")
 BRONZE_PROFILE = _bronze("profile")
 BRONZE_CDN_CLUSTER = _bronze("cdn_cluster")
-QUARANTINE = Table("quarantine", "bronze", "quarantine", ("topic", "kafka_partition", "kafka_offset"), "received_date", 90, "ingest")
+QUARANTINE = Table(
+    "quarantine", "bronze", "quarantine", ("topic", "kafka_partition", "kafka_offset"), "received_date", 90, "ingest"
+)
 
 SPAN = Table("span", "silver", "span", ("session_id", "segment", "revision", "span"), "start_date", 400, "sessionize")
 SESSION = Table("session", "silver", "session", ("session_id", "segment", "revision"), "close_date", 400, "sessionize")
 PLAY = Table("play", "silver", "play", ("session_id", "segment"), "play_date", 400, "sessionize")
-IMPRESSION_OUTCOME = Table("impression_outcome", "silver", "impression_outcome", ("impression_id",), "shown_date", 400, "outcomes")
+IMPRESSION_OUTCOME = Table(
+    "impression_outcome", "silver", "impression_outcome", ("impression_id",), "shown_date", 400, "outcomes"
+)
 
-QOE_MINUTE = Table("qoe_minute", "gold", "qoe_minute", ("rollup", "minute_at", "cdn_id", "isp", "device", "country", "app_version", "title_id", "revision"), "event_date", 400, "qoe_daily")
-QOE_DAILY = Table("qoe_daily", "gold", "qoe_daily", ("rollup", "cdn_id", "isp", "device", "country", "app_version", "title_id"), "event_date", None, "qoe_daily")
+QOE_MINUTE = Table(
+    "qoe_minute",
+    "gold",
+    "qoe_minute",
+    ("rollup", "minute_at", "cdn_id", "isp", "device", "country", "app_version", "title_id", "revision"),
+    "event_date",
+    400,
+    "qoe_daily",
+)
+QOE_DAILY = Table(
+    "qoe_daily",
+    "gold",
+    "qoe_daily",
+    ("rollup", "cdn_id", "isp", "device", "country", "app_version", "title_id"),
+    "event_date",
+    None,
+    "qoe_daily",
+)
 FEATURE_PROFILE = Table("feature_profile", "gold", "feature_profile", ("profile_id",), "event_date", 400, "features")
 FEATURE_TITLE = Table("feature_title", "gold", "feature_title", ("title_id",), "event_date", 400, "features")
 FACTORS = Table("factors", "gold", "factors", ("model_id", "side", "entity_id"), "event_date", 90, "train_recommender")
 PROMOTION = Table("promotion", "gold", "promotion", ("model",), "event_date", None, "train_recommender")
 HOME_PAGE = Table("home_page", "gold", "home_page", ("profile_id",), "page_date", 90, "pages")
-ARTWORK_STATISTICS = Table("artwork_statistics", "gold", "artwork_statistics", ("title_id", "artwork_id", "cell"), "event_date", 400, "train_artwork")
-ARTWORK_CHOICE = Table("artwork_choice", "gold", "artwork_choice", ("profile_id", "title_id"), "valid_date", 400, "choose_artwork")
-DEMAND_FORECAST = Table("demand_forecast", "gold", "demand_forecast", ("region", "file_id"), "forecast_date", 90, "popularity")
+ARTWORK_STATISTICS = Table(
+    "artwork_statistics",
+    "gold",
+    "artwork_statistics",
+    ("title_id", "artwork_id", "cell"),
+    "event_date",
+    400,
+    "train_artwork",
+)
+ARTWORK_CHOICE = Table(
+    "artwork_choice", "gold", "artwork_choice", ("profile_id", "title_id"), "valid_date", 400, "choose_artwork"
+)
+DEMAND_FORECAST = Table(
+    "demand_forecast", "gold", "demand_forecast", ("region", "file_id"), "forecast_date", 90, "popularity"
+)
 FILL_PLAN = Table("fill_plan", "gold", "fill_plan", ("cdn_id",), "plan_date", 400, "fill_plan")
 
-RECONCILE_RESULT = Table("reconcile_result", "ops", "reconcile_result", ("rollup", "metric"), "event_date", None, "reconcile")
-PUBLICATION = Table("publication", "ops", "publication", ("run_id", "table_name"), None, None, "runner")
+RECONCILE_RESULT = Table(
+    "reconcile_result", "ops", "reconcile_result", ("rollup", "metric"), "event_date", None, "reconcile"
+)
+PUBLICATION = Table("publication", "ops", "publication", ("run_id", "table_name", "state"), None, None, "runner")

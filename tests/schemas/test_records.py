@@ -29,7 +29,13 @@ def test_playback_event_fields() -> None:
     record = records.load("playback_event", 1)
     assert record.field("device_at").type is Scalar.TIMESTAMP
     bitrate = record.field("bitrate_kbps")
-    assert (bitrate.type, bitrate.nullable, bitrate.unit, bitrate.minimum, bitrate.maximum) == (Scalar.INT, True, "kbps", 0, 1_000_000)
+    assert (bitrate.type, bitrate.nullable, bitrate.unit, bitrate.minimum, bitrate.maximum) == (
+        Scalar.INT,
+        True,
+        "kbps",
+        0,
+        1_000_000,
+    )
     assert record.field("session_id").pii == "pseudonymous"
     assert record.field("state").values[:3] == ("s", "p", "k")
     assert records.load("playback_event").version == 2
@@ -43,17 +49,20 @@ def test_arrays_and_a_nested_record() -> None:
     assert records.load("factors").field("vector").type == Array(Scalar.DOUBLE)
 
 
-@pytest.mark.parametrize(("field", "words"), [
-    ({"type": "float"}, "type 'float'"),
-    ({"type": {"type": "long", "logicalType": "timestamp-micros"}}, "timestamp-micros"),
-    ({"type": {"type": "map", "values": "int"}}, "map"),
-    ({"type": ["int", "null"], "default": 1}, "only union allowed"),
-    ({"type": ["null", "int"]}, "default null"),
-    ({"type": {"type": "array", "items": {"type": "array", "items": "int"}}}, "array of arrays"),
-    ({"minimum": 0}, "unknown attribute minimum"),
-    ({"pii": "secret"}, "pii is 'secret'"),
-    ({"doc": ""}, "no doc"),
-])
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ({"type": "float"}, "type 'float'"),
+        ({"type": {"type": "long", "logicalType": "timestamp-micros"}}, "timestamp-micros"),
+        ({"type": {"type": "map", "values": "int"}}, "map"),
+        ({"type": ["int", "null"], "default": 1}, "only union allowed"),
+        ({"type": ["null", "int"]}, "default null"),
+        ({"type": {"type": "array", "items": {"type": "array", "items": "int"}}}, "array of arrays"),
+        ({"minimum": 0}, "unknown attribute minimum"),
+        ({"pii": "secret"}, "pii is 'secret'"),
+        ({"doc": ""}, "no doc"),
+    ],
+)
 def test_what_does_not_map_to_all_engines_is_refused(field: dict[str, object], words: str) -> None:
     with pytest.raises(SchemaError, match="thing.v1") as caught:
         records.parse(avsc(**field), "thing.v1")
@@ -78,9 +87,18 @@ def test_the_lock_matches_and_every_version_has_its_own_id() -> None:
     assert ids.by_id(0) is None
 
 
-@pytest.mark.parametrize("change", [
-    {"type": "long"}, {"unit": "s"}, {"min": 1}, {"max": 3}, {"default": 4}, {"pii": "direct"}, {"name": "b"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "long"},
+        {"unit": "s"},
+        {"min": 1},
+        {"max": 3},
+        {"default": 4},
+        {"pii": "direct"},
+        {"name": "b"},
+    ],
+)
 def test_a_change_of_meaning_changes_the_fingerprint(change: dict[str, object]) -> None:
     before = records.parse(avsc(unit="ms", min=0, max=9), "thing.v1")
     after = records.parse(avsc(**{"unit": "ms", "min": 0, "max": 9} | change), "thing.v1")
@@ -88,7 +106,9 @@ def test_a_change_of_meaning_changes_the_fingerprint(change: dict[str, object]) 
 
 
 def test_better_words_do_not_change_the_fingerprint() -> None:
-    assert ids.fingerprint(records.parse(avsc(), "thing.v1")) == ids.fingerprint(records.parse(avsc(doc="Better."), "thing.v1"))
+    assert ids.fingerprint(records.parse(avsc(), "thing.v1")) == ids.fingerprint(
+        records.parse(avsc(doc="Better."), "thing.v1")
+    )
 
 
 def test_another_fingerprint_under_an_old_id_is_refused() -> None:
@@ -114,7 +134,7 @@ def test_the_lock_only_grows() -> None:
 def test_the_records_of_sums_follow_the_metrics() -> None:
     minute, day = records.load("qoe_minute"), records.load("qoe_daily")
     sums = [column for metric in METRICS for column in metric.columns]
-    assert [f.name for f in minute.fields][-len(sums):] == sums
+    assert [f.name for f in minute.fields][-len(sums) :] == sums
     assert [f.name for f in day.fields] == [f.name for f in minute.fields if f.name != "minute_at"]
     assert all(minute.field(column).default == 0 and minute.field(column).has_default for column in sums)
     assert set(qoe.files()) == {"qoe_minute.v1.avsc", "qoe_daily.v1.avsc"}
