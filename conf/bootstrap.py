@@ -54,7 +54,9 @@ def ready(name: str) -> bool:
 
 
 def run(command: list[str], what: str) -> None:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
     done = subprocess.run(command, cwd=ROOT, env=environment)
     if done.returncode:
         raise SetupError(f"{what} failed with exit code {done.returncode}: {' '.join(command)}")
@@ -69,9 +71,13 @@ def uv() -> Path:
         try:
             venv.create(folder, with_pip=True)
         except subprocess.CalledProcessError:
-            raise SetupError("this Python cannot make environments with pip: install its venv package (Debian: python3.11-venv)") from None
+            raise SetupError(
+                "this Python cannot make environments with pip: install its venv package (Debian: python3.11-venv)"
+            ) from None
         lock = str(ROOT / "requirements" / "bootstrap.txt")
-        run([str(python_of(folder)), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock], "installing uv")
+        run(
+            [str(python_of(folder)), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock], "installing uv"
+        )
         stamp.write_text(stamp_of("bootstrap"))
     return folder / "bin" / "uv"
 
@@ -87,7 +93,10 @@ def fill(name: str) -> None:
     if not python_of(folder).exists():
         venv.create(folder, with_pip=False, clear=folder.exists())
     lock = str(ROOT / "requirements" / f"{name}.txt")
-    run([str(tool), "pip", "sync", "--quiet", "--require-hashes", "--python", str(python_of(folder)), lock], f"filling {folder.name}")
+    run(
+        [str(tool), "pip", "sync", "--quiet", "--require-hashes", "--python", str(python_of(folder)), lock],
+        f"filling {folder.name}",
+    )
     packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (packages / "matinee-root.pth").write_text(f"{ROOT}\n")
     if name == "main":
@@ -100,7 +109,9 @@ def fill(name: str) -> None:
 def check_machine() -> None:
     """Refuse at once what could only fail later with a worse message."""
     if sys.version_info[:2] != (3, 11):
-        raise SetupError(f"this is Python {sys.version.split()[0]}; the locked environments need 3.11: run make with PYTHON=python3.11")
+        raise SetupError(
+            f"this is Python {sys.version.split()[0]}; the locked environments need 3.11: run make with PYTHON=python3.11"
+        )
     if shutil.which("javac") is None:
         found = "only a JRE (java without javac)" if shutil.which("java") else "no java"
         raise SetupError(f"{found} on PATH; a JDK 17 or newer is needed (Debian: openjdk-17-jdk-headless)")

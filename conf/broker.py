@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -57,19 +58,29 @@ def prepare(settings: Settings, folder: Path) -> Process:
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(properties(settings, data))
     classpath = ":".join(str(jar) for jar in jars.jar_paths("broker", settings))
-    program = [str(java.tool("java")), "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+    program = [
+        str(java.tool("java")),
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    ]
     if not (data / "meta.properties").is_file():
         _format([*program, "-cp", classpath, "kafka.tools.StorageTool"], path)
     heap = settings.stack.broker_heap
-    return Process(NAME, [*program, "-Xms128m", f"-Xmx{heap}", "-XX:+UseG1GC", "-cp", classpath, "kafka.Kafka", str(path)])
+    return Process(
+        NAME, [*program, "-Xms128m", f"-Xmx{heap}", "-XX:+UseG1GC", "-cp", classpath, "kafka.Kafka", str(path)]
+    )
 
 
 def _format(tool: list[str], path: Path) -> None:
     identity = subprocess.run([*tool, "random-uuid"], capture_output=True, text=True)
     found = re.findall(r"^[A-Za-z0-9_-]{22}$", identity.stdout, re.MULTILINE)
     if identity.returncode or not found:
-        raise ConfigError(f"Kafka's storage tool gave no cluster id: {(identity.stdout + identity.stderr).strip()[-500:]}")
-    done = subprocess.run([*tool, "format", "--standalone", "-g", "-t", found[-1], "-c", str(path)], capture_output=True, text=True)
+        raise ConfigError(
+            f"Kafka's storage tool gave no cluster id: {(identity.stdout + identity.stderr).strip()[-500:]}"
+        )
+    done = subprocess.run(
+        [*tool, "format", "--standalone", "-g", "-t", found[-1], "-c", str(path)], capture_output=True, text=True
+    )
     if done.returncode:
         raise ConfigError(f"formatting the broker's storage failed: {(done.stdout + done.stderr).strip()[-1500:]}")
 
@@ -81,9 +92,13 @@ def ill(settings: Settings) -> str | None:
 
     address = f"127.0.0.1:{settings.stack.broker_port}"
     try:
+        socket.create_connection(("127.0.0.1", settings.stack.broker_port), timeout=2.0).close()
+    except OSError as error:
+        return f"no broker listens on {address} ({error})"
+    try:
         client = KafkaAdminClient(bootstrap_servers=address, bootstrap_timeout_ms=3000, request_timeout_ms=3000)
     except (KafkaError, OSError, ValueError) as error:
-        return f"no broker answers on {address} ({type(error).__name__}: {error})"
+        return f"what listens on {address} does not answer as a broker ({type(error).__name__}: {error})"
     try:
         client.list_topics()
     except (KafkaError, OSError) as error:

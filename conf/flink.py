@@ -112,7 +112,8 @@ def prepare(settings: Settings, folder: Path) -> list[Process]:
         _write_configuration(folder / "conf" / name, options, "INFO" if name in NAMES else "WARN")
     scripts = environments.flink_home() / "bin"
     return [
-        Process(name, [str(scripts / f"{name}.sh"), "start-foreground"], environment(settings, folder, name)) for name in NAMES
+        Process(name, [str(scripts / f"{name}.sh"), "start-foreground"], environment(settings, folder, name))
+        for name in NAMES
     ]
 
 
@@ -147,7 +148,9 @@ def get(settings: Settings, path: str) -> Any:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
             return json.load(answer)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise ServiceUnavailable(f"Flink does not answer at {url} ({error}): run `make up`, see `matinee status`") from None
+        raise ServiceUnavailable(
+            f"Flink does not answer at {url} ({error}): run `make up`, see `matinee status`"
+        ) from None
 
 
 def ill(settings: Settings) -> str | None:
@@ -158,7 +161,9 @@ def ill(settings: Settings) -> str | None:
         return str(error)
     slots = overview["slots-total"]
     if overview["taskmanagers"] < 1 or slots < settings.stack.taskmanager_slots:
-        return f"Flink has {overview['taskmanagers']} TaskManagers and {slots} of {settings.stack.taskmanager_slots} slots"
+        return (
+            f"Flink has {overview['taskmanagers']} TaskManagers and {slots} of {settings.stack.taskmanager_slots} slots"
+        )
     return None
 
 
@@ -172,7 +177,9 @@ def _job(settings: Settings, raw: dict[str, Any]) -> Job:
     identity = raw["jid"]
     metrics = {m["id"]: m.get("value") for m in get(settings, f"/jobs/{identity}/metrics?get=numRestarts")}
     counts = get(settings, f"/jobs/{identity}/checkpoints").get("counts", {})
-    failures = get(settings, f"/jobs/{identity}/exceptions?maxExceptions=1").get("exceptionHistory", {}).get("entries", [])
+    failures = (
+        get(settings, f"/jobs/{identity}/exceptions?maxExceptions=1").get("exceptionHistory", {}).get("entries", [])
+    )
     cause = failures[0]["stacktrace"].strip() if failures else None
     restarts = metrics.get("numRestarts")
     return Job(

@@ -22,9 +22,9 @@ from xml.sax.saxutils import quoteattr
 
 from conf import java, kernel
 from conf.errors import ConfigError, ServiceUnavailable
-from conf.settings import ROOT, Settings, load
+from conf.settings import FILES, Settings, load
 
-LOCK = ROOT / "conf" / "jars.lock"
+LOCK = FILES / "jars.lock"
 GROUPS = ("broker", "flink", "kernel_build", "spark")
 
 
@@ -89,7 +89,9 @@ def jar_paths(group: str, settings: Settings | None = None) -> list[Path]:
     paths = [folder / jar.file for jar in read_lock() if group in jar.groups]
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
-        raise ConfigError(f"{len(absent)} jars of group {group!r} are not in {folder} (first: {absent[0]}): run `make setup`")
+        raise ConfigError(
+            f"{len(absent)} jars of group {group!r} are not in {folder} (first: {absent[0]}): run `make setup`"
+        )
     return paths
 
 
@@ -127,7 +129,9 @@ def fetch(folder: Path, source: str | None = None, jars: list[Jar] | None = None
         bad = [f"{jar.coordinate} {reason}" for jar, reason in wrong(needed, staged)]
         if bad:
             raise ConfigError(
-                "refused, nothing was installed: " + "; ".join(bad) + f". Check the source ({source or 'default'}) or conf/jars.lock"
+                "refused, nothing was installed: "
+                + "; ".join(bad)
+                + f". Check the source ({source or 'default'}) or conf/jars.lock"
             )
         for jar in needed:
             (staged / jar.file).replace(folder / jar.file)

@@ -24,7 +24,11 @@ def tool(name: str) -> Path:
         raise ConfigError(f"JAVA_HOME is {home}, which has no bin/{name}: {_WAY_OUT}")
     found = shutil.which(name)
     if found is None:
-        what = "only a JRE is on PATH (java, but no javac)" if name == "javac" and shutil.which("java") else f"{name} is not on PATH"
+        what = (
+            "only a JRE is on PATH (java, but no javac)"
+            if name == "javac" and shutil.which("java")
+            else f"{name} is not on PATH"
+        )
         raise ConfigError(f"{what}: {_WAY_OUT}")
     return Path(found)
 

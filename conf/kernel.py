@@ -62,5 +62,7 @@ def jar(settings: Settings | None = None) -> Path:
         raise ConfigError(f"the kernel jar {path} is not built: {_WAY_OUT}")
     found = built_from(path)
     if found != tree_hash():
-        raise ConfigError(f"the kernel jar {path} was built from other sources or schemas (its manifest says {found}): {_WAY_OUT}")
+        raise ConfigError(
+            f"the kernel jar {path} was built from other sources or schemas (its manifest says {found}): {_WAY_OUT}"
+        )
     return path

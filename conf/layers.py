@@ -53,7 +53,11 @@ class Tree:
             if name in fixed:
                 return fixed[name]
             if name not in self.values or depth == _DEPTH:
-                why = "is defined in a circle" if name in self.values else "names no setting" + _nearest(name, self.values)
+                why = (
+                    "is defined in a circle"
+                    if name in self.values
+                    else "names no setting" + _nearest(name, self.values)
+                )
                 raise ConfigError(f"{key} = {value!r} ({self.sources[key]}): {{{name}}} {why}")
             return str(self._fill(name, self.values[name], fixed, depth + 1))
 
@@ -112,7 +116,9 @@ def _leaves(layer: Mapping[str, Any], shape: Shape, source: str, path: str = "")
         elif isinstance(value, Mapping):
             yield from _leaves(value, below, source, f"{key}.")
         elif value is not None:
-            raise ConfigError(f"{key} = {value!r} ({source}) is a section; its keys are {', '.join(below) or 'none yet'}")
+            raise ConfigError(
+                f"{key} = {value!r} ({source}) is a section; its keys are {', '.join(below) or 'none yet'}"
+            )
 
 
 def _keys(shape: Shape, path: str = "") -> Iterator[str]:

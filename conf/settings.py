@@ -20,10 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from conf.errors import ConfigError
 from conf.layers import Shape, Tree, from_environment, nest, read_yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+FILES = Path(__file__).resolve().parent
+# Where var/ and the environments lie: the repository, or what the main.py of `make dist` says.
+ROOT = Path(os.environ.get("MATINEE_HOME") or FILES.parent)
 PREFIX = "MATINEE__"
 CONFIG_VARIABLE = "MATINEE_CONFIG"
-PROFILE_VARIABLE = "MATINEE_PROFILE"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -223,13 +224,13 @@ def merge(
     layers += from_environment(environ, PREFIX, shape)
     layers.append(("command line", dict(overrides or {})))
     named = profile or next((layer["profile"] for _, layer in reversed(layers) if "profile" in layer), None)
-    named = str(named or environ.get(PROFILE_VARIABLE) or "local")
-    path = ROOT / "conf" / "profiles" / f"{named}.yaml"
+    named = str(named or "local")
+    path = FILES / "profiles" / f"{named}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise ConfigError(f"there is no profile {named!r}; conf/profiles has {known}")
     tree = Tree(shape)
-    tree.lay(read_yaml(ROOT / "conf" / "base.yaml"), "conf/base.yaml")
+    tree.lay(read_yaml(FILES / "base.yaml"), "conf/base.yaml")
     tree.lay(read_yaml(path), f"conf/profiles/{named}.yaml")
     for source, layer in layers:
         tree.lay(layer, source)
@@ -242,7 +243,9 @@ def merge(
 
 def _settings(tree: Tree, values: dict[str, Any]) -> Settings:
     try:
-        settings = Settings.model_validate({name: {} for name, below in tree.shape.items() if below is not None} | nest(values))
+        settings = Settings.model_validate(
+            {name: {} for name, below in tree.shape.items() if below is not None} | nest(values)
+        )
     except ValidationError as error:
         lines = []
         for problem in error.errors():
@@ -260,12 +263,17 @@ def _refuse_one_host_stores(settings: Settings, tree: Tree) -> None:
     lake = settings.lake
     found = []
     if lake.catalog_uri.startswith("sqlite"):
-        found.append(f"lake.catalog_uri = {lake.catalog_uri} ({tree.sources['lake.catalog_uri']}): set a PostgreSQL address")
+        found.append(
+            f"lake.catalog_uri = {lake.catalog_uri} ({tree.sources['lake.catalog_uri']}): set a PostgreSQL address"
+        )
     if "://" not in lake.warehouse or lake.warehouse.startswith("file:"):
-        found.append(f"lake.warehouse = {lake.warehouse} ({tree.sources['lake.warehouse']}): set an object store, s3a://bucket/...")
+        found.append(
+            f"lake.warehouse = {lake.warehouse} ({tree.sources['lake.warehouse']}): set an object store, s3a://bucket/..."
+        )
     if found:
         raise ConfigError(
-            f"spark.master is {settings.spark.master}, not on this machine, and these live on one machine only: " + "; ".join(found)
+            f"spark.master is {settings.spark.master}, not on this machine, and these live on one machine only: "
+            + "; ".join(found)
         )
 
 

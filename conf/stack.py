@@ -58,7 +58,7 @@ def up(settings: Settings | None = None, say: Say = _quiet) -> Status:
     """
     settings = settings or load()
     folder = settings.stack.dir
-    with _lock(folder):
+    with locked(folder):
         if not _runs_already(settings):
             java.version()
             _refuse_busy_ports(settings)
@@ -74,7 +74,7 @@ def up(settings: Settings | None = None, say: Say = _quiet) -> Status:
 def down(settings: Settings | None = None) -> list[str]:
     """Stop the stack; returns the names of the processes that were running (none if nothing was)."""
     settings = settings or load()
-    with _lock(settings.stack.dir):
+    with locked(settings.stack.dir):
         return supervisor.stop(settings.stack.dir)
 
 
@@ -110,7 +110,8 @@ def ports(settings: Settings) -> dict[str, int]:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """One command at a time in a stack folder: two `up` wait for each other."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -129,7 +130,9 @@ def _runs_already(settings: Settings) -> bool:
         return False
     record = folder / "settings.json"
     if record.is_file() and record.read_text() != _fingerprint(settings):
-        raise ConfigError(f"a stack with other settings runs in {folder}: run `make down` first, or set stack.dir to another folder")
+        raise ConfigError(
+            f"a stack with other settings runs in {folder}: run `make down` first, or set stack.dir to another folder"
+        )
     return True
 
 
@@ -165,7 +168,9 @@ def _await_health(settings: Settings, say: Say) -> Status:
         state = supervisor.read_state(folder)
         failed = [child.name for child in state.children if child.status == "failed"] if state else list(SERVICES)
         if failed:
-            raise ServiceUnavailable(f"{failed[0]} does not stay up:\n{supervisor.tail(folder / 'logs' / f'{failed[0]}.log')}")
+            raise ServiceUnavailable(
+                f"{failed[0]} does not stay up:\n{supervisor.tail(folder / 'logs' / f'{failed[0]}.log')}"
+            )
         time.sleep(0.25)
     if waiting:
         service = broker.NAME if "broker" in waiting else flink.NAMES[0]

@@ -278,7 +278,9 @@ class _Supervisor:
         child.last_exit = code
         if len(deaths) > self.bounds.restarts:
             child.status = "failed"
-            self.note(f"{child.name}: pid {child.pid} ended with {code}; {self.bounds.restarts} restarts are used up, giving up")
+            self.note(
+                f"{child.name}: pid {child.pid} ended with {code}; {self.bounds.restarts} restarts are used up, giving up"
+            )
         else:
             child.status = "restarting"
             self.due[child.name] = now + self.bounds.pause_s
