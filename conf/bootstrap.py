@@ -3,7 +3,7 @@
 ``python3.11 -m conf.bootstrap main streaming`` is what ``make setup`` runs. Only the standard library is imported here.
 uv, itself locked, is installed by pip into ``var/bootstrap``; it then fills ``.venv``, ``.venv-streaming`` and
 ``.venv-airflow`` exactly as ``requirements/*.txt`` say, hashes checked. A stamp in each environment holds the hash of its
-lock and of this file, so that a second run costs nothing and a changed lock is never missed.
+lock, so that a second run costs nothing and a changed lock is never missed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"main": ".venv", "streaming": ".venv-streaming", "airflow": ".venv-airflow"}
 STAMP = ".matinee-lock"
+FORM = b"1"  # raised when what is written into an environment changes
 
 SCRIPT = """#!{python}
 import sys
@@ -36,7 +37,7 @@ class SetupError(Exception):
 
 def stamp_of(name: str) -> str:
     """The hash that an environment filled from today's lock carries."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest = hashlib.sha256(FORM)
     digest.update((ROOT / "requirements" / f"{name}.txt").read_bytes())
     digest.update(f"{ROOT} {sys.version_info[:2]}".encode())
     return digest.hexdigest()

@@ -64,7 +64,7 @@ def read_lock(path: Path = LOCK) -> list[Jar]:
             raise ConfigError(
                 f"{path.name}:{number}: found {line!r}; a line is '{{{','.join(GROUPS)}}} group:artifact:version sha256'"
             )
-        jars.append(Jar(groups, *coordinate, sha256=words[2]))
+        jars.append(Jar(groups, coordinate[0], coordinate[1], coordinate[2], words[2]))
     return jars
 
 

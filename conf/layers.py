@@ -32,8 +32,9 @@ class Tree:
         """Put a nested mapping over what is there; ``ConfigError`` on a key that the shape does not know."""
         for key, value in _leaves(layer, self.shape, source):
             before = self.values.get(key)
-            both = isinstance(before, Mapping) and isinstance(value, Mapping)
-            self.values[key] = {**before, **value} if both else value
+            if isinstance(before, Mapping) and isinstance(value, Mapping):
+                value = {**before, **value}
+            self.values[key] = value
             self.sources[key] = source
 
     def filled(self, fixed: Mapping[str, str], verbatim: frozenset[str] = frozenset()) -> dict[str, Any]:

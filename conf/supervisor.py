@@ -171,7 +171,7 @@ def busy_ports(ports: Mapping[str, int]) -> list[str]:
     """For each named port of 127.0.0.1 that somebody listens on: a line that names the port and, if visible, the owner."""
     listening: dict[int, int | None] = {}
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr:
             listening.setdefault(connection.laddr.port, connection.pid)
     lines = []
     for setting, port in ports.items():
