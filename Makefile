@@ -40,7 +40,8 @@ status: setup  ## Show processes, health and stream jobs
 logs: setup  ## Print the end of a log; SERVICE=broker|jobmanager|taskmanager|supervisor
 	@$(MATINEE) logs $(SERVICE)
 
-doctor: setup  ## Check this machine and say what to do
+doctor:  ## Check this machine and say what to do
+	@[ -x $(MATINEE) ] || $(PYTHON) -m conf.bootstrap main streaming
 	@$(MATINEE) doctor
 
 sql: setup  ## Ask the lake a question in SQL; Q="SELECT ..."

@@ -2,8 +2,8 @@
 
 ``python3.11 -m conf.bootstrap main streaming`` is what ``make setup`` runs. Only the standard library is imported here.
 uv, itself locked, is installed by pip into ``var/bootstrap``; it then fills ``.venv``, ``.venv-streaming`` and
-``.venv-airflow`` exactly as ``requirements/*.txt`` say, hashes checked. A stamp in each environment holds the hash of its
-lock, so that a second run costs nothing and a changed lock is never missed.
+``.venv-airflow`` exactly as ``requirements/*.txt`` say, hashes checked. A stamp in each holds the hash of its lock,
+so that a second run costs nothing and a changed lock is never missed.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def check_machine() -> None:
     """Refuse at once what could only fail later with a worse message."""
     if sys.version_info[:2] != (3, 11):
         raise SetupError(
-            f"this is Python {sys.version.split()[0]}; the locked environments need 3.11: run make with PYTHON=python3.11"
+            f"this is Python {sys.version.split()[0]}; the locks need 3.11: run make with PYTHON=python3.11"
         )
     if shutil.which("javac") is None:
         found = "only a JRE (java without javac)" if shutil.which("java") else "no java"

@@ -29,7 +29,8 @@ def up() -> None:
     settings = load()
     found = stack.up(settings, _say)
     click.echo(
-        f"up: Kafka {settings.kafka.bootstrap}, Flink {settings.flink.rest_url}, {len(found.jobs)} jobs; `make down` stops it"
+        f"up: Kafka {settings.kafka.bootstrap}, Flink {settings.flink.rest_url}, "
+        f"{len(found.jobs)} jobs; `make down` stops it"
     )
 
 

@@ -1,4 +1,4 @@
-"""The Flink session cluster of the streaming environment's wheel: its files, its two processes, its health, its jobs."""
+"""The Flink session cluster of the streaming environment's wheel: files, two processes, health, jobs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Job:
 
 
 def configuration(settings: Settings, folder: Path) -> dict[str, str]:
-    """Flat Flink options of the session cluster; the wheel's own ``env.java.opts.all`` is kept, it cannot do without."""
+    """Flat Flink options of the session cluster; the wheel's own ``env.java.opts.all`` is kept."""
     stack = settings.stack
     wheel = yaml.safe_load((environments.flink_home() / "conf" / "config.yaml").read_text())
     checkpoints = folder / "checkpoints"
@@ -168,7 +168,7 @@ def ill(settings: Settings) -> str | None:
 
 
 def list_jobs(settings: Settings) -> list[Job]:
-    """Every job the cluster knows, the latest first. A job whose ``restarts`` grow is failing, whatever its state says."""
+    """Every job the cluster knows, the latest first. One whose ``restarts`` grow is failing, whatever its state."""
     jobs = get(settings, "/jobs/overview")["jobs"]
     return [_job(settings, raw) for raw in sorted(jobs, key=lambda job: -int(job["start-time"]))]
 

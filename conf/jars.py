@@ -1,7 +1,7 @@
 """The JVM jars that no Python wheel brings: locked by SHA-256, fetched once, never resolved at run time.
 
 ``conf/jars.lock`` lists every jar of four groups: ``broker`` (Kafka itself), ``flink`` (connector, its missing codec,
-Avro), ``spark`` (Iceberg, Kafka source, JDBC drivers) and ``kernel_build`` (what ``javac`` needs beside the engines' own
+Avro), ``spark`` (Iceberg, Kafka source, JDBC) and ``kernel_build`` (what ``javac`` needs beside the engines' own
 jars). ``python -m conf.jars`` brings them to ``<paths.var>/jars``; the client is the Ivy jar that PySpark ships, so
 nothing has to be installed and no registry's address stands in this repository. ``jars.source`` may name a local folder
 (flat, or in Maven's layout) or a mirror in Maven's layout. A jar whose hash differs from the lock is refused.
@@ -61,9 +61,7 @@ def read_lock(path: Path = LOCK) -> list[Jar]:
         coordinate = words[1].split(":") if len(words) == 3 else []
         groups = tuple(words[0].split(","))
         if len(coordinate) != 3 or len(words[2]) != 64 or not set(groups) <= set(GROUPS):
-            raise ConfigError(
-                f"{path.name}:{number}: found {line!r}; a line is '{{{','.join(GROUPS)}}} group:artifact:version sha256'"
-            )
+            raise ConfigError(f"{path.name}:{number}: found {line!r}; a line is 'groups group:artifact:version sha256'")
         jars.append(Jar(groups, coordinate[0], coordinate[1], coordinate[2], words[2]))
     return jars
 
@@ -82,7 +80,7 @@ def jars_dir(settings: Settings | None = None) -> Path:
 
 
 def jar_paths(group: str, settings: Settings | None = None) -> list[Path]:
-    """Paths of a group's jars in the lock's order; ``ConfigError`` if one is absent (hashes are checked when fetched)."""
+    """Paths of a group's jars in the lock's order; ``ConfigError`` if one is absent."""
     if group not in GROUPS:
         raise ConfigError(f"jar group {group!r} is not one of {', '.join(GROUPS)}")
     folder = jars_dir(settings)
@@ -155,13 +153,14 @@ def _ivy_file(jars: list[Jar]) -> str:
         for j in jars
     )
     return (
-        '<ivy-module version="2.0">\n  <info organisation="io.matinee" module="jars"/>\n  <configurations><conf name="default"/>'
-        f'</configurations>\n  <dependencies>\n{rows}    <conflict manager="all"/>\n  </dependencies>\n</ivy-module>\n'
+        '<ivy-module version="2.0">\n  <info organisation="io.matinee" module="jars"/>\n'
+        '  <configurations><conf name="default"/></configurations>\n'
+        f'  <dependencies>\n{rows}    <conflict manager="all"/>\n  </dependencies>\n</ivy-module>\n'
     )
 
 
 def _ivy(jars: list[Jar], mirror: str | None, staged: Path) -> None:
-    """Retrieve by the command-line client inside PySpark's Ivy jar; transitive resolution is off, every version is kept."""
+    """Retrieve by the command-line client inside PySpark's Ivy jar; nothing transitive, every version kept."""
     command = [str(java.tool("java")), "-jar", str(_ivy_jar()), "-confs", "default", "-cache", str(staged / "cache")]
     (staged / "ivy.xml").write_text(_ivy_file(jars))
     command += ["-ivy", str(staged / "ivy.xml"), "-retrieve", str(staged / "[artifact]-[revision].[ext]")]

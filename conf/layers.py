@@ -38,7 +38,7 @@ class Tree:
             self.sources[key] = source
 
     def filled(self, fixed: Mapping[str, str], verbatim: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """Dotted values with every ``{placeholder}`` replaced by the setting, or by the ``fixed`` word, that it names."""
+        """Dotted values with every ``{placeholder}`` replaced by the setting or ``fixed`` word it names."""
         return {key: self.values[key] if key in verbatim else self.value(key, fixed) for key in self.values}
 
     def value(self, key: str, fixed: Mapping[str, str]) -> Any:

@@ -2,8 +2,8 @@
 
 Weakest first: ``conf/base.yaml``, ``conf/profiles/<profile>.yaml``, the file named by ``MATINEE_CONFIG`` (or given),
 the environment (``MATINEE__KAFKA__BOOTSTRAP``), explicit overrides. An unknown key is refused with the nearest known
-one. ``{section.key}``, ``{root}`` and ``{var}`` inside a string stand for other settings, so that one port or one folder
-is said once. A new setting is one line in ``base.yaml`` and one field here.
+one. ``{section.key}``, ``{root}`` and ``{var}`` inside a string stand for other settings, so that a port or a folder is
+said once. A new setting is one line in ``base.yaml`` and one field here.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The settings in force; ``overrides`` is a nested mapping. ``ConfigError`` names a wrong key or value and its source."""
+    """The settings in force; ``overrides`` is a nested mapping. ``ConfigError`` names a wrong one and its source."""
     return _settings(*merge(profile, config, overrides, environ))
 
 
@@ -214,7 +214,7 @@ def merge(
     overrides: Mapping[str, Any] | None,
     environ: Mapping[str, str] | None,
 ) -> tuple[Tree, dict[str, Any]]:
-    """The five sources laid over each other: the tree with its sources, and the dotted values with placeholders filled."""
+    """The five sources laid over each other: the tree with its sources, the values with placeholders filled."""
     environ = os.environ if environ is None else environ
     shape = _shape(Settings)
     layers: list[tuple[str, dict[str, Any]]] = []

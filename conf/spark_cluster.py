@@ -25,7 +25,7 @@ def master_url(settings: Settings) -> str:
 
 
 def up(settings: Settings | None = None) -> str:
-    """Start master and workers, wait until every worker is registered, return the master's URL; harmless when they run."""
+    """Start master and workers, wait for every worker, return the master's URL; harmless when they run."""
     settings = settings or load()
     place = folder(settings)
     with locked(place):

@@ -1,7 +1,7 @@
 """The one-machine stack: a Kafka broker and a Flink session cluster under the supervisor, all on 127.0.0.1.
 
-State lies in ``settings.stack.dir``; two stacks on one machine differ in that folder and in their ports. A second ``up``
-finds the first one's processes and only waits for their health; ``down`` ends exactly the processes recorded.
+State lies in ``settings.stack.dir``; two stacks on one machine differ in that folder and in their ports. A second
+``up`` finds the first one's processes and only waits for their health; ``down`` ends exactly the processes recorded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from conf import broker, flink, java, supervisor
 from conf.errors import ConfigError, ServiceUnavailable
 from conf.settings import Settings, load
-from conf.supervisor import Bounds, Child, Process
+from conf.supervisor import Bounds, Child
 
 SERVICES = (broker.NAME, *flink.NAMES)
 Say = Callable[[str], None]
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Status:
-    """What runs: the supervisor, each process, and for broker and Flink the reason why they are ill (``None``: well)."""
+    """What runs: the supervisor, each process, and for broker and Flink why they are ill (``None``: well)."""
 
     supervised: bool
     children: list[Child]
@@ -175,6 +175,7 @@ def _await_health(settings: Settings, say: Say) -> Status:
     if waiting:
         service = broker.NAME if "broker" in waiting else flink.NAMES[0]
         raise ServiceUnavailable(
-            f"not well after {settings.stack.health_timeout_s} s: {reason}\n{supervisor.tail(log_path(settings, service))}"
+            f"not well after {settings.stack.health_timeout_s} s: {reason}\n"
+            + supervisor.tail(log_path(settings, service))
         )
     return status(settings)

@@ -1,8 +1,8 @@
 """A small supervisor: a detached process that starts children, restarts those that die, within bounds, and stops them.
 
-``python -m conf.supervisor FOLDER`` reads ``FOLDER/spec.json`` and keeps ``FOLDER/state.json`` up to date: for itself and
-each child the pid *and its start time*, so that only exactly those processes are ever signalled, even after a reboot gave
-a pid to a stranger. The functions below are what callers use; they never assume that the supervisor is alive.
+``python -m conf.supervisor FOLDER`` reads ``FOLDER/spec.json`` and keeps ``FOLDER/state.json`` up to date: for itself
+and each child the pid *and its start time*, so that only exactly those processes are ever signalled, even after a
+reboot gave a pid to a stranger. The functions below are what callers use; none assumes that the supervisor is alive.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def tail(path: Path, lines: int = 20) -> str:
 
 
 def busy_ports(ports: Mapping[str, int]) -> list[str]:
-    """For each named port of 127.0.0.1 that somebody listens on: a line that names the port and, if visible, the owner."""
+    """For each named port of 127.0.0.1 that somebody listens on: a line naming it and, if visible, its owner."""
     listening: dict[int, int | None] = {}
     for connection in psutil.net_connections(kind="tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr:
@@ -279,7 +279,8 @@ class _Supervisor:
         if len(deaths) > self.bounds.restarts:
             child.status = "failed"
             self.note(
-                f"{child.name}: pid {child.pid} ended with {code}; {self.bounds.restarts} restarts are used up, giving up"
+                f"{child.name}: pid {child.pid} ended with {code}; "
+                f"{self.bounds.restarts} restarts are used up, giving up"
             )
         else:
             child.status = "restarting"
