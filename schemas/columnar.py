@@ -15,6 +15,7 @@ import io
 import json
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import pairwise
 from typing import Any
 
 import fastavro
@@ -276,7 +277,7 @@ class _Column:
                     raise self._wrong(f"a {type(value).__name__} that does not fit", row, f"{error}"[:200]) from error
             ends.append(out.tell())
         flat = out.getvalue()
-        return _shared([flat[a:b] for a, b in zip(ends, ends[1:], strict=False)], None)
+        return _shared([flat[a:b] for a, b in pairwise(ends)], None)
 
 
 def _factorised(series: pd.Series[Any], where: str) -> tuple[Longs, list[Any]]:

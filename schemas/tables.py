@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+
+from schemas import records
+from schemas.errors import SchemaError
+from schemas.records import Field, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,13 @@ META: tuple[tuple[str, str], ...] = (
 )
 """Columns ingest adds to a bronze table: position in the topic, schema of the writer, UTC date of arrival
 (`received_at` where the record has one, else the Kafka timestamp)."""
+
+_META_DOC = {
+    "kafka_partition": "Partition of the topic.",
+    "kafka_offset": "Offset in the partition.",
+    "schema_id": "Schema the message was written with (schemas/ids.lock).",
+    "received_date": "UTC date of arrival.",
+}
 
 
 def _bronze(name: str) -> Table:
@@ -105,3 +117,30 @@ RECONCILE_RESULT = Table(
     "reconcile_result", "ops", "reconcile_result", ("rollup", "metric"), "event_date", None, "reconcile"
 )
 PUBLICATION = Table("publication", "ops", "publication", ("run_id", "table_name", "state"), None, None, "runner")
+
+
+@cache
+def every() -> tuple[Table, ...]:
+    """All tables, in the order of this page."""
+    return tuple(value for value in globals().values() if isinstance(value, Table))
+
+
+def table(name: str) -> Table:
+    """The table called `name` (``namespace.name``, or ``name`` alone).
+
+    Raises:
+        SchemaError: no such table; the message lists the names there are.
+    """
+    for candidate in every():
+        if name == candidate.fqn:
+            return candidate
+    alone = [candidate for candidate in every() if name == candidate.name]
+    if len(alone) == 1:
+        return alone[0]
+    raise SchemaError(f"no table {name!r}; tables are: {', '.join(t.fqn for t in every())}")
+
+
+def columns(table: Table) -> tuple[Field, ...]:
+    """Columns of a table: the fields of its record's newest version, then `META` where ingest lands it."""
+    meta = tuple(Field(name, Scalar(kind), _META_DOC[name]) for name, kind in META) if table.landed else ()
+    return records.load(table.record).fields + meta

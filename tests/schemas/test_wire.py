@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from schemas import columnar, ids, records, wire
 from schemas.errors import SchemaError, WireError
 from schemas.records import Record
-from tests.schemas.conftest import rows, typed
+from tests.schemas.strategies import QUICK, rows, typed
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EVERY = [pytest.param(record, id=record.label) for record in records.every()]
@@ -44,6 +44,7 @@ def event(**changed: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("record", EVERY)
 def test_frame_equals_fastavro_for_every_record(record: Record) -> None:
+    @QUICK
     @given(rows(record))
     def equal(data: list[dict[str, Any]]) -> None:
         expected = [by_fastavro(record, row) for row in data]
@@ -66,6 +67,7 @@ def test_hand_written_bytes() -> None:
     assert wire.decode_one(expected) == ("day_end", 1, day_end)
 
 
+@QUICK
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 def test_varints_against_the_definition(numbers: list[int]) -> None:
     data, size = columnar.varints(np.array(numbers, dtype=np.int64))
@@ -79,6 +81,7 @@ def test_varints_against_the_definition(numbers: list[int]) -> None:
         assert data[row, : size[row]].tolist() == expected
 
 
+@QUICK
 @given(rows(records.load("playback_event", 2), max_size=6), st.integers(1, 4))
 def test_chunks_do_not_show(data: list[dict[str, Any]], chunk: int) -> None:
     record = records.load("playback_event", 2)
@@ -195,6 +198,7 @@ def test_encode_one_fills_defaults_and_misses_fields() -> None:
         wire.encode_one("playback_event", {"seq": 1})
 
 
+@QUICK
 @given(rows(records.load("playback_event", 1)))
 def test_versions_read_each_other(data: list[dict[str, Any]]) -> None:
     first, second = records.load("playback_event", 1), records.load("playback_event", 2)
@@ -214,6 +218,7 @@ def test_versions_read_each_other(data: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("record", EVERY)
 def test_decoding_gives_back_what_was_encoded(record: Record) -> None:
+    @QUICK
     @given(rows(record, max_size=4))
     def back(data: list[dict[str, Any]]) -> None:
         messages = wire.encode_frame(record.name, record.version, typed(record, data))
@@ -240,6 +245,7 @@ def test_bad_bytes_are_refused_by_class(message: bytes, error_class: str) -> Non
     assert caught.value.error_class == error_class
 
 
+@QUICK
 @given(st.sampled_from(records.every()), st.binary(max_size=300))
 def test_random_bytes_never_raise_anything_else(record: Record, body: bytes) -> None:
     message = wire.header(record.name, record.version) + body

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.records import Array, Field, Nested, Record, Scalar
 
-settings.register_profile("schemas", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=20, database=None)
-settings.load_profile("schemas")
+QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=12, database=None)
+"""Decorator of property tests here: few examples each, because every record version has its own."""
 
 _MILLIS = st.integers(-(2**40), 2**42).map(lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms))
 _SCALARS: dict[Scalar, st.SearchStrategy[Any]] = {

@@ -1,0 +1,163 @@
+"""Aggregates of the metrics in SQL: the only place where a SUM over metrics is written.
+
+The laws the engines force (measured): Flink's SUM of an int is an int and overflows, so the operand is cast to BIGINT;
+DuckDB's SUM of a BIGINT is a HUGEINT, so its result is cast back; integers are never divided, AVG never used; a
+division by zero is an error in Spark and infinity in Flink, so a denominator passes through NULLIF. Then the sums agree
+between engines to the last integer and the ratios to the last bit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from schemas.metrics import ALL, DIMENSIONS, METRICS, ROLLUPS, Metric, Rollup
+
+MINUTE_KEYS: Mapping[str, str] = {"minute_at": "minute_at", "event_date": "start_date", "revision": "revision"}
+"""Keys of `qoe_minute` beside the dimensions, with the span column each comes from."""
+DAILY_KEYS: Mapping[str, str] = {"event_date": "start_date", "revision": "revision"}
+_WORD = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What differs between the engines. `grouping_sets` is false where they would lose the key of a changelog."""
+
+    name: str
+    quote: str
+    text: str
+    grouping_sets: bool
+    cast_sum: bool
+
+    def column(self, name: str) -> str:
+        """A quoted name."""
+        return f"{self.quote}{name}{self.quote}"
+
+    def literal(self, value: str) -> str:
+        """A text constant of the type a text column has (Flink's would be CHAR(n), padded in a union)."""
+        escaped = value.replace("'", "''")
+        return f"CAST('{escaped}' AS {self.text})" if self.text == "STRING" else f"'{escaped}'"
+
+    def total(self, expression: str) -> str:
+        """The BIGINT sum of a row-level integer expression."""
+        summed = f"SUM(CAST({expression} AS BIGINT))"
+        return f"CAST({summed} AS BIGINT)" if self.cast_sum else summed
+
+    def ratio(self, num: str, den: str) -> str:
+        """A guarded DOUBLE division; null where the denominator is 0."""
+        return f"CAST({num} AS DOUBLE) / NULLIF(CAST({den} AS DOUBLE), CAST(0 AS DOUBLE))"
+
+
+SPARK = Dialect("spark", "`", "STRING", grouping_sets=True, cast_sum=False)
+FLINK = Dialect("flink", "`", "STRING", grouping_sets=False, cast_sum=False)
+DUCKDB = Dialect("duckdb", '"', "VARCHAR", grouping_sets=True, cast_sum=True)
+DIALECTS = (SPARK, FLINK, DUCKDB)
+
+
+def row_expressions(metrics: Sequence[Metric] = METRICS) -> list[tuple[str, str]]:
+    """(sum column, row-level integer expression over span measures) of every sum, in the tables' order."""
+    return [(c, m.num if c.endswith("_num") else m.den or "") for m in metrics for c in m.columns]
+
+
+def measures(metrics: Sequence[Metric] = METRICS) -> list[str]:
+    """The span measures the metrics read, each once, in the order of first use."""
+    return list(dict.fromkeys(word for _, expression in row_expressions(metrics) for word in _WORD.findall(expression)))
+
+
+def sums(dialect: Dialect = SPARK, prefix: str = "", metrics: Sequence[Metric] = METRICS) -> list[str]:
+    """Select list of the sums over spans: ``SUM(CAST(stall_ms AS BIGINT)) AS `stall_time_num```, ...; `prefix` is put
+    before each measure (``s.``)."""
+    return [
+        f"{dialect.total(_WORD.sub(lambda m: prefix + dialect.column(m[0]), expression))} AS {dialect.column(name)}"
+        for name, expression in row_expressions(metrics)
+    ]
+
+
+def sums_of_sums(dialect: Dialect = SPARK, metrics: Sequence[Metric] = METRICS) -> list[str]:
+    """Select list that adds up rows that are sums already (minutes to days, rollups to coarser ones)."""
+    return [f"{dialect.total(dialect.column(n))} AS {dialect.column(n)}" for n, _ in row_expressions(metrics)]
+
+
+def value(metric: Metric, dialect: Dialect = SPARK) -> str:
+    """The metric itself over its sum columns, as a DOUBLE: a ratio, or a plain sum; over its scale."""
+    num, *den = (dialect.column(name) for name in metric.columns)
+    text = dialect.ratio(num, den[0]) if den else f"CAST({num} AS DOUBLE)"
+    return text if metric.scale == 1 else f"{text} / CAST({metric.scale} AS DOUBLE)"
+
+
+def values(dialect: Dialect = SPARK, metrics: Sequence[Metric] = METRICS) -> list[str]:
+    """Select list of the metrics over a table of sums."""
+    return [f"{value(metric, dialect)} AS {dialect.column(metric.name)}" for metric in metrics]
+
+
+def rollup_rows(source: str, dialect: Dialect, keys: Mapping[str, str], rollups: Sequence[Rollup] = ROLLUPS) -> str:
+    """UNION ALL of `source` once for each rollup, '*' where it is not broken down: stateless in a stream.
+
+    Columns: ``rollup``, the keys, the dimensions, the measures of the metrics.
+    """
+    q = dialect.column
+    kept = [f"{q(origin)} AS {q(name)}" for name, origin in keys.items()] + [q(name) for name in measures()]
+    parts = []
+    for rollup in rollups:
+        cut = [q(d) if d in rollup.by else f"{dialect.literal(ALL)} AS {q(d)}" for d in DIMENSIONS]
+        columns = [f"{dialect.literal(rollup.name)} AS {q('rollup')}", *kept[: len(keys)], *cut, *kept[len(keys) :]]
+        parts.append(f"SELECT {', '.join(columns)} FROM {source}")
+    return "\nUNION ALL\n".join(parts)
+
+
+def rollup_sums(
+    source: str,
+    dialect: Dialect = SPARK,
+    keys: Mapping[str, str] = MINUTE_KEYS,
+    rollups: Sequence[Rollup] = ROLLUPS,
+) -> str:
+    """The query that makes `qoe_minute` (or, with `DAILY_KEYS`, `qoe_daily`) from spans.
+
+    Columns in the record's order: rollup, keys but revision, dimensions, revision, sums. By GROUPING SETS in one pass
+    over `source` (a table, view or parenthesised query with an alias), or, where these lose the key of a changelog
+    (Flink), by a union and a GROUP BY whose key is exactly the primary key of the result.
+
+    Args:
+        source: spans: the dimensions, the measures and the columns the keys come from.
+        dialect: whose SQL.
+        keys: result column to span column.
+        rollups: which sets of dimensions.
+    """
+    q = dialect.column
+    leading = [name for name in keys if name != "revision"]
+    trailing = [name for name in keys if name == "revision"]
+    if not dialect.grouping_sets:
+        group = [q(name) for name in ("rollup", *leading, *DIMENSIONS, *trailing)]
+        body = ",\n  ".join([*group, *sums(dialect)])
+        inner = rollup_rows(source, dialect, keys, rollups)
+        return f"SELECT\n  {body}\nFROM (\n{inner}\n)\nGROUP BY {', '.join(group)}"
+    columns = [
+        _rollup_name(dialect, rollups),
+        *(f"{q(keys[name])} AS {q(name)}" for name in leading),
+        *(_dimension(name, dialect, rollups) for name in DIMENSIONS),
+        *(f"{q(keys[name])} AS {q(name)}" for name in trailing),
+        *sums(dialect),
+    ]
+    sets = [f"({', '.join([*(q(origin) for origin in keys.values()), *(q(d) for d in r.by)])})" for r in rollups]
+    body = ",\n  ".join(columns)
+    return f"SELECT\n  {body}\nFROM {source}\nGROUP BY GROUPING SETS (\n  " + ",\n  ".join(sets) + "\n)"
+
+
+def _used(rollups: Sequence[Rollup]) -> list[str]:
+    return [name for name in DIMENSIONS if any(name in rollup.by for rollup in rollups)]
+
+
+def _dimension(name: str, dialect: Dialect, rollups: Sequence[Rollup]) -> str:
+    q = dialect.column(name)
+    if name not in _used(rollups):
+        return f"{dialect.literal(ALL)} AS {q}"
+    return f"CASE WHEN GROUPING({q}) = 1 THEN {dialect.literal(ALL)} ELSE {q} END AS {q}"
+
+
+def _rollup_name(dialect: Dialect, rollups: Sequence[Rollup]) -> str:
+    cases = []
+    for rollup in rollups:
+        bits = [f"GROUPING({dialect.column(d)}) = {int(d not in rollup.by)}" for d in _used(rollups)]
+        cases.append(f"WHEN {' AND '.join(bits) or 'TRUE'} THEN {dialect.literal(rollup.name)}")
+    return f"CASE {' '.join(cases)} END AS {dialect.column('rollup')}"

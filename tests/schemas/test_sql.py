@@ -1,0 +1,126 @@
+"""The aggregates: DuckDB on the rendered SQL and pandas against a plain loop, and the laws every dialect obeys."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+import pandas as pd
+import pytest
+
+from schemas import records, tables
+from schemas.metrics import DIMENSIONS, METRICS, ROLLUPS, Direction, Metric
+from schemas.render import frames, sql
+from schemas.render.sql import DAILY_KEYS, DIALECTS, DUCKDB, FLINK, SPARK, Dialect
+from tests.schemas.spans import as_sums, loop_sums, random_spans
+
+UNION = Dialect("duckdb by union", '"', "VARCHAR", grouping_sets=False, cast_sum=True)
+
+
+def duck(query: str, **tables: pd.DataFrame) -> pd.DataFrame:
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    for name, frame in tables.items():
+        connection.register(name, frame)
+    return connection.execute(query).df()
+
+
+@pytest.fixture(scope="module")
+def spans() -> pd.DataFrame:
+    return random_spans(1500)
+
+
+@pytest.mark.parametrize("dialect", [DUCKDB, UNION], ids=lambda d: d.name)
+def test_sums_equal_the_loop(spans: pd.DataFrame, dialect: Dialect) -> None:
+    found = duck(sql.rollup_sums("spans", dialect), spans=spans)
+    assert list(found) == [f.name for f in records.load("qoe_minute").fields]
+    assert as_sums(found) == loop_sums(spans)
+
+
+def test_pandas_sums_equal_the_loop(spans: pd.DataFrame) -> None:
+    found = frames.rollup_sums(spans)
+    assert list(found) == [f.name for f in records.load("qoe_minute").fields]
+    assert as_sums(found) == loop_sums(spans)
+
+
+def test_minutes_add_up_to_days(spans: pd.DataFrame) -> None:
+    minutes = duck(sql.rollup_sums("spans", DUCKDB), spans=spans)
+    days = duck(sql.rollup_sums("spans", DUCKDB, DAILY_KEYS), spans=spans)
+    keys = ["rollup", "event_date", *DIMENSIONS, "revision"]
+    assert list(days) == [f.name for f in records.load("qoe_daily").fields]
+    quoted = ", ".join(DUCKDB.column(name) for name in keys)
+    added = duck(
+        f"SELECT {quoted}, {', '.join(sql.sums_of_sums(DUCKDB))} FROM minutes GROUP BY {quoted}", minutes=minutes
+    )
+    pd.testing.assert_frame_equal(
+        added.sort_values(keys, ignore_index=True), days.sort_values(keys, ignore_index=True), check_exact=True
+    )
+
+
+def test_values_are_sums_over_sums_and_null_over_zero(spans: pd.DataFrame) -> None:
+    sums = duck(sql.rollup_sums("spans", DUCKDB, DAILY_KEYS), spans=spans)
+    found = duck(f"SELECT {', '.join(sql.values(DUCKDB))} FROM sums", sums=sums)
+    assert list(found) == [m.name for m in METRICS]
+    pd.testing.assert_frame_equal(found, frames.values(sums), check_exact=True)
+    for metric in METRICS:
+        for value, (_, row) in zip(found[metric.name], sums.iterrows(), strict=True):
+            num, den = int(row[metric.columns[0]]), int(row[metric.columns[1]]) if metric.den else None
+            if den == 0:
+                assert pd.isna(value)
+            else:
+                assert value == num / (1 if den is None else den) / metric.scale
+    assert found["stall_count"].isna().any()
+
+
+def test_concurrency_is_alive_time_over_a_minute() -> None:
+    metric = next(m for m in METRICS if m.name == "concurrency")
+    found = duck(f"SELECT {sql.value(metric, DUCKDB)} AS v FROM (SELECT 90000 AS concurrency_num)")
+    assert found["v"].tolist() == [1.5]
+
+
+def test_a_subset_of_rollups(spans: pd.DataFrame) -> None:
+    title = tuple(r for r in ROLLUPS if r.name in ("total", "title"))
+    expected = {k: v for k, v in loop_sums(spans).items() if k[0] in ("total", "title")}
+    for dialect in (DUCKDB, UNION):
+        assert as_sums(duck(sql.rollup_sums("spans", dialect, rollups=title), spans=spans)) == expected
+
+
+def test_expressions_use_span_measures_only() -> None:
+    whole = {f.name for f in records.load("span").fields if f.type is records.Scalar.LONG}
+    assert set(sql.measures()) <= whole
+    for _, expression in sql.row_expressions():
+        assert re.fullmatch(r"[a-z_]+( [+-] [a-z_]+)*", expression)
+    assert [c for c, _ in sql.row_expressions()] == [c for m in METRICS for c in m.columns]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+def test_the_laws_hold_in_every_dialect(dialect: Dialect) -> None:
+    text = sql.rollup_sums("spans", dialect) + ", ".join(sql.values(dialect))
+    assert "AVG" not in text.upper()
+    assert "1.0" not in text
+    for inside in re.findall(r"SUM\((.{0,20})", text):
+        assert inside.startswith("CAST(")
+    assert re.findall(r" / (\w+)", text) and set(re.findall(r" / (\w+)", text)) <= {"NULLIF", "CAST"}
+    for before in re.findall(r"(\w+\)) / ", text):
+        assert before in ("DOUBLE)", "0)")
+
+
+def test_rendered_text_of_each_dialect() -> None:
+    assert sql.sums(SPARK)[0] == "SUM(CAST(`attempts` AS BIGINT)) AS `attempts_num`"
+    assert sql.sums(SPARK, prefix="s.")[-1] == "SUM(CAST(s.`alive_ms` AS BIGINT)) AS `concurrency_num`"
+    assert "SUM(CAST(`stall_ms` + `play_ms` AS BIGINT)) AS `rebuffer_ratio_den`" in sql.sums(FLINK)
+    assert sql.sums(DUCKDB)[0] == 'CAST(SUM(CAST("attempts" AS BIGINT)) AS BIGINT) AS "attempts_num"'
+    metric = Metric("m", "a", "b", "1", Direction.LOWER, "M.", "us", 10)
+    assert sql.value(metric, FLINK) == (
+        "CAST(`m_num` AS DOUBLE) / NULLIF(CAST(`m_den` AS DOUBLE), CAST(0 AS DOUBLE)) / CAST(10 AS DOUBLE)"
+    )
+
+
+def test_flink_groups_by_the_primary_key_and_pads_nothing() -> None:
+    text = sql.rollup_sums("spans", FLINK)
+    assert "GROUPING" not in text
+    key = ["rollup", "minute_at", "event_date", *DIMENSIONS, "revision"]
+    assert text.endswith("GROUP BY " + ", ".join(f"`{name}`" for name in key))
+    assert set(key) >= set(tables.QOE_MINUTE.key)
+    assert text.count("UNION ALL") == len(ROLLUPS) - 1
+    assert re.sub(r"CAST\('[^']*' AS STRING\)", "", text).count("'") == 0
