@@ -1,0 +1,1 @@
+"""The shared kernel: Java sources and their build; see README.md."""

@@ -1,0 +1,125 @@
+package io.matinee.kernel;
+
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+
+/** All events of one session at once, in any order: sort, deduplicate, leave late ones out or in, fold, join spans. */
+public final class BatchFold {
+
+    /** One revision of a session. Duplicates and late events count in segment 0. */
+    public record Folded(List<SpanRow> spans, List<Segment> segments, long clockOffsetMs, long duplicates, long late) {}
+
+    /** Revisions live and final; one object twice if no event is late. */
+    public record Both(Folded live, Folded full) {}
+
+    private BatchFold() {}
+
+    public static Both fold(List<Event> events, Policy policy) {
+        if (events.isEmpty()) {
+            Folded nothing = new Folded(List.of(), List.of(), 0, 0, 0);
+            return new Both(nothing, nothing);
+        }
+        List<Event> counted = deduplicate(events);
+        Set<Integer> late = late(counted, policy.latenessMs());
+        long duplicates = events.size() - counted.size();
+        long offset = clockOffset(events);
+        Folded full = run(counted, policy, offset, duplicates, late.size());
+        if (late.isEmpty()) {
+            return new Both(full, full);
+        }
+        List<Event> inTime = counted.stream().filter(e -> !late.contains(e.seq)).toList();
+        return new Both(run(inTime, policy, offset, duplicates, late.size()), full);
+    }
+
+    /** By seq; of equal seq the lowest position in the topic. */
+    static List<Event> deduplicate(List<Event> events) {
+        List<Event> sorted = new ArrayList<>(events);
+        sorted.sort((a, b) -> a.seq != b.seq ? Integer.compare(a.seq, b.seq) : a.beforeInTopic(b) ? -1 : b.beforeInTopic(a) ? 1 : 0);
+        List<Event> kept = new ArrayList<>(sorted.size());
+        for (Event event : sorted) {
+            if (kept.isEmpty() || kept.get(kept.size() - 1).seq != event.seq) {
+                kept.add(event);
+            }
+        }
+        return kept;
+    }
+
+    static Set<Integer> late(List<Event> bySeq, long latenessMs) {
+        Set<Integer> late = new HashSet<>();
+        long earliest = Long.MAX_VALUE;
+        for (int i = bySeq.size() - 1; i >= 0; i--) {
+            Event event = bySeq.get(i);
+            if (earliest != Long.MAX_VALUE && event.receivedAt > earliest + latenessMs) {
+                late.add(event.seq);
+            }
+            earliest = Math.min(earliest, event.receivedAt);
+        }
+        return late;
+    }
+
+    static long clockOffset(List<Event> events) {
+        Event first = events.get(0);
+        for (Event event : events) {
+            first = event.beforeInTopic(first) ? event : first;
+        }
+        return first.receivedAt - first.postDeviceAt;
+    }
+
+    private static Folded run(List<Event> bySeq, Policy policy, long offset, long duplicates, long late) {
+        Fold fold = new Fold(policy, offset);
+        Joiner joiner = new Joiner();
+        for (Event event : bySeq) {
+            fold.add(event, joiner);
+        }
+        fold.close(joiner);
+        return new Folded(joiner.spans, joiner.segments, offset, duplicates, late);
+    }
+
+    /** Joins what the fold gives out into spans. */
+    private static final class Joiner implements Fold.Sink {
+        private final List<SpanRow> spans = new ArrayList<>();
+        private final List<Segment> segments = new ArrayList<>();
+        private Segment numbered;
+        private int number;
+        private long[] moment;
+
+        private void add(Segment s, long start, long end, boolean unobserved, long[] measures) {
+            if (moment != null) {
+                Measure.add(measures, moment, 1);
+                moment = null;
+            }
+            number = numbered == s ? number + 1 : 0;
+            numbered = s;
+            spans.add(new SpanRow(s, number, start, end, unobserved, measures));
+        }
+
+        @Override
+        public void moment(Segment s, long[] measures) {
+            moment = measures;
+        }
+
+        @Override
+        public void held(Segment s, long start, long end, boolean unobserved, long[] measures) {
+            SpanRow last = spans.isEmpty() ? null : spans.get(spans.size() - 1);
+            if (moment == null && start < end && last != null && last.goesOn(s, start, unobserved)) {
+                last.endAt = end;
+                Measure.add(last.measures, measures, 1);
+            } else if (moment != null || start < end) {
+                add(s, start, end, unobserved, measures);
+            }
+        }
+
+        @Override
+        public void closed(Segment s, long[] measures) {
+            if (s.reason.terminal() || moment != null || !Measure.none(measures)) {
+                add(s, s.endAt, s.endAt, false, measures);
+            }
+            segments.add(s);
+        }
+
+        @Override
+        public void takenIn(Segment s) {}
+    }
+}

@@ -1,0 +1,90 @@
+package io.matinee.kernel;
+
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+
+/** Bytes of fold state: zigzag varints (as Avro writes them) and length-prefixed UTF-8. */
+final class Codec {
+    private Codec() {}
+
+    static final class Out {
+        private byte[] bytes = new byte[512];
+        private int size;
+
+        private void need(int more) {
+            if (size + more > bytes.length) {
+                bytes = Arrays.copyOf(bytes, Math.max(bytes.length * 2, size + more));
+            }
+        }
+
+        void number(long value) {
+            need(10);
+            long rest = (value << 1) ^ (value >> 63);
+            while ((rest & ~0x7FL) != 0) {
+                bytes[size++] = (byte) (rest | 0x80);
+                rest >>>= 7;
+            }
+            bytes[size++] = (byte) rest;
+        }
+
+        void flag(boolean value) {
+            need(1);
+            bytes[size++] = (byte) (value ? 1 : 0);
+        }
+
+        void raw(byte[] value) {
+            need(value.length);
+            System.arraycopy(value, 0, bytes, size, value.length);
+            size += value.length;
+        }
+
+        /** Null is length -1. */
+        void string(String value) {
+            if (value == null) {
+                number(-1);
+                return;
+            }
+            byte[] utf8 = value.getBytes(StandardCharsets.UTF_8);
+            number(utf8.length);
+            raw(utf8);
+        }
+
+        byte[] done() {
+            return Arrays.copyOf(bytes, size);
+        }
+    }
+
+    /** Reads what {@link Out} wrote; only ever given such bytes. */
+    static final class In {
+        private final byte[] bytes;
+        private int at;
+
+        In(byte[] bytes) {
+            this.bytes = bytes;
+        }
+
+        long number() {
+            long value = 0;
+            for (int shift = 0; ; shift += 7) {
+                byte b = bytes[at++];
+                value |= (b & 0x7FL) << shift;
+                if (b >= 0) {
+                    return (value >>> 1) ^ -(value & 1);
+                }
+            }
+        }
+
+        boolean flag() {
+            return bytes[at++] != 0;
+        }
+
+        String string() {
+            int length = (int) number();
+            if (length < 0) {
+                return null;
+            }
+            at += length;
+            return new String(bytes, at - length, length, StandardCharsets.UTF_8);
+        }
+    }
+}

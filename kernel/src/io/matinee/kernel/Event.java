@@ -1,0 +1,78 @@
+package io.matinee.kernel;
+
+/** What the fold reads of one playback_event; times in UTC milliseconds. */
+public final class Event {
+    public static final int DIMENSIONS = 8;
+    /** Columns that a span and a session carry unchanged, in the order of {@link #dims}. */
+    public static final String[] DIMENSION_NAMES =
+            {"profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id"};
+    static final int TITLE = 1;
+
+    public String sessionId;
+    public int seq;
+    public long deviceAt;
+    public long receivedAt;
+    public long postDeviceAt;
+    public State state;
+    /** -1 if unknown. */
+    public int bitrateKbps;
+    /** -1 if unknown. */
+    public long playheadMs;
+    public boolean background;
+    public boolean ad;
+    public final String[] dims = new String[DIMENSIONS];
+    public String impressionId;
+    public String pageId;
+    public int partition;
+    public long offset;
+
+    String title() {
+        return dims[TITLE];
+    }
+
+    boolean beforeInTopic(Event other) {
+        return partition != other.partition ? partition < other.partition : offset < other.offset;
+    }
+
+    void write(Codec.Out out) {
+        out.string(sessionId);
+        out.number(seq);
+        out.number(deviceAt);
+        out.number(receivedAt);
+        out.number(postDeviceAt);
+        out.number(state.ordinal());
+        out.number(bitrateKbps);
+        out.number(playheadMs);
+        out.flag(background);
+        out.flag(ad);
+        for (String dim : dims) {
+            out.string(dim);
+        }
+        out.string(impressionId);
+        out.string(pageId);
+        out.number(partition);
+        out.number(offset);
+    }
+
+    static Event read(Codec.In in) {
+        Event e = new Event();
+        e.sessionId = in.string();
+        e.seq = (int) in.number();
+        e.deviceAt = in.number();
+        e.receivedAt = in.number();
+        e.postDeviceAt = in.number();
+        e.state = State.at((int) in.number());
+        e.bitrateKbps = (int) in.number();
+        e.playheadMs = in.number();
+        e.background = in.flag();
+        e.ad = in.flag();
+        for (int i = 0; i < DIMENSIONS; i++) {
+            e.dims[i] = in.string();
+        }
+        e.impressionId = in.string();
+        e.pageId = in.string();
+        e.partition = (int) in.number();
+        e.offset = in.number();
+        return e;
+    }
+}

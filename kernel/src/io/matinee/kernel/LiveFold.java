@@ -1,0 +1,346 @@
+package io.matinee.kernel;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The fold of one session as its events arrive, for revision live: what it has given out so far, added up, is the fold
+ * of what it has seen so far, and in the end of the whole set.
+ *
+ * <p>While numbers come without a gap every event is folded at once. An event after a gap waits {@code gapWaitMs}, then
+ * what follows the gap is folded on a copy and shown; the events are kept, so that a missing one that still comes is
+ * put in its place and the difference is given out. Once lateness has passed the gap is settled. Decisions are taken on
+ * {@code received_at}, from the data; the clock here ({@code arrival}, Kafka's timestamp, and the watermark over it)
+ * decides only when something is shown and when it is forgotten.
+ */
+public final class LiveFold {
+
+    /** Takes the deltas. */
+    public interface Out {
+        /** Add these (signed) measures to the sums of the key. */
+        void minute(MinuteKey key, long[] measures);
+
+        /** The row of a segment is now this; duplicates and late events are its own share (0 but in segment 0). */
+        void session(Segment segment, long clockOffsetMs, long duplicates, long late);
+
+        /** The segment does not exist after all. */
+        void gone(String sessionId, int segment);
+    }
+
+    private static final byte VERSION = 1;
+
+    private record Waiting(Event event, long arrival) {}
+
+    private final Policy policy;
+    private Fold base;
+    private long clockOffsetMs;
+    private SeqSet seen = new SeqSet();
+    private final List<Waiting> pending = new ArrayList<>();
+    private boolean shown;
+    private long showAt;
+    /** The open segment of base is shown as closed by silence. */
+    private boolean silent;
+    private long duplicates;
+    private long late;
+    private long lastArrival;
+    private long newestArrival = Long.MIN_VALUE;
+    /** For the engine: the timer it has set, or 0. */
+    public long timer;
+
+    public LiveFold(Policy policy) {
+        this.policy = policy;
+    }
+
+    /** One event of the session, in order of arrival; {@code arrival} is the arrival clock. */
+    public void event(Event event, long arrival, Out out) {
+        if (base == null) {
+            clockOffsetMs = event.receivedAt - event.postDeviceAt;
+            base = new Fold(policy, clockOffsetMs);
+        }
+        newestArrival = Math.max(newestArrival, arrival);
+        if (!seen.add(event.seq)) {
+            duplicates++;
+            counted(out);
+        } else if (isLate(event)) {
+            late++;
+            counted(out);
+        } else if (pending.isEmpty() && event.seq == base.before + 1 && !silent) {
+            lastArrival = arrival;
+            addTo(base, event, out);
+        } else {
+            outOfLine(event, arrival, out);
+        }
+    }
+
+    private boolean isLate(Event event) {
+        if (event.seq < base.before) {
+            return true;
+        }
+        long earliest = Long.MAX_VALUE;
+        for (Waiting w : pending) {
+            if (w.event.seq > event.seq) {
+                earliest = Math.min(earliest, w.event.receivedAt);
+            }
+        }
+        return earliest != Long.MAX_VALUE && event.receivedAt > earliest + policy.latenessMs();
+    }
+
+    /** The next event in order: what it gives is given out, and the rows that changed in a way worth telling. */
+    private void addTo(Fold fold, Event event, Out out) {
+        Segment before = fold.current;
+        long wasAt = before == null ? 0 : before.at;
+        boolean played = before != null && before.played;
+        Delta delta = new Delta();
+        fold.add(event, delta);
+        Segment now = fold.current;
+        if (now != before || now.played != played || Fold.minute(now.at) != Fold.minute(wasAt)) {
+            delta.rows.put(now.number, now);
+        }
+        give(delta, out);
+    }
+
+    /** An event that does not simply follow: after a gap, into a gap, or after the close by silence. */
+    private void outOfLine(Event event, long arrival, Out out) {
+        boolean appended = pending.isEmpty() || pending.get(pending.size() - 1).event.seq < event.seq;
+        if (pending.isEmpty()) {
+            shown = false;
+            showAt = arrival + policy.gapWaitMs();
+        } else if (shown && appended) {
+            addTo(visible(), event, out);
+            insert(event, arrival);
+            return;
+        }
+        Delta old = beyondBase(shown ? pending.size() : 0, silent);
+        insert(event, arrival);
+        int inOrder = 0;
+        while (inOrder < pending.size() && pending.get(inOrder).event.seq == base.before + 1 + inOrder) {
+            inOrder++;
+        }
+        if (shown || inOrder > 0) {
+            give(beyondBase(shown ? pending.size() : inOrder, false).minus(old, this, out), out);
+            silent = false;
+        }
+        for (; inOrder > 0; inOrder--) {
+            settleFirst();
+        }
+    }
+
+    private void insert(Event event, long arrival) {
+        int i = pending.size();
+        while (i > 0 && pending.get(i - 1).event.seq > event.seq) {
+            i--;
+        }
+        pending.add(i, new Waiting(event, arrival));
+    }
+
+    /** Fold the first pending event, which has been shown, into base. */
+    private void settleFirst() {
+        Waiting w = pending.remove(0);
+        lastArrival = w.arrival;
+        base.add(w.event, new Delta());
+    }
+
+    /** Everything that arrived up to {@code clock} has been seen: show, settle, close what is due. */
+    public void watermark(long clock, Out out) {
+        if (base == null) {
+            return;
+        }
+        if (!pending.isEmpty() && !shown && clock >= showAt) {
+            Delta old = beyondBase(0, silent);
+            shown = true;
+            silent = false;
+            give(beyondBase(pending.size(), false).minus(old, this, out), out);
+        }
+        while (!pending.isEmpty() && clock > settledAt()) {
+            do {
+                settleFirst();
+            } while (!pending.isEmpty() && pending.get(0).event.seq == base.before + 1);
+        }
+        if (isOpen() && clock > lastArrival + policy.silenceMs()) {
+            silent = true;
+            give(beyondBase(0, true), out);
+        }
+    }
+
+    /** Whether base has a segment that only silence will close. */
+    private boolean isOpen() {
+        return pending.isEmpty() && !silent && base.current != null && !base.current.closed();
+    }
+
+    private long settledAt() {
+        long earliest = Long.MAX_VALUE;
+        for (Waiting w : pending) {
+            earliest = Math.min(earliest, w.arrival);
+        }
+        return Math.max(showAt, earliest + policy.latenessMs());
+    }
+
+    private long forgottenAt() {
+        return newestArrival + Math.max(policy.sessionCapMs(), policy.silenceMs() + 1);
+    }
+
+    /** When {@link #watermark} has to be called next. */
+    public long nextTimer() {
+        if (!pending.isEmpty()) {
+            return shown ? settledAt() + 1 : showAt;
+        }
+        return isOpen() ? lastArrival + policy.silenceMs() + 1 : forgottenAt();
+    }
+
+    /** Whether the state may be dropped: nothing came for so long that a straggler counts as another session. */
+    public boolean forgotten(long clock) {
+        return base == null || (pending.isEmpty() && !isOpen() && clock >= forgottenAt());
+    }
+
+    /** The counters of segment 0 have changed. */
+    private void counted(Out out) {
+        Fold fold = visible();
+        Segment zero = fold.first != null ? fold.first : fold.current;
+        if (zero != null) {
+            row(zero, out);
+        }
+    }
+
+    private void row(Segment s, Out out) {
+        out.session(s, clockOffsetMs, s.number == 0 ? duplicates : 0, s.number == 0 ? late : 0);
+    }
+
+    private void give(Delta delta, Out out) {
+        delta.sums.forEach((key, measures) -> {
+            if (!Measure.none(measures)) {
+                out.minute(key, measures);
+            }
+        });
+        delta.rows.values().forEach(s -> row(s, out));
+    }
+
+    /** The fold as shown: base, with what is pending, or closed by silence. */
+    private Fold visible() {
+        if (!shown && !silent) {
+            return base;
+        }
+        Fold fold = base.copy();
+        Delta unused = new Delta();
+        if (silent) {
+            fold.close(unused);
+        }
+        if (shown) {
+            pending.forEach(w -> fold.add(w.event, unused));
+        }
+        return fold;
+    }
+
+    /** What the first {@code n} pending events, or the close by silence, add to base. */
+    private Delta beyondBase(int n, boolean close) {
+        Fold fold = base.copy();
+        Delta delta = new Delta();
+        if (fold.current != null) {
+            delta.rows.put(fold.current.number, fold.current);
+        }
+        for (int i = 0; i < n; i++) {
+            fold.add(pending.get(i).event, delta);
+        }
+        if (close) {
+            fold.close(delta);
+        }
+        if (fold.current != null) {
+            delta.rows.put(fold.current.number, fold.current);
+        }
+        return delta;
+    }
+
+    /** Collects what a fold gives out: sums by key, rows that are complete. */
+    private static final class Delta implements Fold.Sink {
+        private final Map<MinuteKey, long[]> sums = new LinkedHashMap<>(4);
+        private final Map<Integer, Segment> rows = new LinkedHashMap<>(2);
+
+        private void add(long at, Segment s, long[] measures, int sign) {
+            Measure.add(sums.computeIfAbsent(MinuteKey.of(at, s.last), key -> new long[Measure.COUNT]), measures, sign);
+        }
+
+        @Override
+        public void moment(Segment s, long[] measures) {
+            add(s.at, s, measures, 1);
+        }
+
+        @Override
+        public void held(Segment s, long start, long end, boolean unobserved, long[] measures) {
+            add(start, s, measures, 1);
+        }
+
+        @Override
+        public void closed(Segment s, long[] measures) {
+            add(s.endAt, s, measures, 1);
+            rows.put(s.number, s);
+        }
+
+        @Override
+        public void takenIn(Segment s) {
+            rows.put(s.number, s);
+        }
+
+        /** This instead of {@code old}: signed sums, changed rows; rows that vanish are told at once. */
+        Delta minus(Delta old, LiveFold of, Out out) {
+            old.sums.forEach((key, measures) ->
+                    Measure.add(sums.computeIfAbsent(key, k -> new long[Measure.COUNT]), measures, -1));
+            old.rows.forEach((number, was) -> {
+                Segment now = rows.get(number);
+                if (now == null) {
+                    out.gone(was.last.sessionId, number);
+                } else if (now.sameRow(was)) {
+                    rows.remove(number);
+                }
+            });
+            return this;
+        }
+    }
+
+    public byte[] toBytes() {
+        Codec.Out out = new Codec.Out();
+        out.number(VERSION);
+        out.number(clockOffsetMs);
+        base.write(out);
+        seen.write(out);
+        out.number(pending.size());
+        for (Waiting w : pending) {
+            w.event.write(out);
+            out.number(w.arrival);
+        }
+        out.flag(shown);
+        out.number(showAt);
+        out.flag(silent);
+        for (long n : new long[] {duplicates, late, lastArrival, newestArrival, timer}) {
+            out.number(n);
+        }
+        return out.done();
+    }
+
+    /** Takes back what {@link #toBytes} gave. */
+    public static LiveFold fromBytes(byte[] bytes, Policy policy) {
+        Codec.In in = new Codec.In(bytes);
+        long version = in.number();
+        if (version != VERSION) {
+            throw new IllegalStateException("fold state of version " + version + ", this kernel reads " + VERSION
+                    + ": start the job without the old savepoint, or with the kernel that wrote it");
+        }
+        LiveFold fold = new LiveFold(policy);
+        fold.clockOffsetMs = in.number();
+        fold.base = Fold.read(in, policy, fold.clockOffsetMs);
+        fold.seen = SeqSet.read(in);
+        for (long n = in.number(); n > 0; n--) {
+            Event event = Event.read(in);
+            fold.pending.add(new Waiting(event, in.number()));
+        }
+        fold.shown = in.flag();
+        fold.showAt = in.number();
+        fold.silent = in.flag();
+        fold.duplicates = in.number();
+        fold.late = in.number();
+        fold.lastArrival = in.number();
+        fold.newestArrival = in.number();
+        fold.timer = in.number();
+        return fold;
+    }
+}

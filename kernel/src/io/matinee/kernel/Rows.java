@@ -1,0 +1,92 @@
+package io.matinee.kernel;
+
+import io.matinee.kernel.Schemas.Schema;
+
+/** Between decoded records and the fold: events in, the columns of span, session and qoe_session out. */
+public final class Rows {
+    private static final Schema EVENT = Schemas.newest("playback_event");
+    private static final int SESSION = EVENT.index("session_id");
+    private static final int SEQ = EVENT.index("seq");
+    private static final int DEVICE_AT = EVENT.index("device_at");
+    private static final int RECEIVED_AT = EVENT.index("received_at");
+    private static final int POST_DEVICE_AT = EVENT.index("post_device_at");
+    private static final int STATE = EVENT.index("state");
+    private static final int BITRATE = EVENT.index("bitrate_kbps");
+    private static final int PLAYHEAD = EVENT.index("playhead_ms");
+    private static final int BACKGROUND = EVENT.index("background");
+    private static final int AD = EVENT.index("ad");
+    private static final int IMPRESSION = EVENT.index("impression_id");
+    private static final int PAGE = EVENT.index("page_id");
+    private static final int[] DIMS = new int[Event.DIMENSIONS];
+    private static final long DAY_MS = 86_400_000;
+
+    static {
+        for (int i = 0; i < DIMS.length; i++) {
+            DIMS[i] = EVENT.index(Event.DIMENSION_NAMES[i]);
+        }
+    }
+
+    private Rows() {}
+
+    /** The event of a decoded playback_event. */
+    public static Event event(Object[] v, int partition, long offset) {
+        Event e = new Event();
+        e.sessionId = (String) v[SESSION];
+        e.seq = (Integer) v[SEQ];
+        e.deviceAt = (Long) v[DEVICE_AT];
+        e.receivedAt = (Long) v[RECEIVED_AT];
+        e.postDeviceAt = (Long) v[POST_DEVICE_AT];
+        e.state = State.of((String) v[STATE]);
+        e.bitrateKbps = v[BITRATE] == null ? -1 : (Integer) v[BITRATE];
+        e.playheadMs = v[PLAYHEAD] == null ? -1 : (Long) v[PLAYHEAD];
+        e.background = (Boolean) v[BACKGROUND];
+        e.ad = (Boolean) v[AD];
+        for (int i = 0; i < DIMS.length; i++) {
+            e.dims[i] = (String) v[DIMS[i]];
+        }
+        e.impressionId = (String) v[IMPRESSION];
+        e.pageId = (String) v[PAGE];
+        e.partition = partition;
+        e.offset = offset;
+        return e;
+    }
+
+    /** Columns of record span, in its order; timestamps in milliseconds, dates in days. */
+    public static Object[] span(SpanRow s, String revision) {
+        Object[] head = {s.segment.last.sessionId, s.segment.number, s.number, revision, s.startAt, s.endAt, s.minuteAt(), day(s.startAt),
+                s.state.label(), s.background, s.ad, s.bitrateKbps < 0 ? null : s.bitrateKbps, s.unobserved};
+        return join(head, s.dims, new Object[0], s.measures);
+    }
+
+    /** Columns of record session, in its order. */
+    public static Object[] session(Segment s, String revision, long clockOffsetMs, long duplicates, long late) {
+        Object[] head = {s.last.sessionId, s.number, revision, day(s.provenAt())};
+        return join(head, s.last.dims, tail(s, clockOffsetMs, duplicates, late), s.sums);
+    }
+
+    /** Columns of record qoe_session, in its order. */
+    public static Object[] liveSession(Segment s, long clockOffsetMs, long duplicates, long late) {
+        Object[] head = {s.last.sessionId, s.number, s.closed()};
+        return join(head, s.last.dims, tail(s, clockOffsetMs, duplicates, late), s.sums);
+    }
+
+    private static Object[] tail(Segment s, long clockOffsetMs, long duplicates, long late) {
+        return new Object[] {s.impressionId, s.pageId, s.startAt, s.provenAt(), s.state.label(), s.reason.label(), s.reason.inferred(),
+            clockOffsetMs, s.events, duplicates, late, s.missing, s.maxPlayheadMs < 0 ? null : s.maxPlayheadMs};
+    }
+
+    private static Object[] join(Object[] head, String[] dims, Object[] tail, long[] measures) {
+        Object[] row = new Object[head.length + dims.length + tail.length + measures.length];
+        System.arraycopy(head, 0, row, 0, head.length);
+        System.arraycopy(dims, 0, row, head.length, dims.length);
+        System.arraycopy(tail, 0, row, head.length + dims.length, tail.length);
+        for (int i = 0; i < measures.length; i++) {
+            row[head.length + dims.length + tail.length + i] = measures[i];
+        }
+        return row;
+    }
+
+    private static int day(long at) {
+        return (int) Math.floorDiv(at, DAY_MS);
+    }
+}

@@ -1,0 +1,58 @@
+package io.matinee.kernel.spark;
+
+import io.matinee.kernel.Policy;
+import io.matinee.kernel.Schemas;
+import io.matinee.kernel.Schemas.Field;
+import io.matinee.kernel.Schemas.Schema;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.types.DataType;
+import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.sql.types.StructField;
+import org.apache.spark.sql.types.StructType;
+
+/** Makes the kernel known to a Spark session; called once from Python through py4j. */
+public final class Register {
+    private Register() {}
+
+    /** decode_&lt;record&gt;(value, key) for every flat record, and fold_session(array of structs). Times in milliseconds. */
+    public static void all(SparkSession spark, long lateness, long hold, long pauseLimit, long sessionCap) {
+        for (Schema schema : Schemas.newest()) {
+            spark.udf().register("decode_" + schema.record(), new DecodeMessage(schema.record()), decoded(schema));
+        }
+        Policy policy = new Policy(lateness, hold, 1, pauseLimit, sessionCap);
+        spark.udf().register("fold_session", new FoldSession(policy), FoldSession.TYPE);
+    }
+
+    private static StructType decoded(Schema schema) {
+        List<StructField> fields = new ArrayList<>(List.of(struct(schema).fields()));
+        fields.add(DataTypes.createStructField("schema_id", DataTypes.IntegerType, true));
+        fields.add(DataTypes.createStructField("error_class", DataTypes.StringType, true));
+        fields.add(DataTypes.createStructField("reason", DataTypes.StringType, true));
+        return DataTypes.createStructType(fields);
+    }
+
+    /** The columns of a record, all nullable. */
+    static StructType struct(Schema schema) {
+        List<StructField> fields = new ArrayList<>();
+        for (Field field : schema.fields()) {
+            DataType type = type(field.type());
+            fields.add(DataTypes.createStructField(field.name(), field.array() ? DataTypes.createArrayType(type, false) : type, true));
+        }
+        return DataTypes.createStructType(fields);
+    }
+
+    private static DataType type(Schemas.Type type) {
+        return switch (type) {
+            case BOOLEAN -> DataTypes.BooleanType;
+            case INT -> DataTypes.IntegerType;
+            case LONG -> DataTypes.LongType;
+            case DOUBLE -> DataTypes.DoubleType;
+            case STRING -> DataTypes.StringType;
+            case BYTES -> DataTypes.BinaryType;
+            case TIMESTAMP -> DataTypes.TimestampType;
+            case DATE -> DataTypes.DateType;
+        };
+    }
+}

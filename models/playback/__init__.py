@@ -1,0 +1,1 @@
+"""Playback: what a viewer's player did, as spans of time."""

@@ -1,0 +1,86 @@
+"""The events of one playback session as the fold sees them: a set, put in order by their own numbers.
+
+Nothing here looks at the order of arrival in memory, at a clock or at a watermark: `deduplicate`, `clock_offset_ms` and
+`late_events` are functions of the set, so that Flink, Spark and this reference decide alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+DIMENSIONS = ("profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id")
+"""Columns of an event that a span and a session carry unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the fold reads of one `playback_event`: times in UTC milliseconds, state as a CMCD `sta` letter."""
+
+    session_id: str
+    seq: int
+    device_at: int
+    received_at: int
+    post_device_at: int
+    state: str
+    bitrate_kbps: int | None
+    playhead_ms: int | None
+    background: bool
+    ad: bool
+    profile_id: str
+    title_id: str
+    asset_id: str
+    isp: str
+    country: str
+    device: str
+    app_version: str
+    cdn_id: str
+    impression_id: str | None
+    page_id: str | None
+    kafka_partition: int
+    kafka_offset: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Event:
+        """From a row with at least these columns; others are ignored. Timestamps must be integers (UTC milliseconds)."""
+        return cls(**{field.name: row[field.name] for field in fields(cls)})
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Place in the topic: decides between repeats."""
+        return self.kafka_partition, self.kafka_offset
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Values of `DIMENSIONS`."""
+        return tuple(getattr(self, name) for name in DIMENSIONS)
+
+
+def deduplicate(events: Iterable[Event]) -> tuple[list[Event], int]:
+    """The events to count, by `seq`, and how many repeats were left out: of equal `seq` the lowest position counts."""
+    first: dict[int, Event] = {}
+    seen = 0
+    for event in events:
+        seen += 1
+        kept = first.get(event.seq)
+        if kept is None or event.position < kept.position:
+            first[event.seq] = event
+    return [first[seq] for seq in sorted(first)], seen - len(first)
+
+
+def late_events(events: Iterable[Event], lateness_ms: int) -> frozenset[int]:
+    """`seq` of every late event among deduplicated `events`: received more than `lateness_ms` after some later-numbered one."""
+    late = set()
+    earliest: int | None = None
+    for event in sorted(events, key=lambda e: -e.seq):
+        if earliest is not None and event.received_at > earliest + lateness_ms:
+            late.add(event.seq)
+        earliest = event.received_at if earliest is None else min(earliest, event.received_at)
+    return frozenset(late)
+
+
+def clock_offset_ms(events: Iterable[Event]) -> int:
+    """What is added to the device clock: collector minus device time of the POST of the record lowest in the topic."""
+    first = min(events, key=lambda e: e.position)
+    return first.received_at - first.post_device_at
