@@ -1,8 +1,9 @@
 """What a policy would have served from the edge: replays of one request log, counted in bytes.
 
-The log says how many bytes of which file a session fetched, not which bytes. A replay takes them as the beginning of the
-file: two sessions that fetched 100 and 300 MB of a file shared 100 MB. That is kind to a reactive cache, which finds the
-largest possible overlap; a planned cache holds whole files and is not touched by it.
+A session asks for a file once; whether it is on the disk at that moment decides where all its bytes of that file come
+from. The reactive cache stores whole files, as the clusters of the world do. The second one (`replay_lru_bytes`) stores
+only bytes that were asked for and takes them as the file's beginning: the largest overlap there can be, so it is an
+upper bound of what a cache of segments would have saved.
 """
 
 from __future__ import annotations
@@ -46,26 +47,60 @@ def replay_plan(log: pd.DataFrame, held: pd.DataFrame) -> Served:
     return Served(int(size[hit].sum()), int(size.sum()))
 
 
-def replay_lru(warm: pd.DataFrame, log: pd.DataFrame, disk: dict[str, int]) -> Served:
-    """Least recently used on every cluster's disk: warmed by one log, then counted over the next (see `viewings`).
+def replay_lru(warm: pd.DataFrame, log: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int]) -> Served:
+    """Least recently used whole files on every cluster's disk: warmed by one log, counted over the next (see `viewings`).
 
-    A miss pulls the bytes asked for and stores them; the least recently asked files leave until they fit.
+    Args:
+        files: file_id, bytes. disk: bytes by cdn_id.
     """
+    return _replay(warm, log, files, disk, whole=True)
+
+
+def replay_lru_bytes(warm: pd.DataFrame, log: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int]) -> Served:
+    """The same with only the bytes asked for on disk; see the module."""
+    return _replay(warm, log, files, disk, whole=False)
+
+
+def lru_contents(log: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int]) -> pd.DataFrame:
+    """What a whole-file LRU holds after a log (see `viewings`): cdn_id, file_id, bytes; sorted."""
+    size = files.drop_duplicates("file_id").set_index("file_id")["bytes"]
+    rows = []
+    for cdn_id in sorted(disk):
+        mine = log[log["cdn_id"] == cdn_id]
+        names, code = np.unique(mine["file_id"].to_numpy(dtype=object).astype(str), return_inverse=True)
+        sizes = _sizes(names, size)
+        _, stored = _lru(code.astype(np.int64), mine["bytes"].to_numpy(dtype=np.int64), sizes, int(disk[cdn_id]), True)
+        rows += [(cdn_id, str(names[i]), int(sizes[i])) for i in np.flatnonzero(stored)]
+    return pd.DataFrame(rows, columns=["cdn_id", "file_id", "bytes"])
+
+
+def _replay(warm: pd.DataFrame, log: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int], whole: bool) -> Served:
+    size = files.drop_duplicates("file_id").set_index("file_id")["bytes"]
     served = Served(0, 0)
     for cdn_id in sorted(disk):
         first, then = warm[warm["cdn_id"] == cdn_id], log[log["cdn_id"] == cdn_id]
-        files, code = np.unique(np.concatenate([first["file_id"].to_numpy(dtype=object).astype(str),
-                                                then["file_id"].to_numpy(dtype=object).astype(str)]), return_inverse=True)
-        asked = np.concatenate([first["bytes"].to_numpy(dtype=np.int64), then["bytes"].to_numpy(dtype=np.int64)])
-        hits = _lru(code.astype(np.int64), asked, len(files), int(disk[cdn_id]))
-        counted = slice(len(first), None)
-        served += Served(int(hits[counted].sum()), int(asked[counted].sum()))
+        both = pd.concat([first[["file_id", "bytes"]], then[["file_id", "bytes"]]], ignore_index=True)
+        names, code = np.unique(both["file_id"].to_numpy(dtype=object).astype(str), return_inverse=True)
+        asked = both["bytes"].to_numpy(dtype=np.int64)
+        hits, _ = _lru(code.astype(np.int64), asked, _sizes(names, size), int(disk[cdn_id]), whole)
+        served += Served(int(hits[len(first):].sum()), int(asked[len(first):].sum()))
     return served
 
 
+def _sizes(names: NDArray[np.str_], size: pd.Series) -> NDArray[np.int64]:
+    found = size.reindex(names)
+    if found.isna().any():
+        missing = str(found.index[found.isna()][0])
+        raise ValueError(f"the log asks for file {missing!r}, which asset_file does not know; land the asset_file topic first")
+    return found.to_numpy(dtype=np.int64)
+
+
 @njit(cache=False)
-def _lru(code: NDArray[np.int64], asked: NDArray[np.int64], files: int, disk: int) -> NDArray[np.int64]:
-    """Bytes hit by each request; a doubly linked list over file codes, `files` being its head and tail."""
+def _lru(
+    code: NDArray[np.int64], asked: NDArray[np.int64], sizes: NDArray[np.int64], disk: int, whole: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Bytes hit by each request and bytes stored at the end; a doubly linked list over file codes, the last its head."""
+    files = len(sizes)
     after = np.full(files + 1, files, dtype=np.int64)
     before = np.full(files + 1, files, dtype=np.int64)
     stored = np.zeros(files, dtype=np.int64)
@@ -73,23 +108,30 @@ def _lru(code: NDArray[np.int64], asked: NDArray[np.int64], files: int, disk: in
     used = 0
     for i in range(len(code)):
         f = code[i]
-        hits[i] = min(asked[i], stored[f])
+        if whole:
+            hits[i] = asked[i] if stored[f] > 0 else 0
+            wanted = sizes[f]
+        else:
+            hits[i] = min(asked[i], stored[f])
+            wanted = max(stored[f], min(asked[i], sizes[f]))
         if stored[f] > 0:
             after[before[f]] = after[f]
             before[after[f]] = before[f]
-        grown = min(max(stored[f], asked[i]), disk)
-        used += grown - stored[f]
-        stored[f] = grown
-        if grown > 0:
-            first = after[files]
-            after[files] = f
-            before[f] = files
-            after[f] = first
-            before[first] = f
+        if wanted > disk:
+            used -= stored[f]
+            stored[f] = 0
+            continue
+        used += wanted - stored[f]
+        stored[f] = wanted
+        first = after[files]
+        after[files] = f
+        before[f] = files
+        after[f] = first
+        before[first] = f
         while used > disk:
             last = before[files]
             used -= stored[last]
             stored[last] = 0
             before[files] = before[last]
             after[before[last]] = files
-    return hits
+    return hits, stored

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from models.delivery.planner import ADD, DROP, KEEP, Planner
+from models.delivery.replay import lru_contents, viewings
 
 MIX_PRIOR = 0.2
 """Share of a cluster's bytes its codec and rung mix is shrunk by towards the region's."""
@@ -95,6 +96,16 @@ def on_disk(plans: pd.DataFrame) -> pd.DataFrame:
     rows = [(plan.cdn_id, f["file_id"], int(f["bytes"])) for plan in plans.itertuples() for f in plan.files
             if f["action"] in (ADD, KEEP)]
     return pd.DataFrame(rows, columns=["cdn_id", "file_id", "bytes"])
+
+
+def disk_from_log(requests: pd.DataFrame, clusters: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
+    """What clusters without a plan hold: their LRU replayed over the delivery log: cdn_id, file_id, bytes.
+
+    The first plan starts from it, because throwing a warm disk away and refilling it within one night's budget would
+    serve less than leaving it alone.
+    """
+    disk = {str(c): int(b) for c, b in zip(clusters["cdn_id"], clusters["disk_bytes"], strict=True)}
+    return lru_contents(viewings(requests), files, disk)
 
 
 def _plan_id(cdn_id: str, plan_date: date, plan: pd.DataFrame) -> str:

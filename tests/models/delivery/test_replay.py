@@ -6,8 +6,9 @@ from collections import OrderedDict
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from models.delivery.replay import Served, replay_lru, replay_plan, viewings
+from models.delivery.replay import Served, lru_contents, replay_lru, replay_lru_bytes, replay_plan, viewings
 
 
 def log(rows: list[tuple[str, int]], cdn_id: str = "c") -> pd.DataFrame:
@@ -15,31 +16,48 @@ def log(rows: list[tuple[str, int]], cdn_id: str = "c") -> pd.DataFrame:
                          "session_id": [f"s{i}" for i in range(len(rows))], "at": range(len(rows))})
 
 
-def plain_lru(rows: list[tuple[str, int]], disk: int) -> list[int]:
-    """The same rule with an OrderedDict: the oracle."""
+def files(sizes: dict[str, int]) -> pd.DataFrame:
+    return pd.DataFrame({"file_id": list(sizes), "bytes": list(sizes.values())})
+
+
+def plain_lru(rows: list[tuple[str, int]], sizes: dict[str, int], disk: int, whole: bool) -> tuple[list[int], dict[str, int]]:
+    """The same rules with an OrderedDict: the oracle."""
     cache: OrderedDict[str, int] = OrderedDict()
     hits = []
     for file_id, asked in rows:
         stored = cache.pop(file_id, 0)
-        hits.append(min(asked, stored))
-        cache[file_id] = min(max(asked, stored), disk)
+        hits.append((asked if stored else 0) if whole else min(asked, stored))
+        wanted = sizes[file_id] if whole else max(stored, asked)
+        if wanted <= disk:
+            cache[file_id] = wanted
         while sum(cache.values()) > disk:
             cache.popitem(last=False)
-    return hits
+    return hits, dict(cache)
 
 
-def test_lru_equals_the_plain_one() -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_lru_equals_the_plain_one(whole: bool) -> None:
     rng = np.random.default_rng(11)
-    for disk in (0, 1, 40, 200, 10**6):
+    sizes = {f"f{i}": int(rng.integers(60, 90)) for i in range(30)}
+    for disk in (0, 1, 70, 400, 10**6):
         rows = [(f"f{rng.zipf(1.4) % 30}", int(rng.integers(1, 60))) for _ in range(2000)]
         warm, then = rows[:500], rows[500:]
-        found = replay_lru(log(warm), log(then), {"c": disk})
-        assert found == Served(sum(plain_lru(rows, disk)[500:]), sum(b for _, b in then))
+        replay = replay_lru if whole else replay_lru_bytes
+        hits, cache = plain_lru(rows, sizes, disk, whole)
+        assert replay(log(warm), log(then), files(sizes), {"c": disk}) == Served(sum(hits[500:]), sum(b for _, b in then))
+        if whole:
+            held = lru_contents(log(rows), files(sizes), {"c": disk})
+            assert dict(zip(held["file_id"], held["bytes"], strict=True)) == cache
+
+
+def test_an_unknown_file_is_refused() -> None:
+    with pytest.raises(ValueError, match="'nope'.*asset_file does not know"):
+        lru_contents(log([("nope", 1)]), files({"f": 3}), {"c": 9})
 
 
 def test_clusters_do_not_share_a_disk() -> None:
     both = pd.concat([log([("f", 5), ("f", 5)]), log([("f", 5)], "d")], ignore_index=True)
-    assert replay_lru(both.iloc[:0], both, {"c": 9, "d": 9}) == Served(5, 15)
+    assert replay_lru(both.iloc[:0], both, files({"f": 7}), {"c": 9, "d": 9}) == Served(5, 15)
 
 
 def test_a_plan_serves_what_it_holds() -> None:

@@ -1,0 +1,1 @@
+"""Artwork: which image of a show a profile sees, with the exact probability that it does."""
