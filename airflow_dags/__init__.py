@@ -1,0 +1,1 @@
+"""Schedules: which job on which day. Wiring only; nothing here computes."""
