@@ -1,0 +1,137 @@
+"""The Spark session of the batch jobs: local, standalone or submitted, with the catalogue ``lake`` in it.
+
+Started from Python (``matinee job``) the session is configured from the settings and gets its jars from the lock; under
+``spark-submit`` master, memory and jars come from the command line and only the catalogue and the semantics (UTC, ANSI)
+are set here. Only `jobs` imports pyspark.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from conf import jars
+from conf.errors import ConfigError, MatineeError
+from conf.settings import Settings
+from lake.audit import warm_up
+from lake.catalog import spark_properties
+from schemas.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+
+
+def submitted() -> bool:
+    """Whether this process was started by ``spark-submit``, which then owns master, memory and jars."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def start(settings: Settings, app: str = "matinee") -> SparkSession:
+    """The session of this process, made at the first call.
+
+    Raises:
+        ConfigError: no Java, or jars that are not there.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    threading.Thread(target=warm_up, name="audit-warm-up", daemon=True).start()
+    builder = SparkSession.builder.appName(app)
+    for key, value in {**_semantics(settings), **({} if submitted() else _resources(settings))}.items():
+        builder = builder.config(key, value)
+    try:
+        session = builder.getOrCreate()
+    except (FileNotFoundError, RuntimeError, OSError) as error:
+        raise ConfigError(
+            f"Spark did not start ({error}): a Java 17 must be on PATH or in JAVA_HOME; `matinee doctor` checks"
+        ) from error
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def attach(session: SparkSession, settings: Settings) -> SparkSession:
+    """A sibling of a running session, in the same JVM, whose catalogue ``lake`` is that of `settings`."""
+    sibling = session.newSession()
+    for key, value in _semantics(settings).items():
+        if sibling.conf.isModifiable(key) or key.startswith("spark.sql.catalog."):
+            sibling.conf.set(key, value)
+    return sibling
+
+
+def _semantics(settings: Settings) -> dict[str, str]:
+    return {
+        **spark_properties(settings),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.pandas.convertToArrowArraySafely": "true",
+        "spark.sql.iceberg.check-nullability": "false",
+        **settings.spark.extra,
+    }
+
+
+def _resources(settings: Settings) -> dict[str, str]:
+    """Master, memory, jars; small-data habits: no progress bar, no waiting for locality, no UI."""
+    paths = [str(path) for path in jars.jar_paths("spark", settings)]
+    try:
+        paths.append(str(jars.kernel_jar(settings)))
+    except MatineeError:
+        if settings.spark.master.startswith("spark://"):
+            raise
+    local = settings.spark.master.startswith("local")
+    options = f"-Dlog4j2.configurationFile={LOG_SETTINGS.as_uri()} -Duser.timezone=UTC -XX:+UseParallelGC"
+    answer = {
+        "spark.master": settings.spark.master,
+        "spark.driver.memory": settings.spark.driver_memory,
+        "spark.driver.extraJavaOptions": options,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.locality.wait": "0s",
+        "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    }
+    if settings.spark.one_host:
+        answer |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    if local:
+        answer["spark.driver.extraClassPath"] = os.pathsep.join(paths)
+    else:
+        answer["spark.jars"] = ",".join(paths)
+    return answer
+
+
+def register_kernel(session: SparkSession, settings: Settings) -> None:
+    """Make ``decode_<record>`` and ``fold_session`` known to the session (kernel/README.md).
+
+    Raises:
+        ConfigError: the kernel jar is missing, stale, or not on the session's class path.
+    """
+    if not submitted():
+        jars.kernel_jar(settings)
+    java: Any = session._jvm
+    register = java.io.matinee.kernel.spark.Register
+    if not hasattr(register, "all"):
+        raise ConfigError("the session's class path has no kernel: end this process, run `make setup` and start again")
+    fold = settings.fold
+    register.all(session._jsparkSession, fold.lateness_ms, fold.hold_ms, fold.pause_limit_ms, fold.session_cap_ms)
+
+
+def to_spark(session: SparkSession, frame: pd.DataFrame, table: Table) -> DataFrame:
+    """A pandas frame in a record's form as a Spark frame with the table's columns and types.
+
+    Raises:
+        ConfigError: a column is missing or unknown.
+    """
+    from schemas.render import spark
+
+    wanted = spark.table_struct(table)
+    names = [field.name for field in wanted.fields]
+    differing = sorted(set(names) ^ set(map(str, frame.columns)))
+    if differing:
+        raise ConfigError(f"{table.fqn}: these columns are in one of frame and table only: {', '.join(differing)}")
+    return session.createDataFrame(frame[names], schema=wanted)
