@@ -1,0 +1,91 @@
+"""``matinee demo``: the whole loop on this machine, and checks on what it left."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+
+import click
+
+from conf.settings import load
+
+
+@click.group(name="demo", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--ratings", type=click.Path(path_type=Path), help="Folder in MovieLens layout (csv or dat): each rating becomes one viewing.")
+@click.option("--traces", type=click.Path(path_type=Path), help="Folder of JSON network traces (duration_ms, bandwidth_kbps, latency_ms).")
+@click.option("--profiles", type=click.IntRange(20, 1_000_000), help="Viewers of the world.")
+@click.option("--history", "history_days", type=click.IntRange(2, 60), default=7, show_default=True, help="Days before the live day.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Seed of the world.")
+@click.pass_context
+def demo(ctx: click.Context, ratings: Path | None, traces: Path | None, profiles: int | None, history_days: int, seed: int) -> None:
+    """Play the loop: history, a live day with an outage, decisions, the day after; then a report.
+
+    \b
+    The run lives in <var>/demo/<id> with its own topics and lake; earlier runs are left as they are. Broker and Flink
+    stay up at the end (`make down` stops them). Afterwards:
+      matinee --demo sql "SELECT * FROM gold.qoe_daily LIMIT 10"
+      matinee --demo job reconcile --date DAY
+    """
+    if ctx.invoked_subcommand is None:
+        play(ratings, traces, profiles, history_days, seed)
+
+
+@demo.command("check-ratings")
+@click.option("--ratings", type=click.Path(path_type=Path), required=True, help="The folder the demo was given.")
+def check_ratings(ratings: Path) -> None:
+    """Hold the lake of a demo against its ratings, both ways: every rating one attempt, every rated attempt one rating."""
+    from demo import real_input
+
+    for line in real_input.check(load(), ratings):
+        click.echo(line)
+
+
+def play(ratings: Path | None, traces: Path | None, profiles: int | None, history_days: int, seed: int) -> None:
+    """Set a universe up, bring the stack up, play the loop, print its figures."""
+    from rich.console import Console
+
+    from demo import real_input, report, universe
+
+    base = load()
+    console = Console()
+    given = _input(real_input.read_ratings(ratings), real_input.read_traces(traces), profiles, history_days, seed)
+    from conf import stack
+    from demo.loop import Loop
+    from demo.meter import Meter
+
+    was_up = stack.status(base).running
+    console.print("[bold]start broker and Flink[/bold]" if not was_up else "[dim]broker and Flink are up[/dim]")
+    stack.up(base, say=lambda text: console.print(f"  [dim]{text}[/dim]"))
+    made = universe.create(base.paths.var, base.stack.dir, datetime.now(), overlay={})
+    os.environ["MATINEE_CONFIG"] = str(made.config)
+    settings = load()
+    try:
+        with Meter(lambda: stack.pids(base)) as meter:
+            story = Loop(settings, made, given, console, meter).play()
+    except KeyboardInterrupt:
+        if not was_up:
+            console.print("interrupted: stopping the broker and Flink this demo started")
+            stack.down(base)
+        raise
+    console.print()
+    console.print(report.terminal(story))
+    console.print(f"\nreport   {_short(made.report)}\nlake     matinee --demo sql \"SHOW TABLES\"\nstack    still up; stop it with: make down")
+    sys.stdout.flush()
+
+
+def _input(ratings, traces, profiles, history_days, seed):  # type: ignore[no-untyped-def]
+    from demo.loop import Input
+    from models.world import WorldConfig
+
+    config = replace(WorldConfig(), seed=seed, days=history_days + 2, ratings_days=history_days)
+    if profiles is not None:
+        config = replace(config, profiles=profiles)
+    return Input(config, history_days, ratings, traces)
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,149 @@
+"""The demo's course: history, a live day with a fault, decisions, the day after under them, the report.
+
+Everything that passes between the parts passes through the broker and the lake. The world is told the truth by nobody
+and tells it to nobody: the day after reads its pages, artwork and plan from the compacted topics alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from conf.settings import Settings
+from demo import gather, report
+from demo.meter import Meter
+from demo.story import Story
+from demo.universe import Universe
+from jobs import registry
+from jobs.runner import Runner
+from models.world import World, WorldConfig, faults
+from models.world.ratings import Ratings
+from models.world.traces import Trace
+from schemas import topics
+from streaming import consume, launch, produce
+from streaming import topics as admin
+
+FAULT_START_MIN, FAULT_MINUTES = 18 * 60, 60
+HISTORY_JOBS = ("sessionize", "outcomes")
+DECISION_JOBS = tuple(name for name in registry.DAILY if name not in ("ingest", *HISTORY_JOBS, "qoe_daily"))
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the loop is played on; `ratings` and `traces` replace the drawn viewings and networks by real ones."""
+
+    config: WorldConfig
+    history_days: int
+    ratings: Ratings | None = None
+    traces: tuple[Trace, ...] | None = None
+
+
+@dataclass
+class Loop:
+    """One demo in the making."""
+
+    settings: Settings
+    universe: Universe
+    given: Input
+    console: Console
+    meter: Meter
+    sent: dict[str, int] = field(default_factory=dict)
+    poison: int = 0
+
+    def play(self) -> Story:
+        """Run the whole course and write the report.
+
+        Raises:
+            MatineeError: as any of its parts.
+        """
+        with self._step("build the world"):
+            world = World.create(self.given.config, ratings=self.given.ratings, traces=self.given.traces)
+            admin.create(self.settings)
+        with self._stream() as job_id:
+            with self._step("start Spark"):
+                runner = Runner(self.settings, say=self._say)
+            with runner:
+                return self._days(world, runner, job_id)
+
+    def _days(self, world: World, runner: Runner, job_id: str) -> Story:
+        first = self.given.config.start
+        live = first + timedelta(days=self.given.history_days)
+        after = live + timedelta(days=1)
+        history = [first + timedelta(days=n) for n in range(self.given.history_days)]
+        for day in history:
+            with self._step(f"history {day}"):
+                self._live(world, day)
+        isp = str(world.catalogue(live)["cdn_cluster"]["isp"].iloc[0])
+        fault = faults.isp_outage(isp, start=FAULT_START_MIN, minutes=FAULT_MINUTES)
+        with self._step(f"live day {live}, outage of {isp}"):
+            self._live(world, live, injected=(fault,))
+        self._run(runner, "land", ["ingest"], [live])
+        self._run(runner, "fold history", HISTORY_JOBS, history)
+        self._run(runner, "fold the live day", (*HISTORY_JOBS, "qoe_daily"), [live])
+        with self._step("wait for the stream to end the live day"):
+            launch.await_day(self.settings, live, job_id)
+        self._run(runner, "reconcile", ["reconcile"], [live])
+        self._run(runner, "decide", DECISION_JOBS, [live])
+        with self._step(f"day after {after}, under what came back over Kafka"):
+            self._live(world, after, **self._decisions())
+        self._run(runner, "land and fold the day after", ("ingest", *HISTORY_JOBS, "qoe_daily"), [after])
+        with self._step("write the report"):
+            story = gather.story(self.settings, self.universe, world, live, after, fault, isp)
+            story.counts = {"messages_sent": sum(self.sent.values()), "poison": self.poison, **story.counts}
+        story.timings, story.peak_memory_bytes = self.meter.steps, self.meter.peak_bytes
+        self.universe.report.write_text(report.html(story), encoding="utf-8")
+        return story
+
+    def _live(self, world: World, day: date, injected: tuple[faults.Fault, ...] = (),
+              pages: pd.DataFrame | None = None, artwork: pd.DataFrame | None = None, plan: pd.DataFrame | None = None) -> None:
+        lived = world.live(day, pages=pages, artwork=artwork, plan=plan, faults=injected)
+        with self._bar(f"  produce {day}") as progress:
+            done = produce.produce_day(lived, self.settings, catalogue_frames=world.catalogue(day), progress=progress)
+        self.poison += len(done.poison)
+        for name, count in done.messages.items():
+            self.sent[name] = self.sent.get(name, 0) + count
+
+    def _decisions(self) -> Mapping[str, pd.DataFrame]:
+        """Pages, artwork and plan as a reader of the compacted topics finds them, read committed."""
+        return {
+            "pages": consume.snapshot(topics.HOME_PAGE, self.settings),
+            "artwork": consume.snapshot(topics.ARTWORK_CHOICE, self.settings),
+            "plan": consume.snapshot(topics.CDN_FILL_PLAN, self.settings),
+        }
+
+    def _run(self, runner: Runner, name: str, jobs: tuple[str, ...] | list[str], days: list[date]) -> None:
+        with self._step(name):
+            runner.run(list(jobs), days)
+
+    @contextmanager
+    def _stream(self) -> Iterator[str]:
+        """The QoE job on the session cluster for as long as the loop runs; cancelled at the end, whatever happens."""
+        with self._step("submit the QoE stream"):
+            job_id = launch.submit(self.settings)
+        try:
+            yield job_id
+        finally:
+            launch.cancel(self.settings, job_id)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        self.console.print(f"[bold]{name}[/bold]")
+        with self.meter.step(name):
+            yield
+        self.console.print(f"  [dim]{self.meter.steps[-1][1]:.1f} s[/dim]")
+
+    @contextmanager
+    def _bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        columns = (TextColumn("[dim]{task.description}[/dim]"), BarColumn(bar_width=30), TaskProgressColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(name, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+    def _say(self, text: str) -> None:
+        self.console.print(f"  [dim]{text}[/dim]", highlight=False)

@@ -1,0 +1,89 @@
+"""Real input for the demo: reading the folders a user names, and the check that every rating arrived."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from conf.errors import AuditFailed, UsageError
+from conf.settings import Settings
+from models.world import ratings as rated
+from models.world import traces as traced
+from models.world.network import Traces
+
+RATINGS_FILES = ("ratings.csv", "ratings.dat", "u.data", "movies.csv", "movies.dat")
+
+
+def read_ratings(folder: Path | None) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """(ratings, movies) of a folder in MovieLens layout; None stays None.
+
+    Raises:
+        UsageError: no such folder.
+        WorldError: a file is not in the layout; names file, line and rule.
+    """
+    if folder is None:
+        return None
+    files = {name: (_folder(folder, "--ratings") / name).read_bytes() for name in RATINGS_FILES if (folder / name).is_file()}
+    return rated.parse(files)
+
+
+def read_traces(folder: Path | None) -> Traces | None:
+    """Every JSON trace below a folder; None stays None. Descriptions of videos (JSON objects) beside them are passed over.
+
+    Raises:
+        UsageError: no such folder, or no trace in it.
+        WorldError: a trace is corrupt; names file, step and rule.
+    """
+    if folder is None:
+        return None
+    paths = sorted(_folder(folder, "--traces").rglob("*.json"))
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in paths if not _describes_a_video(path)}
+    if not files:
+        raise UsageError(f"--traces {folder} holds no *.json trace; unpack the archive there, or name the folder it was unpacked to")
+    return traced.parse(files)
+
+
+def _folder(folder: Path, option: str) -> Path:
+    if not folder.is_dir():
+        raise UsageError(f"{option} {folder} is no folder; give the folder that holds the files")
+    return folder
+
+
+def _describes_a_video(path: Path) -> bool:
+    """A ladder with segment sizes, as trace collections hold beside the traces: a JSON object, where a trace is a list."""
+    raw = path.read_bytes()
+    if not raw.lstrip().startswith(b"{"):
+        return False
+    try:
+        return "segment_sizes_bits" in json.loads(raw)
+    except ValueError:
+        return False  # corrupt: let the reader of traces say so
+
+
+def check(settings: Settings, folder: Path) -> Iterator[str]:
+    """Anti-join ratings and attempts in the lake, both ways, by session id; yields one line a finding.
+
+    Raises:
+        AuditFailed: a rating without its one attempt, or a rated attempt without a rating.
+    """
+    from lake.reader import Lake
+
+    found = read_ratings(folder)
+    assert found is not None
+    ratings = found[0]
+    expected = pd.DataFrame({"session_id": [
+        rated.session_id(user, item, at) for user, item, at in zip(ratings["user_id"], ratings["item_id"], ratings["rated_at"], strict=True)]})
+    lake = Lake(settings)
+    attempts = lake.sql("SELECT session_id, SUM(attempts) AS attempts FROM silver.session WHERE revision = 'final' GROUP BY session_id").to_df()
+    rated_ids = attempts[attempts["session_id"].str.startswith(rated.SESSION_PREFIX)]
+    without = expected[~expected["session_id"].isin(rated_ids.loc[rated_ids["attempts"] == 1, "session_id"])]
+    beyond = rated_ids[~rated_ids["session_id"].isin(expected["session_id"])]
+    yield f"ratings {len(expected):,}, distinct session ids {expected['session_id'].nunique():,}, attempts of rated sessions {int(rated_ids['attempts'].sum()):,}"
+    yield f"ratings without exactly one attempt: {len(without):,}"
+    yield f"rated attempts without a rating: {len(beyond):,}"
+    if len(without) or len(beyond):
+        first = (without if len(without) else beyond)["session_id"].iloc[0]
+        raise AuditFailed(f"{len(without):,} ratings and {len(beyond):,} attempts do not meet, first session {first}; see silver.session and bronze.quarantine")
