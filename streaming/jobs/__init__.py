@@ -1,0 +1,1 @@
+"""Flink jobs. Modules here may import pyflink; no module elsewhere does."""

@@ -1,0 +1,173 @@
+"""The QoE job as text: tables, inserts and options, rendered from schemas and settings; imports no engine.
+
+One process table function (the kernel's `FoldLive`, keyed by session) reads raw messages and gives flat rows of four
+kinds; one SQL insert a kind takes them on. The planner runs the function once for all four (asserted by a test).
+
+    raw playback_event ── FoldLive ─┬─ minute    ── UNION ALL of the rollups ── SUM ... GROUP BY ── qoe_minute (upsert)
+     bytes, position,    by session ├─ session   ── qoe_session  (upsert by session and segment)
+     arrival clock                  ├─ progress  ── qoe_progress (upsert by partition)
+                                    └─ dlq       ── dlq.playback_event (append, original bytes)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from conf.settings import Settings
+from schemas import records, topics
+from schemas.metrics import DIMENSIONS
+from schemas.render import sql
+from schemas.topics import Topic
+
+UID = "fold"
+MINI_BATCH_MS = 1_000
+TRANSACTION_TIMEOUT_MS = 600_000
+"""Under the broker's transaction.max.timeout.ms (15 min by default), above any restart: Kafka aborts what is older."""
+MINUTE_KEYS: Mapping[str, str] = {"minute_ms": "minute_ms"}
+KEY_COLUMNS = ("rollup", "minute_ms", *DIMENSIONS)
+FUNCTIONS = {"fold_live": "io.matinee.kernel.flink.FoldLive", "encode_record": "io.matinee.kernel.flink.EncodeRecord"}
+
+
+def name(settings: Settings) -> str:
+    """The job's name on the cluster: one job a universe."""
+    return f"matinee qoe {settings.kafka.topic_prefix}".strip()
+
+
+def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]:
+    """What the job asks of Flink; everything else is the cluster's."""
+    fold = ",".join(f"matinee.fold.{key}:{value}" for key, value in settings.fold.model_dump().items())
+    return {
+        "pipeline.name": name(settings),
+        "pipeline.jars": ";".join(path.resolve().as_uri() for path in pipeline_jars),
+        "pipeline.global-job-parameters": fold,
+        "pipeline.object-reuse": "true",
+        "parallelism.default": str(settings.flink.parallelism),
+        "execution.runtime-mode": "STREAMING",
+        "execution.checkpointing.interval": f"{settings.flink.checkpoint_interval_ms} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.timeout": "2 min",
+        "execution.checkpointing.tolerable-failed-checkpoints": "10",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        # Bounded: by default a job with checkpoints that cannot run restarts for ever in silence.
+        "restart-strategy.type": "failure-rate",
+        "restart-strategy.failure-rate.max-failures-per-interval": "5",
+        "restart-strategy.failure-rate.failure-rate-interval": "5 min",
+        "restart-strategy.failure-rate.delay": "2 s",
+        "table.local-time-zone": "UTC",
+        "table.exec.mini-batch.enabled": "true",
+        "table.exec.mini-batch.allow-latency": f"{MINI_BATCH_MS} ms",
+        "table.exec.mini-batch.size": "50000",
+        "table.exec.source.idle-timeout": f"{settings.flink.idle_timeout_ms} ms",
+        # Of the sums only: the fold drops its own state by the arrival clock. Counted from a key's last change.
+        "table.exec.state.ttl": f"{settings.flink.state_ttl_h} h",
+        # No materializer before the upsert sinks: the changes of one key come in order, because the key of each
+        # aggregate is exactly the primary key of its sink, and a session's rows come from the one subtask that owns it.
+        "table.exec.sink.upsert-materialize": "NONE",
+    }
+
+
+def _kafka(topic: Topic, settings: Settings, connector: str, key: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "connector": connector,
+        "topic": settings.kafka.topic_prefix + topic.name,
+        "properties.bootstrap.servers": settings.kafka.bootstrap,
+        **key,
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+
+
+def _clause(found: Mapping[str, str]) -> str:
+    pairs = (f"  '{key}' = '{value}'" for key, value in found.items())
+    return "WITH (\n" + ",\n".join(pairs) + "\n)"
+
+
+def _sink(topic: Topic, settings: Settings, connector: str, key: Mapping[str, str]) -> str:
+    return _clause({
+        **_kafka(topic, settings, connector, key),
+        "sink.delivery-guarantee": "exactly-once",
+        "sink.transactional-id-prefix": f"matinee-qoe-{settings.kafka.topic_prefix}{topic.name}",
+        # A fresh transactional id at every checkpoint (the default) would leave the broker a million a day to remember.
+        "sink.transaction-naming-strategy": "POOLING",
+        "properties.transaction.timeout.ms": str(TRANSACTION_TIMEOUT_MS),
+    })
+
+
+def source(settings: Settings) -> str:
+    """Raw messages with position and arrival clock.
+
+    The watermark is on the Kafka timestamp, because `received_at` sits inside bytes that may be poison; the producer
+    keeps that clock from running back within a partition (streaming.lanes), and Flink takes the least over partitions.
+    """
+    slack = settings.flink.watermark_slack_ms
+    found = _kafka(topics.PLAYBACK_EVENT, settings, "kafka", {"key.format": "raw", "key.fields": "message_key"}) | {
+        "properties.group.id": f"matinee-qoe-{settings.kafka.topic_prefix}",
+        "properties.isolation.level": "read_committed",
+        "scan.startup.mode": "earliest-offset",
+    }
+    return f"""CREATE TEMPORARY TABLE raw_event (
+  message_key BYTES,
+  message_value BYTES,
+  kafka_partition INT METADATA FROM 'partition' VIRTUAL,
+  kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL,
+  kafka_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
+  WATERMARK FOR kafka_at AS kafka_at - INTERVAL '{slack // 1000}.{slack % 1000:03d}' SECOND(3)
+) {_clause(found)}"""
+
+
+def sinks(settings: Settings) -> list[str]:
+    """The four sink tables; values are bytes that the kernel framed."""
+    columns = ",\n".join(f"  `{column}` {'BIGINT' if column == 'minute_ms' else 'STRING'}" for column in KEY_COLUMNS)
+    keys = ", ".join(f"`{column}`" for column in KEY_COLUMNS)
+    # The key's text is the columns joined by '|', as schemas.topics says; the raw format takes one column only.
+    joined = {"key.format": "csv", "key.csv.field-delimiter": "|", "key.csv.disable-quote-character": "true"}
+    raw = {"key.format": "raw"}
+    upsert = "  message_key BYTES,\n  message_value BYTES,\n  PRIMARY KEY (message_key) NOT ENFORCED\n"
+    minute = f"{columns},\n  message_value BYTES,\n  PRIMARY KEY ({keys}) NOT ENFORCED\n"
+    letter = "  message_key BYTES,\n  message_value BYTES,\n  headers MAP<STRING, BYTES> METADATA\n"
+    append = raw | {"key.fields": "message_key"}
+    return [
+        f"CREATE TEMPORARY TABLE {table} (\n{body}) {_sink(topic, settings, connector, key)}"
+        for table, body, topic, connector, key in (
+            ("qoe_minute", minute, topics.QOE_MINUTE, "upsert-kafka", joined),
+            ("qoe_session", upsert, topics.QOE_SESSION, "upsert-kafka", raw),
+            ("qoe_progress", upsert, topics.QOE_PROGRESS, "upsert-kafka", raw),
+            ("dead_letter", letter, topics.DLQ_PLAYBACK_EVENT, "kafka", append),
+        )
+    ]
+
+
+def definitions(settings: Settings) -> list[str]:
+    """Everything before the inserts, in order."""
+    functions = [f"CREATE TEMPORARY SYSTEM FUNCTION {key} AS '{java}' LANGUAGE JAVA" for key, java in FUNCTIONS.items()]
+    fold = (
+        "CREATE TEMPORARY VIEW folded AS\n"
+        f"SELECT * FROM fold_live(e => TABLE raw_event PARTITION BY message_key, uid => '{UID}')"
+    )
+    minutes = "CREATE TEMPORARY VIEW minute_delta AS\nSELECT * FROM folded WHERE kind = 'minute'"
+    return [*functions, source(settings), *sinks(settings), fold, minutes]
+
+
+def _minute_fields() -> str:
+    """Arguments of `encode_record` in the order of record `qoe_minute`."""
+    known = {
+        "minute_at": "`minute_ms`",
+        "event_date": "CAST(`minute_ms` / CAST(86400000 AS BIGINT) AS INT)",
+        "revision": "'live'",
+    }
+    return ", ".join(known.get(field.name, f"`{field.name}`") for field in records.load("qoe_minute").fields)
+
+
+def inserts(settings: Settings) -> list[str]:
+    """One INSERT a sink."""
+    minute = sql.rollup_sums("minute_delta", sql.FLINK, MINUTE_KEYS)
+    keys = ", ".join(f"`{column}`" for column in KEY_COLUMNS)
+    topic = settings.kafka.topic_prefix + topics.PLAYBACK_EVENT.name
+    headers = f"MAP_UNION(headers, MAP['topic', ENCODE('{topic}', 'UTF-8')])"
+    return [
+        f"INSERT INTO qoe_minute\nSELECT {keys}, encode_record('qoe_minute', {_minute_fields()})\nFROM (\n{minute}\n)",
+        "INSERT INTO qoe_session SELECT out_key, out_value FROM folded WHERE kind = 'session'",
+        "INSERT INTO qoe_progress SELECT out_key, out_value FROM folded WHERE kind = 'progress'",
+        f"INSERT INTO dead_letter SELECT out_key, out_value, {headers} FROM folded WHERE kind = 'dlq'",
+    ]

@@ -1,0 +1,93 @@
+"""The topics of this universe: made from `schemas.topics`, never by a broker's guess.
+
+Two broker defaults would lose data here. Kafka deletes by the *record's* timestamp, which is the time of arrival in the
+service's own time: a world set in the past is older than seven days at birth, so retention is a setting
+(``kafka.retention_ms``, default: for ever). And it refuses timestamps an hour ahead of its clock, so a world set in the
+future needs that limit off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kafka import TopicPartition
+from kafka.admin import OffsetSpec
+
+from conf.errors import ConfigError
+from conf.settings import Settings
+from schemas.topics import TOPICS, Topic
+from streaming import clients
+
+_ANY_TIME = str(2**63 - 1)
+
+
+def real_name(topic: Topic, settings: Settings) -> str:
+    """The topic's name on the broker."""
+    return settings.kafka.topic_prefix + topic.name
+
+
+def partitions(topic: Topic, settings: Settings) -> list[TopicPartition]:
+    """The partitions `create` gives a topic."""
+    name = real_name(topic, settings)
+    return [TopicPartition(name, number) for number in range(settings.kafka.partitions)]
+
+
+def configs(topic: Topic, settings: Settings) -> dict[str, str]:
+    """Broker settings of one topic; compacted topics keep the newest message of each key for ever."""
+    common = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": _ANY_TIME}
+    if topic.compacted:
+        return common | {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.5", "segment.ms": "3600000"}
+    return common | {"cleanup.policy": "delete", "retention.ms": str(settings.kafka.retention_ms)}
+
+
+def create(settings: Settings, wanted: Iterable[Topic] = TOPICS) -> list[str]:
+    """Make the topics that are absent and return their names; doing it again does nothing.
+
+    Raises:
+        ServiceUnavailable: no broker.
+        ConfigError: a topic is there with another number of partitions than ``kafka.partitions``: sessions would be
+            spread by two different rules.
+    """
+    by_name = {real_name(topic, settings): topic for topic in wanted}
+    with clients.admin(settings) as client:
+        there = set(client.list_topics())
+        old = sorted(there & set(by_name))
+        for found in client.describe_topics(old) if old else []:
+            count = len(found["partitions"])
+            if count != settings.kafka.partitions:
+                raise ConfigError(
+                    f"topic {found['name']} has {count} partitions, kafka.partitions is {settings.kafka.partitions}: "
+                    f"set kafka.partitions={count}, or choose another kafka.topic_prefix"
+                )
+        new = [name for name in by_name if name not in there]
+        if new:
+            count = settings.kafka.partitions
+            options = {name: {"num_partitions": count, "configs": configs(by_name[name], settings)} for name in new}
+            client.create_topics(options, wait_for_metadata=True)
+    return new
+
+
+def delete(settings: Settings, wanted: Iterable[Topic] = TOPICS) -> list[str]:
+    """Remove this universe's topics; returns the names removed. Other prefixes are never touched."""
+    names = {real_name(topic, settings) for topic in wanted}
+    with clients.admin(settings) as client:
+        there = sorted(names & set(client.list_topics()))
+        if there:
+            client.delete_topics(there)
+    return there
+
+
+def newest_timestamps(topic: Topic, settings: Settings) -> list[int]:
+    """The greatest record timestamp (UTC ms) of each partition, -1 where there is none."""
+    wanted = dict.fromkeys(partitions(topic, settings), OffsetSpec.MAX_TIMESTAMP)
+    with clients.admin(settings) as client:
+        found = client.list_partition_offsets(wanted)
+    return [-1 if found[partition].timestamp is None else int(found[partition].timestamp) for partition in wanted]
+
+
+def sizes(topic: Topic, settings: Settings) -> list[int]:
+    """End offset of each partition, open transactions included."""
+    wanted = dict.fromkeys(partitions(topic, settings), OffsetSpec.LATEST)
+    with clients.admin(settings) as client:
+        found = client.list_partition_offsets(wanted)
+    return [int(found[partition].offset) for partition in wanted]
