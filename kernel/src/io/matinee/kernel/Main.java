@@ -1,2 +1,215 @@
 package io.matinee.kernel;
-public final class Main { public static void main(String[] a) { System.out.println("x"); } }
+
+import io.matinee.kernel.Decoder.Decoded;
+import java.io.BufferedInputStream;
+import java.io.BufferedOutputStream;
+import java.io.DataInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+
+/**
+ * The kernel without an engine: messages on standard input, rows on standard output; for tests and for looking.
+ *
+ * <p>{@code fold LATENESS HOLD GAP_WAIT PAUSE_LIMIT SESSION_CAP SLACK}: every message is decoded; each session goes
+ * through {@link BatchFold}, and through {@link LiveFold} in the order given, with a watermark SLACK milliseconds behind
+ * the newest arrival and state written and read back at every event. {@code decode RECORD}: one line per message.
+ *
+ * <p>A message in: partition (int), offset, arrival (longs), length (int) and bytes of key and of value, -1 for null.
+ * A row out: its kind, then its columns, tab-separated, null as \N.
+ */
+public final class Main {
+    private static final PrintStream OUT =
+            new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false, StandardCharsets.UTF_8);
+
+    private record Message(int partition, long offset, long arrival, byte[] key, byte[] value) {}
+
+    private Main() {}
+
+    public static void main(String[] args) throws IOException {
+        if (args.length == 7 && args[0].equals("fold")) {
+            long[] n = new long[6];
+            for (int i = 0; i < 6; i++) {
+                n[i] = Long.parseLong(args[i + 1]);
+            }
+            fold(messages(System.in), new Policy(n[0], n[1], n[2], n[3], n[4]), n[5]);
+        } else if (args.length == 2 && args[0].equals("decode")) {
+            decode(messages(System.in), args[1]);
+        } else {
+            System.err.println("usage: fold LATENESS HOLD GAP_WAIT PAUSE_LIMIT SESSION_CAP SLACK | decode RECORD");
+            System.exit(2);
+        }
+        OUT.flush();
+    }
+
+    private static List<Message> messages(InputStream in) throws IOException {
+        DataInputStream data = new DataInputStream(new BufferedInputStream(in, 1 << 16));
+        List<Message> all = new ArrayList<>();
+        while (true) {
+            data.mark(1);
+            if (data.read() < 0) {
+                return all;
+            }
+            data.reset();
+            all.add(new Message(data.readInt(), data.readLong(), data.readLong(), bytes(data), bytes(data)));
+        }
+    }
+
+    private static byte[] bytes(DataInputStream in) throws IOException {
+        int length = in.readInt();
+        return length < 0 ? null : in.readNBytes(length);
+    }
+
+    private static void line(String kind, Object... columns) {
+        StringBuilder line = new StringBuilder(kind);
+        for (Object column : columns) {
+            line.append('\t').append(column == null ? "\\N" : column);
+        }
+        OUT.println(line);
+    }
+
+    private static void decode(List<Message> messages, String record) {
+        for (Message m : messages) {
+            Decoded d = Decoder.decode(m.value, m.key, record);
+            if (d.good()) {
+                line("good", d.values());
+            } else {
+                line("bad", d.schemaId(), d.errorClass(), d.reason());
+            }
+        }
+    }
+
+    private static void fold(List<Message> messages, Policy policy, long slack) {
+        Map<String, List<Event>> sessions = new LinkedHashMap<>();
+        Map<Event, Long> arrivals = new LinkedHashMap<>();
+        for (Message m : messages) {
+            Decoded d = Decoder.decode(m.value, m.key, "playback_event");
+            if (!d.good()) {
+                line("dead", m.partition, m.offset, d.errorClass(), d.reason());
+            } else if (!d.control()) {
+                Event event = Rows.event(d.values(), m.partition, m.offset);
+                sessions.computeIfAbsent(event.sessionId, id -> new ArrayList<>()).add(event);
+                arrivals.put(event, m.arrival);
+            }
+        }
+        for (List<Event> events : sessions.values()) {
+            BatchFold.Both both = BatchFold.fold(events, policy);
+            batch(both.live(), "live");
+            batch(both.full(), "final");
+        }
+        new Stream(policy, slack).run(arrivals);
+    }
+
+    private static void batch(BatchFold.Folded folded, String revision) {
+        for (SpanRow span : folded.spans()) {
+            line("span", Rows.span(span, revision));
+        }
+        for (Segment s : folded.segments()) {
+            line("session", Rows.session(s, revision, folded.clockOffsetMs(),
+                    s.number == 0 ? folded.duplicates() : 0, s.number == 0 ? folded.late() : 0));
+        }
+    }
+
+    /** What an engine does around LiveFold: keys, timers, a watermark, state in bytes; and its sinks: sums and upserts. */
+    private static final class Stream implements LiveFold.Out {
+        private final Policy policy;
+        private final long slack;
+        private final Map<String, byte[]> states = new LinkedHashMap<>();
+        private final TreeMap<Long, List<String>> timers = new TreeMap<>();
+        private final Map<String, Map<MinuteKey, long[]>> sums = new LinkedHashMap<>();
+        private final Map<String, Object[]> rows = new TreeMap<>();
+        private String session;
+        private long deltas;
+        private long retractions;
+
+        Stream(Policy policy, long slack) {
+            this.policy = policy;
+            this.slack = slack;
+        }
+
+        void run(Map<Event, Long> arrivals) {
+            long newest = Long.MIN_VALUE;
+            for (Map.Entry<Event, Long> entry : arrivals.entrySet()) {
+                session = entry.getKey().sessionId;
+                LiveFold fold = load();
+                fold.event(entry.getKey(), entry.getValue(), this);
+                keep(fold);
+                if (entry.getValue() > newest) {
+                    newest = entry.getValue();
+                    advance(newest - slack - 1);
+                }
+            }
+            advance(Long.MAX_VALUE);
+            sums.forEach((id, keys) -> keys.forEach((key, measures) -> {
+                if (!Measure.none(measures)) {
+                    line("live_minute", id, key.minuteAt(), String.join("\t", key.dimensions()), join(measures));
+                }
+            }));
+            rows.values().forEach(row -> line("live_session", row));
+            line("live_state", states.size(), deltas, retractions);
+        }
+
+        private LiveFold load() {
+            byte[] state = states.get(session);
+            return state == null ? new LiveFold(policy) : LiveFold.fromBytes(state, policy);
+        }
+
+        private void keep(LiveFold fold) {
+            long next = fold.nextTimer();
+            if (fold.timer == 0 || next < fold.timer) {
+                fold.timer = next;
+                timers.computeIfAbsent(next, at -> new ArrayList<>()).add(session);
+            }
+            states.put(session, fold.toBytes());
+        }
+
+        private void advance(long watermark) {
+            while (!timers.isEmpty() && timers.firstKey() <= watermark) {
+                Map.Entry<Long, List<String>> due = timers.pollFirstEntry();
+                for (String id : due.getValue()) {
+                    session = id;
+                    LiveFold fold = load();
+                    fold.watermark(due.getKey(), this);
+                    if (fold.forgotten(due.getKey())) {
+                        states.remove(id);
+                        continue;
+                    }
+                    fold.timer = fold.timer <= due.getKey() ? 0 : fold.timer;
+                    keep(fold);
+                }
+            }
+        }
+
+        private static String join(long[] values) {
+            StringBuilder text = new StringBuilder();
+            for (long value : values) {
+                text.append(text.length() == 0 ? "" : "\t").append(value);
+            }
+            return text.toString();
+        }
+
+        @Override
+        public void minute(MinuteKey key, long[] measures) {
+            deltas++;
+            retractions += java.util.Arrays.stream(measures).anyMatch(n -> n < 0) ? 1 : 0;
+            Measure.add(sums.computeIfAbsent(session, id -> new LinkedHashMap<>())
+                    .computeIfAbsent(key, k -> new long[Measure.COUNT]), measures, 1);
+        }
+
+        @Override
+        public void session(Segment s, long clockOffsetMs, long duplicates, long late) {
+            rows.put(session + "|" + s.number, Rows.liveSession(s, clockOffsetMs, duplicates, late).clone());
+        }
+
+        @Override
+        public void gone(String sessionId, int segment) {
+            rows.remove(sessionId + "|" + segment);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+"""Runs the kernel without an engine: messages to `io.matinee.kernel.Main`, its lines back."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import pandas as pd
+
+from conf import kernel
+from conf.java import tool
+from kernel import build
+from models.playback.spans import Policy
+from schemas import records, wire
+from schemas.records import Scalar
+
+GAP_WAIT_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One Kafka message."""
+
+    partition: int
+    offset: int
+    arrival: int
+    key: bytes | None
+    value: bytes | None
+
+
+def run(arguments: Sequence[str], messages: Iterable[Message]) -> list[list[str | None]]:
+    """Lines of the kernel's main program, split at tabs, \\N as None."""
+    jar = kernel.jar_file()
+    if not build.is_fresh(jar):
+        build.build(jar)
+    data = b"".join(map(_pack, messages))
+    done = subprocess.run([str(tool("java")), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-jar", str(jar), *arguments],
+                          input=data, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return [[None if word == "\\N" else word for word in line.split("\t")] for line in done.stdout.decode().splitlines()]
+
+
+def fold(messages: Iterable[Message], policy: Policy, slack_ms: int) -> dict[str, list[list[str | None]]]:
+    """Rows by kind: span, session, live_minute, live_session, live_state, dead."""
+    lateness, hold, pause, cap = astuple(policy)
+    found: dict[str, list[list[str | None]]] = {}
+    for kind, *columns in run(["fold", *map(str, (lateness, hold, GAP_WAIT_MS, pause, cap, slack_ms))], messages):
+        found.setdefault(str(kind), []).append(columns)
+    return found
+
+
+def _pack(message: Message) -> bytes:
+    head = struct.pack(">iqq", message.partition, message.offset, message.arrival)
+    return head + _sized(message.key) + _sized(message.value)
+
+
+def _sized(content: bytes | None) -> bytes:
+    return struct.pack(">i", -1) if content is None else struct.pack(">i", len(content)) + content
+
+
+def encode(rows: list[dict[str, Any]]) -> list[Message]:
+    """Events (times in milliseconds) as messages, of schema versions 1 and 2 in turn."""
+    values: list[bytes] = [b""] * len(rows)
+    for version in (1, 2):
+        numbers = list(range(version - 1, len(rows), 2))
+        frame = pd.DataFrame([rows[i] for i in numbers])
+        for field in records.load("playback_event", version).fields:
+            if field.name not in frame:
+                frame[field.name] = None
+            if field.type is Scalar.TIMESTAMP:
+                frame[field.name] = pd.to_datetime(frame[field.name], unit="ms", utc=True).astype("datetime64[ms, UTC]")
+            elif field.type in (Scalar.INT, Scalar.LONG):
+                frame[field.name] = frame[field.name].astype("Int64")
+        names = [field.name for field in records.load("playback_event", version).fields]
+        for i, value in zip(numbers, wire.encode_frame("playback_event", version, frame[names]), strict=True):
+            values[i] = value
+    return [Message(row["kafka_partition"], row["kafka_offset"], row["kafka_at"], row["session_id"].encode(), value)
+            for row, value in zip(rows, values, strict=True)]
+
+
+def text(value: Any) -> str | None:
+    """A reference value as the kernel prints it."""
+    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,85 @@
+"""The kernel against the reference, row by row: batch form, live form in arrival order, both revisions."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from models.playback.spans import MEASURES, REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Folded, Policy, fold
+from schemas import records
+from schemas.metrics import DIMENSIONS
+from tests.kernel import hostile, jvm
+
+pytestmark = pytest.mark.jvm
+
+SMALL = Policy(lateness_ms=24_000, hold_ms=15_000, pause_limit_ms=30_000, session_cap_ms=120_000)
+CASES = {"settings": (Policy(), 1.0, 1_500), "small": (SMALL, 0.2, 1_000)}
+JITTER_MS = 3_000
+
+
+class Case:
+    """One topic of hostile sessions through both implementations."""
+
+    def __init__(self, policy: Policy, scale: float, sessions: int) -> None:
+        rng = random.Random(f"{policy}")
+        made = (hostile.session(rng, f"s{n}", scale) for n in range(sessions))
+        self.rows = hostile.topic(rng, [hostile.sent(rng, rows, scale) for rows in made], JITTER_MS)
+        self.by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in self.rows:
+            self.by_session[row["session_id"]].append(row)
+        self.policy = policy
+        self.found = jvm.fold(jvm.encode(self.rows), policy, JITTER_MS)
+        self.reference: dict[str, list[Folded]] = {
+            revision: [fold(rows, policy, revision) for rows in self.by_session.values()] for revision in REVISIONS}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(*CASES[request.param])
+
+
+def _lines(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> list[list[str | None]]:
+    return [[jvm.text(row[name]) for name in columns] for row in rows]
+
+
+def test_every_rule_is_reached(case: Case) -> None:
+    sessions = [row for folded in case.reference["final"] for row in folded.sessions]
+    reasons = {row["end_reason"] for row in sessions}
+    assert reasons >= {"ended", "failed", "quit", "content_change", "timeout"}
+    if case.policy == SMALL:
+        assert reasons >= {"pause_limit", "length_cap"}
+    assert all(sum(row[name] for row in sessions) > 0 for name in (*MEASURES, "duplicates", "late", "missing"))
+
+
+def test_batch_rows(case: Case) -> None:
+    for kind, columns in (("span", SPAN_COLUMNS), ("session", SESSION_COLUMNS)):
+        expected = [row for revision in REVISIONS for folded in case.reference[revision]
+                    for row in (folded.spans if kind == "span" else folded.sessions)]
+        assert sorted(case.found[kind], key=str) == sorted(_lines(columns, expected), key=str)
+    assert "dead" not in case.found
+
+
+def test_live_deltas_add_up_to_the_batch_sums(case: Case) -> None:
+    expected: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(MEASURES))
+    for folded in case.reference["live"]:
+        for span in folded.spans:
+            sums = expected[(span["session_id"], str(span["minute_at"]), *(span[name] for name in DIMENSIONS))]
+            for i, name in enumerate(MEASURES):
+                sums[i] += span[name]
+    found = {tuple(map(str, line[:8])): [int(str(value)) for value in line[8:]] for line in case.found["live_minute"]}
+    assert found == {key: sums for key, sums in expected.items() if any(sums)}
+
+
+def test_live_sessions_end_as_the_batch_ones(case: Case) -> None:
+    columns = tuple(field.name for field in records.load("qoe_session").fields)
+    rows = [row | {"final": True} for folded in case.reference["live"] for row in folded.sessions]
+    assert sorted(case.found["live_session"], key=str) == sorted(_lines(columns, rows), key=str)
+
+
+def test_state_goes_and_corrections_were_needed(case: Case) -> None:
+    [[left, deltas, retractions]] = case.found["live_state"]
+    assert left == "0"
+    assert int(str(deltas)) > int(str(retractions)) > 0
