@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any
+from urllib.parse import quote
 
 from conf.errors import MatineeError, ServiceUnavailable, UsageError
 
@@ -41,24 +42,28 @@ class Api:
         return any(found["dag_id"] == dag for found in self._call("GET", "/api/v2/dags?limit=1000")["dags"])
 
     def trigger(self, dag: str, day: date) -> str:
-        """Unpause ``dag`` and start its run for ``day``; the run's id."""
+        """Unpause ``dag`` and start its run for ``day``, or start it once more; the run's id."""
+        moment = f"{day.isoformat()}T00:00:00Z"
+        runs = f"/api/v2/dags/{dag}/dagRuns"
         self._call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
-        return str(
-            self._call("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": f"{day.isoformat()}T00:00:00Z"})[
-                "dag_run_id"
-            ]
-        )
+        found = self._call("GET", f"{runs}?logical_date_gte={moment}&logical_date_lte={moment}")["dag_runs"]
+        if not found:
+            return str(self._call("POST", runs, {"logical_date": moment})["dag_run_id"])
+        run = str(found[0]["dag_run_id"])
+        if found[0]["state"] in DONE:
+            self._call("POST", f"{runs}/{quote(run)}/clear", {"dry_run": False})
+        return run
 
     def tasks(self, dag: str, run: str) -> dict[str, str]:
         """State of each task of a run ('none' before it is scheduled)."""
-        found = self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances?limit=1000")["task_instances"]
+        found = self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{quote(run)}/taskInstances?limit=1000")["task_instances"]
         return {task["task_id"]: task["state"] or "none" for task in found}
 
     def follow(self, dag: str, run: str, say: Callable[[str], None]) -> str:
         """Wait for the run's end and say each change of a task; 'success' or 'failed'."""
         seen: dict[str, str] = {}
         while True:
-            state = str(self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run}")["state"])
+            state = str(self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{quote(run)}")["state"])
             for task, now in self.tasks(dag, run).items():
                 if seen.get(task, "none") != now:
                     say(f"{task}: {now}")
