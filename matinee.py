@@ -44,7 +44,6 @@ COMMANDS = {
     "airflow": ("airflow_dags.cli", "airflow", "Run the Airflow scheduler with our DAGs on loopback."),
     "spark-cluster": ("conf.cli", "spark_cluster", "Start or stop a standalone Spark cluster on loopback."),
     "dist": ("conf.cli", "dist", "Write what spark-submit needs on a cluster into dist/."),
-    "web": ("web.cli", "web", "Serve the collector and the live page."),
     "clean": ("conf.cli", "clean", "Remove what demos and runs left under var/, environments and jars kept."),
 }
 
