@@ -21,12 +21,24 @@ from models.experiment.assign import HOLDBACK, arms, join_parts, uniforms
 from models.recommend.taste import EVERYBODY
 
 DRAWS = 64
-COLUMNS = ("decision_id", "profile_id", "title_id", "epoch", "valid_date", "artwork_id", "probability", "artwork_arm",
-           "policy_id", "artwork_ids", "probabilities")
+COLUMNS = (
+    "decision_id",
+    "profile_id",
+    "title_id",
+    "epoch",
+    "valid_date",
+    "artwork_id",
+    "probability",
+    "artwork_arm",
+    "policy_id",
+    "artwork_ids",
+    "probabilities",
+)
 
 
-def posterior_draws(artwork_ids: Sequence[str], alpha: NDArray[np.float64], beta: NDArray[np.float64],
-                    salt: str) -> NDArray[np.float64]:
+def posterior_draws(
+    artwork_ids: Sequence[str], alpha: NDArray[np.float64], beta: NDArray[np.float64], salt: str
+) -> NDArray[np.float64]:
     """64 draws from each image's Beta, shape (images, DRAWS); a function of the image's name, salt and posterior alone."""
     out = np.empty((len(artwork_ids), DRAWS))
     for i, (name, a, b) in enumerate(zip(artwork_ids, alpha, beta, strict=True)):
@@ -50,8 +62,17 @@ def probabilities(draws: NDArray[np.float64], floor: float) -> NDArray[np.float6
 
 
 def choose(
-    pages: pd.DataFrame, statistics: pd.DataFrame, artworks: pd.DataFrame, cells: pd.Series, earlier: pd.DataFrame,
-    valid_date: date, *, salt: str, holdback: float, floor: float, policy: str,
+    pages: pd.DataFrame,
+    statistics: pd.DataFrame,
+    artworks: pd.DataFrame,
+    cells: pd.Series,
+    earlier: pd.DataFrame,
+    valid_date: date,
+    *,
+    salt: str,
+    holdback: float,
+    floor: float,
+    policy: str,
 ) -> pd.DataFrame:
     """Record artwork_choice: one row per profile and show on its page, sorted by them.
 
@@ -77,8 +98,21 @@ def choose(
     for (profile, title, cell, arm), u in zip(fresh[[*keys, "cell", "arm"]].itertuples(index=False), luck, strict=True):
         images, odds, steps = offers.get(title, cell, arm)
         pick = min(int(np.searchsorted(steps, u, side="right")), len(images) - 1)
-        rows.append((decision_id(profile, title, epoch, policy), profile, title, epoch, valid_date, images[pick],
-                     odds[pick], arm, policy, images, odds))
+        rows.append(
+            (
+                decision_id(profile, title, epoch, policy),
+                profile,
+                title,
+                epoch,
+                valid_date,
+                images[pick],
+                odds[pick],
+                arm,
+                policy,
+                images,
+                odds,
+            )
+        )
     made = pd.DataFrame(rows, columns=list(COLUMNS))
     parts = [part for part in (kept[list(COLUMNS)], made) if len(part)]
     out = pd.concat(parts, ignore_index=True) if parts else made
@@ -109,10 +143,15 @@ def _carried(earlier: pd.DataFrame, wanted: pd.DataFrame, epoch: int, valid_date
 class _Offers:
     """Images and probabilities of a show for a cell and arm; each worked out once."""
 
-    def __init__(self, statistics: pd.DataFrame, artworks: pd.DataFrame, valid_date: date, salt: str, floor: float) -> None:
-        out = artworks[epoch_days(artworks["added_date"]) <= epoch_day(valid_date)].sort_values(["title_id", "artwork_id"])
+    def __init__(
+        self, statistics: pd.DataFrame, artworks: pd.DataFrame, valid_date: date, salt: str, floor: float
+    ) -> None:
+        out = artworks[epoch_days(artworks["added_date"]) <= epoch_day(valid_date)].sort_values(
+            ["title_id", "artwork_id"]
+        )
         self.images: dict[str, list[str]] = {
-            str(title): own.drop_duplicates().tolist() for title, own in out.groupby("title_id")["artwork_id"]}
+            str(title): own.drop_duplicates().tolist() for title, own in out.groupby("title_id")["artwork_id"]
+        }
         names = zip(statistics["artwork_id"], statistics["cell"], strict=True)
         self._posterior = dict(zip(names, zip(statistics["alpha"], statistics["beta"], strict=True), strict=True))
         self._salt, self._floor = salt, floor

@@ -48,13 +48,18 @@ def artwork_statistics(
     alpha, beta = _posterior(images, shown, taken, lift)
     shown[:, -1], taken[:, -1] = shown.sum(axis=1), taken.sum(axis=1)
     n, c = shown.shape
-    return pd.DataFrame({
-        "title_id": np.repeat(images["title_id"].to_numpy(dtype=object), c),
-        "artwork_id": np.repeat(images["artwork_id"].to_numpy(dtype=object), c),
-        "cell": np.tile(np.array(cells, dtype=object), n), "event_date": day,
-        "decisions": shown.ravel().astype(np.int64), "takes": taken.ravel().astype(np.int64),
-        "alpha": alpha.ravel(), "beta": beta.ravel(),
-    }).sort_values(["title_id", "artwork_id", "cell"], kind="mergesort", ignore_index=True)
+    return pd.DataFrame(
+        {
+            "title_id": np.repeat(images["title_id"].to_numpy(dtype=object), c),
+            "artwork_id": np.repeat(images["artwork_id"].to_numpy(dtype=object), c),
+            "cell": np.tile(np.array(cells, dtype=object), n),
+            "event_date": day,
+            "decisions": shown.ravel().astype(np.int64),
+            "takes": taken.ravel().astype(np.int64),
+            "alpha": alpha.ravel(),
+            "beta": beta.ravel(),
+        }
+    ).sort_values(["title_id", "artwork_id", "cell"], kind="mergesort", ignore_index=True)
 
 
 def decisions(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -63,10 +68,16 @@ def decisions(outcomes: pd.DataFrame) -> pd.DataFrame:
     One decision is one profile, show and image in one 7-day epoch, taken if any of its impressions was.
     """
     day = epoch_days(outcomes["shown_date"])
-    frame = pd.DataFrame({
-        "profile_id": outcomes["profile_id"].to_numpy(dtype=object), "title_id": outcomes["title_id"].to_numpy(dtype=object),
-        "artwork_id": outcomes["artwork_id"].to_numpy(dtype=object), "epoch": day // EPOCH_DAYS, "first_day": day,
-        "taken": outcomes["taken"].to_numpy(dtype=bool)})
+    frame = pd.DataFrame(
+        {
+            "profile_id": outcomes["profile_id"].to_numpy(dtype=object),
+            "title_id": outcomes["title_id"].to_numpy(dtype=object),
+            "artwork_id": outcomes["artwork_id"].to_numpy(dtype=object),
+            "epoch": day // EPOCH_DAYS,
+            "first_day": day,
+            "taken": outcomes["taken"].to_numpy(dtype=bool),
+        }
+    )
     keys = ["profile_id", "title_id", "artwork_id", "epoch"]
     return frame.groupby(keys, as_index=False, sort=True).agg(first_day=("first_day", "min"), taken=("taken", "max"))
 
@@ -85,8 +96,10 @@ def theme_fit(images: pd.DataFrame, genres: list[str]) -> NDArray[np.float64]:
     for entry in np.unique(leading).tolist():
         names = images["theme"].to_numpy(dtype=object)[leading == entry]
         if len(set(names)) > 1:
-            raise ValueError(f"themes[{entry}] is the heaviest weight of images with themes {sorted(set(names))[:2]}; "
-                             "record artwork must give all weights in one order")
+            raise ValueError(
+                f"themes[{entry}] is the heaviest weight of images with themes {sorted(set(names))[:2]}; "
+                "record artwork must give all weights in one order"
+            )
         if names[0] in column:
             out[:, column[names[0]]] = weights[:, entry]
     show = pd.factorize(images["title_id"])[0]
@@ -148,7 +161,11 @@ def _posterior(
     overall = (taken.sum() + 1.0) / (shown.sum() + 50.0)
     expected_show = _by_show(show, shown * lift)
     taken_show = _by_show(show, taken)
-    rate = overall * (taken_show.sum(axis=1) + TITLE_PRIOR_TAKES) / (overall * expected_show.sum(axis=1) + TITLE_PRIOR_TAKES)
+    rate = (
+        overall
+        * (taken_show.sum(axis=1) + TITLE_PRIOR_TAKES)
+        / (overall * expected_show.sum(axis=1) + TITLE_PRIOR_TAKES)
+    )
     in_cell = (taken_show + IMAGE_SHAPE) / (rate[:, None] * expected_show + IMAGE_SHAPE)
     expected = rate[show][:, None] * in_cell[show] * shown * lift
     alpha = IMAGE_SHAPE + taken.sum(axis=1)

@@ -64,8 +64,9 @@ class Planner:
         out.insert(1, "rank", np.arange(len(out), dtype=np.int64))
         return out
 
-    def _choose(self, size: NDArray[np.int64], value: NDArray[np.float64], held: NDArray[np.bool_],
-                order: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _choose(
+        self, size: NDArray[np.int64], value: NDArray[np.float64], held: NDArray[np.bool_], order: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
         """Mask of the files held after the night; see the module for the rule."""
         chosen = held.copy()
         weakest = [int(i) for i in order[::-1] if held[i]]

@@ -35,7 +35,8 @@ class Served:
 def viewings(requests: pd.DataFrame) -> pd.DataFrame:
     """The log by viewing: cdn_id, session_id, file_id, at (first minute), bytes of both tiers; in order of time."""
     grouped = requests.groupby(["cdn_id", "session_id", "file_id"], sort=False, as_index=False).agg(
-        at=("minute_at", "min"), bytes=("bytes", "sum"))
+        at=("minute_at", "min"), bytes=("bytes", "sum")
+    )
     return grouped.sort_values(["at", "session_id", "file_id", "cdn_id"], kind="mergesort", ignore_index=True)
 
 
@@ -83,7 +84,7 @@ def _replay(warm: pd.DataFrame, log: pd.DataFrame, files: pd.DataFrame, disk: di
         names, code = np.unique(both["file_id"].to_numpy(dtype=object).astype(str), return_inverse=True)
         asked = both["bytes"].to_numpy(dtype=np.int64)
         hits, _ = _lru(code.astype(np.int64), asked, _sizes(names, size), int(disk[cdn_id]), whole)
-        served += Served(int(hits[len(first):].sum()), int(asked[len(first):].sum()))
+        served += Served(int(hits[len(first) :].sum()), int(asked[len(first) :].sum()))
     return served
 
 
@@ -91,7 +92,9 @@ def _sizes(names: NDArray[np.str_], size: pd.Series) -> NDArray[np.int64]:
     found = size.reindex(names)
     if found.isna().any():
         missing = str(found.index[found.isna()][0])
-        raise ValueError(f"the log asks for file {missing!r}, which asset_file does not know; land the asset_file topic first")
+        raise ValueError(
+            f"the log asks for file {missing!r}, which asset_file does not know; land the asset_file topic first"
+        )
     return found.to_numpy(dtype=np.int64)
 
 

@@ -37,7 +37,11 @@ def command(urls: Sequence[str], cdn_path: Sequence[str]) -> str:
 
 
 def commands(
-    plans: pd.DataFrame, files: pd.DataFrame, *, base_url: str, cdn_path: Sequence[str],
+    plans: pd.DataFrame,
+    files: pd.DataFrame,
+    *,
+    base_url: str,
+    cdn_path: Sequence[str],
     urls_per_command: int = URLS_PER_COMMAND,
 ) -> pd.DataFrame:
     """Rows of record preposition_command for every file the plans add, in order of filling.
@@ -55,11 +59,20 @@ def commands(
         added = sorted((f for f in plan.files if f["action"] == ADD), key=lambda f: int(f["rank"]))
         missing = [f["file_id"] for f in added if f["file_id"] not in path]
         if missing:
-            raise ValueError(f"plan {plan.plan_id} adds {missing[0]!r}, which asset_file does not know; "
-                             f"{len(missing)} such files; land the asset_file topic first")
+            raise ValueError(
+                f"plan {plan.plan_id} adds {missing[0]!r}, which asset_file does not know; "
+                f"{len(missing)} such files; land the asset_file topic first"
+            )
         host = base_url.format(cdn_id=plan.cdn_id).rstrip("/")
         urls = [host + "/" + str(path[f["file_id"]]).lstrip("/") for f in added]
         for number, first in enumerate(range(0, len(urls), urls_per_command)):
-            rows.append((f"{plan.plan_id}#{number}", plan.plan_id, plan.cdn_id, plan.plan_date,
-                         command(urls[first:first + urls_per_command], cdn_path)))
+            rows.append(
+                (
+                    f"{plan.plan_id}#{number}",
+                    plan.plan_id,
+                    plan.cdn_id,
+                    plan.plan_date,
+                    command(urls[first : first + urls_per_command], cdn_path),
+                )
+            )
     return pd.DataFrame(rows, columns=["command_id", "plan_id", "cdn_id", "plan_date", "body"])

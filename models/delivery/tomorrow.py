@@ -30,7 +30,9 @@ def cluster_forecast(
         forecast: record demand_forecast of one day. requests: record cdn_request of the days before. clusters, files:
             newest rows of records cdn_cluster and asset_file.
     """
-    rows = files[["file_id", "bytes", "codec", "rung"]].merge(forecast[["region", "file_id", "expected_bytes"]], on="file_id")
+    rows = files[["file_id", "bytes", "codec", "rung"]].merge(
+        forecast[["region", "file_id", "expected_bytes"]], on="file_id"
+    )
     rows["kind"] = rows["codec"].astype(str) + "/" + rows["rung"].astype(str)
     rows = rows.sort_values(["region", "file_id"], kind="mergesort", ignore_index=True)
     log = _log_by_kind(requests, clusters, files)
@@ -41,14 +43,25 @@ def cluster_forecast(
         expected = mine["expected_bytes"].to_numpy() * mine["kind"].map(bend).fillna(1.0).to_numpy()
         total, before = expected.sum(), mine["expected_bytes"].sum()
         scale = share * (before / total if total > 0 else 1.0)
-        pieces.append(pd.DataFrame({"cdn_id": cluster.cdn_id, "file_id": mine["file_id"].to_numpy(),
-                                    "bytes": mine["bytes"].to_numpy(), "expected_bytes": expected * scale}))
+        pieces.append(
+            pd.DataFrame(
+                {
+                    "cdn_id": cluster.cdn_id,
+                    "file_id": mine["file_id"].to_numpy(),
+                    "bytes": mine["bytes"].to_numpy(),
+                    "expected_bytes": expected * scale,
+                }
+            )
+        )
     return pd.concat(pieces, ignore_index=True)
 
 
 def _log_by_kind(requests: pd.DataFrame, clusters: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
-    merged = requests[["cdn_id", "file_id", "bytes"]].merge(
-        files[["file_id", "codec", "rung"]], on="file_id").merge(clusters[["cdn_id", "country"]], on="cdn_id")
+    merged = (
+        requests[["cdn_id", "file_id", "bytes"]]
+        .merge(files[["file_id", "codec", "rung"]], on="file_id")
+        .merge(clusters[["cdn_id", "country"]], on="cdn_id")
+    )
     merged["kind"] = merged["codec"].astype(str) + "/" + merged["rung"].astype(str)
     return merged.groupby(["country", "cdn_id", "kind"], as_index=False)["bytes"].sum()
 
@@ -80,21 +93,32 @@ def fill_plans(expected: pd.DataFrame, clusters: pd.DataFrame, held: pd.DataFram
         planner = Planner(int(cluster.disk_bytes), int(cluster.fill_budget_bytes))
         plan = planner.plan(expected[expected["cdn_id"] == cluster.cdn_id], held[held["cdn_id"] == cluster.cdn_id])
         kept = plan[plan["action"] != DROP]
-        rows.append({
-            "plan_id": _plan_id(str(cluster.cdn_id), plan_date, plan), "cdn_id": cluster.cdn_id, "plan_date": plan_date,
-            "disk_bytes": planner.disk_bytes, "fill_budget_bytes": planner.fill_budget_bytes,
-            "fill_bytes": int(plan.loc[plan["action"] == ADD, "bytes"].sum()), "held_bytes": int(kept["bytes"].sum()),
-            "expected_bytes": float(kept["expected_bytes"].sum()),
-            "not_before_at": pd.Timestamp(start), "deadline_at": pd.Timestamp(start + timedelta(hours=WINDOW_HOURS)),
-            "files": plan.to_dict("records"),
-        })
+        rows.append(
+            {
+                "plan_id": _plan_id(str(cluster.cdn_id), plan_date, plan),
+                "cdn_id": cluster.cdn_id,
+                "plan_date": plan_date,
+                "disk_bytes": planner.disk_bytes,
+                "fill_budget_bytes": planner.fill_budget_bytes,
+                "fill_bytes": int(plan.loc[plan["action"] == ADD, "bytes"].sum()),
+                "held_bytes": int(kept["bytes"].sum()),
+                "expected_bytes": float(kept["expected_bytes"].sum()),
+                "not_before_at": pd.Timestamp(start),
+                "deadline_at": pd.Timestamp(start + timedelta(hours=WINDOW_HOURS)),
+                "files": plan.to_dict("records"),
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def on_disk(plans: pd.DataFrame) -> pd.DataFrame:
     """What clusters hold under record fill_plan: cdn_id, file_id, bytes; nothing without a plan."""
-    rows = [(plan.cdn_id, f["file_id"], int(f["bytes"])) for plan in plans.itertuples() for f in plan.files
-            if f["action"] in (ADD, KEEP)]
+    rows = [
+        (plan.cdn_id, f["file_id"], int(f["bytes"]))
+        for plan in plans.itertuples()
+        for f in plan.files
+        if f["action"] in (ADD, KEEP)
+    ]
     return pd.DataFrame(rows, columns=["cdn_id", "file_id", "bytes"])
 
 
@@ -106,6 +130,16 @@ def disk_from_log(requests: pd.DataFrame, clusters: pd.DataFrame, files: pd.Data
     """
     disk = {str(c): int(b) for c, b in zip(clusters["cdn_id"], clusters["disk_bytes"], strict=True)}
     return lru_contents(viewings(requests), files, disk)
+
+
+def held_now(plans: pd.DataFrame, requests: pd.DataFrame, clusters: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
+    """What is on every disk before the night: today's plan where there is one, else the log's LRU (`disk_from_log`)."""
+    unplanned = clusters[~clusters["cdn_id"].isin(set(plans["cdn_id"]))]
+    parts = [
+        on_disk(plans),
+        disk_from_log(requests[requests["cdn_id"].isin(set(unplanned["cdn_id"]))], unplanned, files),
+    ]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def _plan_id(cdn_id: str, plan_date: date, plan: pd.DataFrame) -> str:

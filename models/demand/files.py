@@ -55,7 +55,9 @@ def file_bytes_per_play(
     prior = SHARE_PRIOR_PLAYS * table["title_id"].map(by_title["per_play"]) * table["usual"]
     mass = table["got"] + prior
     share = mass / mass.groupby(table["title_id"]).transform("sum")
-    table["bytes_per_play"] = (share.fillna(table["usual"]) * table["title_id"].map(by_title["per_play"])).astype(np.float64)
+    table["bytes_per_play"] = (share.fillna(table["usual"]) * table["title_id"].map(by_title["per_play"])).astype(
+        np.float64
+    )
     return table[["title_id", "file_id", "bytes_per_play"]]
 
 

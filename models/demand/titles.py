@@ -58,11 +58,14 @@ def forecast_plays(plays: pd.DataFrame, titles: pd.DataFrame, forecast_date: dat
     regional = _regional_rate(counts, launch, rate) * _weekday(counts, target)
     method = np.where((launch > counts.last) | (launch >= target), CALENDAR, HISTORY)
     region_count, title_count = regional.shape
-    return pd.DataFrame({
-        "region": np.repeat(np.array(counts.regions, dtype=object), title_count),
-        "title_id": np.tile(playable["title_id"].to_numpy(dtype=object), region_count),
-        "expected_plays": regional.ravel(), "method": np.tile(method, region_count),
-    })
+    return pd.DataFrame(
+        {
+            "region": np.repeat(np.array(counts.regions, dtype=object), title_count),
+            "title_id": np.tile(playable["title_id"].to_numpy(dtype=object), region_count),
+            "expected_plays": regional.ravel(),
+            "method": np.tile(method, region_count),
+        }
+    )
 
 
 def _count(plays: pd.DataFrame, title_ids: NDArray[np.object_], target: int) -> _Counts:
@@ -118,9 +121,7 @@ def _launch_level(
     return float((total[fresh].sum() + settled * YOUNG_DAYS) / (fresh.sum() + YOUNG_DAYS))
 
 
-def _regional_rate(
-    counts: _Counts, launch: NDArray[np.int64], rate: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _regional_rate(counts: _Counts, launch: NDArray[np.int64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
     """Plays a day by region and title, shape (regions, titles)."""
     weight = _exposure(counts, launch)
     share = counts.plays.sum(axis=(1, 2)) / counts.plays.sum()
@@ -134,7 +135,10 @@ def _weekday(counts: _Counts, target: int) -> float:
     days = np.arange(counts.first, counts.last + 1)
     total = counts.plays.sum(axis=(0, 1))
     weight = np.power(0.5, (counts.last - days) / HALF_LIFE_DAYS)
-    level = {d: (total[days % 7 == d].sum() + WEEKDAY_PRIOR_DAYS * total.mean())
-             / ((days % 7 == d).sum() + WEEKDAY_PRIOR_DAYS) for d in range(7)}
+    level = {
+        d: (total[days % 7 == d].sum() + WEEKDAY_PRIOR_DAYS * total.mean())
+        / ((days % 7 == d).sum() + WEEKDAY_PRIOR_DAYS)
+        for d in range(7)
+    }
     usual = sum(w * level[int(d % 7)] for w, d in zip(weight, days, strict=True)) / weight.sum()
     return float(level[target % 7] / usual) if usual > 0 else 1.0

@@ -48,7 +48,9 @@ def per_profile(outcomes: pd.DataFrame, arm: str) -> pd.DataFrame:
         arm: 'page_arm' or 'artwork_arm'.
     """
     grouped = outcomes.groupby(["profile_id", arm], sort=True)["taken"].agg(["sum", "count"]).reset_index()
-    return grouped.rename(columns={arm: "arm", "sum": "takes", "count": "shown"}).astype({"takes": float, "shown": float})
+    return grouped.rename(columns={arm: "arm", "sum": "takes", "count": "shown"}).astype(
+        {"takes": float, "shown": float}
+    )
 
 
 def compare(units: pd.DataFrame, seed: int = 0, repeats: int = REPEATS) -> Comparison:
@@ -72,13 +74,16 @@ def compare(units: pd.DataFrame, seed: int = 0, repeats: int = REPEATS) -> Compa
     difference = draws[POLICY] - draws[HOLDBACK]
     lift = draws[POLICY] / np.where(draws[HOLDBACK] > 0, draws[HOLDBACK], np.nan) - 1.0
     return Comparison(
-        _estimate(rates[POLICY], draws[POLICY]), _estimate(rates[HOLDBACK], draws[HOLDBACK]),
+        _estimate(rates[POLICY], draws[POLICY]),
+        _estimate(rates[HOLDBACK], draws[HOLDBACK]),
         _estimate(rates[POLICY] - rates[HOLDBACK], difference),
-        _estimate(_ratio(rates[POLICY], rates[HOLDBACK]) - 1.0, lift))
+        _estimate(_ratio(rates[POLICY], rates[HOLDBACK]) - 1.0, lift),
+    )
 
 
-def _bootstrap(takes: NDArray[np.float64], shown: NDArray[np.float64], rng: np.random.Generator,
-               repeats: int) -> NDArray[np.float64]:
+def _bootstrap(
+    takes: NDArray[np.float64], shown: NDArray[np.float64], rng: np.random.Generator, repeats: int
+) -> NDArray[np.float64]:
     """Ratios of resampled sums, shape (repeats,); multinomial weights, a chunk of repeats at a time."""
     out = []
     share = np.full(len(takes), 1.0 / len(takes))

@@ -24,8 +24,9 @@ class ImplicitALS:
 
     name = "implicit_als"
 
-    def __init__(self, factors: int = 32, regularization: float = 5.0, alpha: float = 6.0,
-                 iterations: int = 12, seed: int = 17) -> None:
+    def __init__(
+        self, factors: int = 32, regularization: float = 5.0, alpha: float = 6.0, iterations: int = 12, seed: int = 17
+    ) -> None:
         self.factors = factors
         self.regularization = regularization
         self.alpha = alpha
@@ -50,8 +51,15 @@ class ImplicitALS:
         matrix.data = (self.alpha * np.log1p(matrix.data)).astype(np.float32)
         with single_threaded():
             model = AlternatingLeastSquares(
-                factors=self.factors, regularization=self.regularization, alpha=1.0, iterations=self.iterations,
-                use_cg=False, num_threads=1, random_state=self.seed, dtype=np.float32)
+                factors=self.factors,
+                regularization=self.regularization,
+                alpha=1.0,
+                iterations=self.iterations,
+                use_cg=False,
+                num_threads=1,
+                random_state=self.seed,
+                dtype=np.float32,
+            )
             model.fit(matrix.astype(np.float32), show_progress=False)
         self.profile_factors = np.asarray(model.user_factors, dtype=np.float64)
         self.title_factors = np.asarray(model.item_factors, dtype=np.float64)
@@ -61,8 +69,11 @@ class ImplicitALS:
         """Dot products, shape (profiles, titles of the training data); rows of unknown profiles are zero."""
         place = pd.Index(self.profiles).get_indexer(pd.Index(list(profiles)))
         with single_threaded():
-            found = self.profile_factors[np.maximum(place, 0)] @ self.title_factors.T if len(self.profiles) else \
-                np.zeros((len(place), len(self.titles)))
+            found = (
+                self.profile_factors[np.maximum(place, 0)] @ self.title_factors.T
+                if len(self.profiles)
+                else np.zeros((len(place), len(self.titles)))
+            )
         return np.where(place[:, None] >= 0, found, 0.0)
 
     def recommend(self, profiles: Sequence[str], k: int, exclude: pd.DataFrame | None = None) -> pd.DataFrame:

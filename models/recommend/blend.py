@@ -58,7 +58,8 @@ class Blend:
         bias = sum(self.weights[name] * parts.right[name][:, 0] for name in general)
         self.profile_vectors = np.hstack([*(parts.left[n] for n in personal), np.ones((len(self.profiles), 1))])
         self.title_vectors = np.hstack(
-            [*(self.weights[n] * parts.right[n] for n in personal), np.asarray(bias).reshape(-1, 1)])
+            [*(self.weights[n] * parts.right[n] for n in personal), np.asarray(bias).reshape(-1, 1)]
+        )
         return self
 
     def scores(self, profiles: Sequence[str]) -> NDArray[np.float64]:
@@ -91,7 +92,9 @@ class Blend:
 
 
 def dot_scores(
-    profiles: Sequence[str], known: NDArray[np.object_], profile_vectors: NDArray[np.float64],
+    profiles: Sequence[str],
+    known: NDArray[np.object_],
+    profile_vectors: NDArray[np.float64],
     title_vectors: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Scores of two towers, shape (profiles, titles); profiles not in `known` score by the last coordinate alone."""

@@ -59,6 +59,7 @@ def evaluate(recommender: Recommender, train: pd.DataFrame, test: pd.DataFrame, 
         ndcg=float((dcg / np.cumsum(gain)[reach - 1]).mean()),
         recall=float((found / reach).mean()),
         coverage=len(set(listed["title_id"])) / max(len(known), 1),
-        profiles=len(profiles), pairs=len(test),
+        profiles=len(profiles),
+        pairs=len(test),
         reachable=float(test["title_id"].isin(known).mean()),
     )

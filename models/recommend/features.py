@@ -36,15 +36,26 @@ def profile_features(
     quality = plays[good & month]
     event_at, available_at = moments(day, delay_h)
     last = pd.Series(age[good & month], index=quality["profile_id"]).groupby(level=0).min().reindex(ids)
-    return pd.DataFrame({
-        "profile_id": ids, "event_at": event_at, "available_at": available_at, "event_date": day,
-        "plays_7d": _count(plays[good & week], "profile_id", ids), "plays_28d": _count(quality, "profile_id", ids),
-        "watched_ms_7d": plays[week].groupby("profile_id")["watched_ms"].sum().reindex(ids).fillna(0).to_numpy(np.int64),
-        "shows_28d": quality.groupby("profile_id")["show_id"].nunique().reindex(ids).fillna(0).to_numpy(np.int64),
-        "top_genre": _nullable(top_genres(plays[month], titles, today).reindex(ids)),
-        "rebuffer_ratio_7d": _nullable(_rebuffering(sessions, today).reindex(ids)),
-        "days_since_play": pd.array(last.to_numpy(dtype=np.float64), dtype="Int32"),
-    })
+    return pd.DataFrame(
+        {
+            "profile_id": ids,
+            "event_at": event_at,
+            "available_at": available_at,
+            "event_date": day,
+            "plays_7d": _count(plays[good & week], "profile_id", ids),
+            "plays_28d": _count(quality, "profile_id", ids),
+            "watched_ms_7d": plays[week]
+            .groupby("profile_id")["watched_ms"]
+            .sum()
+            .reindex(ids)
+            .fillna(0)
+            .to_numpy(np.int64),
+            "shows_28d": quality.groupby("profile_id")["show_id"].nunique().reindex(ids).fillna(0).to_numpy(np.int64),
+            "top_genre": _nullable(top_genres(plays[month], titles, today).reindex(ids)),
+            "rebuffer_ratio_7d": _nullable(_rebuffering(sessions, today).reindex(ids)),
+            "days_since_play": pd.array(last.to_numpy(dtype=np.float64), dtype="Int32"),
+        }
+    )
 
 
 def title_features(
@@ -65,15 +76,25 @@ def title_features(
     shown = outcomes[today - epoch_days(outcomes["shown_date"]) < 7].groupby("title_id")
     event_at, available_at = moments(day, delay_h)
     whole = started["completed"].agg(["sum", "count"]).reindex(ids)
-    return pd.DataFrame({
-        "title_id": ids, "event_at": event_at, "available_at": available_at, "event_date": day,
-        **{f"plays_{n}d": _count(plays[good & (age < n)], "show_id", ids) for n in (1, 7, 28)},
-        "profiles_7d": plays[good & (age < 7)].groupby("show_id")["profile_id"].nunique().reindex(ids).fillna(0).to_numpy(np.int64),
-        "completion_28d": _nullable(whole["sum"] / whole["count"]),
-        "impressions_7d": shown.size().reindex(ids).fillna(0).to_numpy(np.int64),
-        "takes_7d": shown["taken"].sum().reindex(ids).fillna(0).to_numpy(np.int64),
-        "age_days": (today - catalogue["launch_day"].to_numpy()).astype(np.int32),
-    })
+    return pd.DataFrame(
+        {
+            "title_id": ids,
+            "event_at": event_at,
+            "available_at": available_at,
+            "event_date": day,
+            **{f"plays_{n}d": _count(plays[good & (age < n)], "show_id", ids) for n in (1, 7, 28)},
+            "profiles_7d": plays[good & (age < 7)]
+            .groupby("show_id")["profile_id"]
+            .nunique()
+            .reindex(ids)
+            .fillna(0)
+            .to_numpy(np.int64),
+            "completion_28d": _nullable(whole["sum"] / whole["count"]),
+            "impressions_7d": shown.size().reindex(ids).fillna(0).to_numpy(np.int64),
+            "takes_7d": shown["taken"].sum().reindex(ids).fillna(0).to_numpy(np.int64),
+            "age_days": (today - catalogue["launch_day"].to_numpy()).astype(np.int32),
+        }
+    )
 
 
 def _count(frame: pd.DataFrame, key: str, ids: pd.Index) -> np.ndarray:
@@ -89,7 +110,8 @@ def _rebuffering(sessions: pd.DataFrame, today: int) -> pd.Series:
     """Stall over stall plus playing of the last 7 days by profile; absent without either."""
     recent = sessions[today - epoch_days(sessions["close_date"]) < 7]
     one = recent.sort_values(["session_id", "segment", "revision"], kind="mergesort").drop_duplicates(
-        ["session_id", "segment"])  # 'final' sorts before 'live'
+        ["session_id", "segment"]
+    )  # 'final' sorts before 'live'
     sums = one.groupby("profile_id")[["stall_ms", "play_ms"]].sum()
     sums = sums[sums.sum(axis=1) > 0]
     return sums["stall_ms"] / (sums["stall_ms"] + sums["play_ms"])

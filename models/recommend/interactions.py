@@ -25,13 +25,15 @@ def from_plays(plays: pd.DataFrame, *, until: date | None = None) -> pd.DataFram
         until: last play_date taken; None takes all.
     """
     good = plays[plays["quality_play"].astype(bool) & ~plays["censored"].astype(bool)]
-    frame = pd.DataFrame({
-        "profile_id": good["profile_id"].astype(str).to_numpy(dtype=object),
-        "title_id": good["show_id"].astype(str).to_numpy(dtype=object),
-        "day": epoch_days(good["play_date"]),
-        "country": good["country"].astype(str).to_numpy(dtype=object),
-        "weight": 1.0 + np.clip(good["watched_share"].to_numpy(dtype=np.float64), 0.0, 1.0),
-    })
+    frame = pd.DataFrame(
+        {
+            "profile_id": good["profile_id"].astype(str).to_numpy(dtype=object),
+            "title_id": good["show_id"].astype(str).to_numpy(dtype=object),
+            "day": epoch_days(good["play_date"]),
+            "country": good["country"].astype(str).to_numpy(dtype=object),
+            "weight": 1.0 + np.clip(good["watched_share"].to_numpy(dtype=np.float64), 0.0, 1.0),
+        }
+    )
     if until is not None:
         frame = frame[frame["day"] <= epoch_day(until)]
     return frame.sort_values(list(COLUMNS), kind="mergesort", ignore_index=True)
@@ -54,14 +56,16 @@ def shows(titles: pd.DataFrame) -> pd.DataFrame:
     Columns: title_id, kind, genres (tuple, main one first), launch_day, maturity.
     """
     own = titles[titles["kind"] != "episode"].sort_values("title_id").drop_duplicates("title_id")
-    return pd.DataFrame({
-        "title_id": own["title_id"].astype(str).to_numpy(dtype=object),
-        "kind": own["kind"].astype(str).to_numpy(dtype=object),
-        "name": own["name"].astype(str).to_numpy(dtype=object),
-        "genres": pd.Series([tuple(str(g) for g in genres) for genres in own["genres"]], dtype=object),
-        "launch_day": epoch_days(own["launch_date"]),
-        "maturity": own["maturity"].to_numpy(dtype=np.int64),
-    })
+    return pd.DataFrame(
+        {
+            "title_id": own["title_id"].astype(str).to_numpy(dtype=object),
+            "kind": own["kind"].astype(str).to_numpy(dtype=object),
+            "name": own["name"].astype(str).to_numpy(dtype=object),
+            "genres": pd.Series([tuple(str(g) for g in genres) for genres in own["genres"]], dtype=object),
+            "launch_day": epoch_days(own["launch_date"]),
+            "maturity": own["maturity"].to_numpy(dtype=np.int64),
+        }
+    )
 
 
 def genre_matrix(catalogue: pd.DataFrame) -> tuple[list[str], NDArray[np.float64]]:

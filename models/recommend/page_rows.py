@@ -65,12 +65,19 @@ def history(plays: pd.DataFrame, titles: pd.DataFrame, catalogue: pd.DataFrame, 
 class RowMaker:
     """Makes every candidate row of a profile; holds what all profiles share."""
 
-    def __init__(self, catalogue: pd.DataFrame, plays: pd.DataFrame, profiles: pd.DataFrame,
-                 title_vectors: NDArray[np.float64] | None, features: pd.DataFrame, today: int) -> None:
+    def __init__(
+        self,
+        catalogue: pd.DataFrame,
+        plays: pd.DataFrame,
+        profiles: pd.DataFrame,
+        title_vectors: NDArray[np.float64] | None,
+        features: pd.DataFrame,
+        today: int,
+    ) -> None:
         """`catalogue`: interactions.shows, sorted. `title_vectors`: None when no model serves. `today`: page day."""
         self.catalogue = catalogue
         self.names = catalogue["name"].tolist()
-        self.is_new = (today - catalogue["launch_day"].to_numpy() <= NEW_DAYS)
+        self.is_new = today - catalogue["launch_day"].to_numpy() <= NEW_DAYS
         self.genre_names, self.genres = genre_matrix(catalogue)
         self.main_genre = self.genres.argmax(axis=1)
         interactions = from_plays(plays)
@@ -94,25 +101,45 @@ class RowMaker:
         score[begun] = -np.inf  # what was begun has a row of its own
         found = [Candidate("top_picks", "Top picks for you", "ranked by what you watched", _order(score))]
         if begun:
-            found.append(Candidate(CONTINUE, "Continue watching", "begun and not finished", np.array(begun, dtype=np.int64)))
+            found.append(
+                Candidate(CONTINUE, "Continue watching", "begun and not finished", np.array(begun, dtype=np.int64))
+            )
         if self.similar is not None:
             for show in past.finished.get(profile_id, [])[:WATCHED_ROWS]:
                 near = np.where(self.similar[show] > 0, score + 2.0 * self.similar[show], -np.inf)
                 near[show] = -np.inf
-                found.append(Candidate("because_you_watched", f"Because you watched {self.names[show]}",
-                                       f"finished {self.catalogue['title_id'].iat[show]}", _order(near)))
+                found.append(
+                    Candidate(
+                        "because_you_watched",
+                        f"Because you watched {self.names[show]}",
+                        f"finished {self.catalogue['title_id'].iat[show]}",
+                        _order(near),
+                    )
+                )
         if country in self.trend:
             rising = self.trend[country]
-            found.append(Candidate("trending", f"Trending in {country}", "watched more than usual in the last days",
-                                   _order(np.where(np.isfinite(rising), score + 0.3 * np.maximum(rising, -9.0), -np.inf))))
-        found.append(Candidate("new", "New", f"out for at most {NEW_DAYS} days",
-                               _order(np.where(self.is_new, score, -np.inf))))
+            found.append(
+                Candidate(
+                    "trending",
+                    f"Trending in {country}",
+                    "watched more than usual in the last days",
+                    _order(np.where(np.isfinite(rising), score + 0.3 * np.maximum(rising, -9.0), -np.inf)),
+                )
+            )
+        found.append(
+            Candidate("new", "New", f"out for at most {NEW_DAYS} days", _order(np.where(self.is_new, score, -np.inf)))
+        )
         lift = self.lift.get(profile_id, np.zeros(len(self.genre_names)))
         for genre in np.argsort(-lift, kind="stable")[:GENRE_ROWS]:
             if lift[genre] > 0:
-                found.append(Candidate("genre", self.genre_names[genre].capitalize(),
-                                       f"you watch {lift[genre]:.1f} times as much of it as others",
-                                       _order(np.where(self.main_genre == genre, score, -np.inf))))
+                found.append(
+                    Candidate(
+                        "genre",
+                        self.genre_names[genre].capitalize(),
+                        f"you watch {lift[genre]:.1f} times as much of it as others",
+                        _order(np.where(self.main_genre == genre, score, -np.inf)),
+                    )
+                )
         return found
 
 
@@ -147,7 +174,9 @@ def _trends(
     out = {}
     for country in sorted(set(interactions["country"])):
         mine = known & (interactions["country"] == country).to_numpy()
-        recent = np.bincount(place[mine], weights=decay(day[mine], today - 1, TREND_HALF_LIFE_DAYS), minlength=len(catalogue))
+        recent = np.bincount(
+            place[mine], weights=decay(day[mine], today - 1, TREND_HALF_LIFE_DAYS), minlength=len(catalogue)
+        )
         usual = np.bincount(place[mine], weights=decay(day[mine], today - 1, 7.0), minlength=len(catalogue))
         scale = recent.sum() / max(usual.sum(), 1e-9)
         rise = np.log((recent + 1.0) / (usual * scale + 1.0)) + np.log(everywhere)

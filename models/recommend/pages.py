@@ -68,8 +68,16 @@ def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFr
 
 
 def home_pages(
-    plays: pd.DataFrame, titles: pd.DataFrame, profiles: pd.DataFrame, factors: pd.DataFrame, promotion: pd.DataFrame,
-    features: pd.DataFrame, page_date: date, *, salt: str, holdback: float,
+    plays: pd.DataFrame,
+    titles: pd.DataFrame,
+    profiles: pd.DataFrame,
+    factors: pd.DataFrame,
+    promotion: pd.DataFrame,
+    features: pd.DataFrame,
+    page_date: date,
+    *,
+    salt: str,
+    holdback: float,
 ) -> pd.DataFrame:
     """Record home_page of every profile, sorted by profile_id.
 
@@ -90,8 +98,11 @@ def home_pages(
     pages = []
     for block in blocks(range(len(people))):  # type: ignore[arg-type]
         ids = people["profile_id"].iloc[list(block)].tolist()
-        scores = popular[None, :].repeat(len(ids), axis=0) if model.title_vectors is None else dot_scores(
-            ids, model.profiles, model.profile_vectors, model.title_vectors)  # type: ignore[arg-type]
+        scores = (
+            popular[None, :].repeat(len(ids), axis=0)
+            if model.title_vectors is None
+            else dot_scores(ids, model.profiles, model.profile_vectors, model.title_vectors)
+        )  # type: ignore[arg-type]
         for i, score in zip(block, scores, strict=True):
             person = people.iloc[int(i)]
             allowed = _allowed(person, catalogue, past, today)
@@ -117,8 +128,10 @@ def build(candidates: list[Candidate], score: NDArray[np.float64]) -> list[Candi
     left, chosen = list(candidates), []
     while left and len(chosen) < ROWS:
         fills = [c.shows[~placed[c.shows]][:COLUMNS] for c in left]
-        gains = [float((worth[f] * view[:len(f)]).sum()) if len(f) >= MIN_ROW or c.kind == CONTINUE else -1.0
-                 for c, f in zip(left, fills, strict=True)]
+        gains = [
+            float((worth[f] * view[: len(f)]).sum()) if len(f) >= MIN_ROW or c.kind == CONTINUE else -1.0
+            for c, f in zip(left, fills, strict=True)
+        ]
         best = int(np.argmax(gains))
         if gains[best] < 0:
             break
@@ -135,14 +148,16 @@ def build(candidates: list[Candidate], score: NDArray[np.float64]) -> list[Candi
 
 
 def _chunks(places: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
-    pieces = [places[i:i + COLUMNS] for i in range(0, rows * COLUMNS, COLUMNS)]
+    pieces = [places[i : i + COLUMNS] for i in range(0, rows * COLUMNS, COLUMNS)]
     return [piece for piece in pieces if len(piece)]
 
 
 def _popular_rows(score: NDArray[np.float64]) -> list[Candidate]:
     order = np.argsort(-score, kind="stable")
-    return [Candidate("popular", "Popular", "most watched, newer plays count more", piece)
-            for piece in _chunks(order[np.isfinite(score[order])], ROWS)]
+    return [
+        Candidate("popular", "Popular", "most watched, newer plays count more", piece)
+        for piece in _chunks(order[np.isfinite(score[order])], ROWS)
+    ]
 
 
 def _popularity(plays: pd.DataFrame, catalogue: pd.DataFrame, today: int) -> NDArray[np.float64]:
@@ -154,15 +169,25 @@ def _popularity(plays: pd.DataFrame, catalogue: pd.DataFrame, today: int) -> NDA
 def _allowed(person: pd.Series, catalogue: pd.DataFrame, past: History, today: int) -> NDArray[np.bool_]:
     """Out on the day, fit for the profile's age, not finished by it: shape (shows,)."""
     allowed = (catalogue["launch_day"].to_numpy() <= today) & (
-        catalogue["maturity"].to_numpy() <= int(person["maturity_limit"]))
+        catalogue["maturity"].to_numpy() <= int(person["maturity_limit"])
+    )
     allowed[past.finished.get(str(person["profile_id"]), [])] = False
     return np.asarray(allowed)
 
 
-def _page(profile_id: str, page_date: date, arm: str, model_id: str, rows: list[Candidate],
-          title_ids: NDArray[np.object_]) -> dict[str, object]:
-    named = [{"row_kind": r.kind, "heading": r.heading, "reason": r.reason, "title_ids": title_ids[r.shows].tolist()}
-             for r in rows]
+def _page(
+    profile_id: str, page_date: date, arm: str, model_id: str, rows: list[Candidate], title_ids: NDArray[np.object_]
+) -> dict[str, object]:
+    named = [
+        {"row_kind": r.kind, "heading": r.heading, "reason": r.reason, "title_ids": title_ids[r.shows].tolist()}
+        for r in rows
+    ]
     text = json.dumps([profile_id, page_date.isoformat(), arm, model_id, named], sort_keys=True)
-    return {"page_id": blake2b(text.encode(), digest_size=10).hexdigest(), "profile_id": profile_id,
-            "page_date": page_date, "page_arm": arm, "model_id": model_id, "rows": named}
+    return {
+        "page_id": blake2b(text.encode(), digest_size=10).hexdigest(),
+        "profile_id": profile_id,
+        "page_date": page_date,
+        "page_arm": arm,
+        "model_id": model_id,
+        "rows": named,
+    }

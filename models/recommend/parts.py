@@ -40,8 +40,14 @@ class Parts:
     today: int
 
     @classmethod
-    def fit(cls, interactions: pd.DataFrame, catalogue: pd.DataFrame, als: ImplicitALS, today: int,
-            half_life_days: float = HALF_LIFE_DAYS) -> Self:
+    def fit(
+        cls,
+        interactions: pd.DataFrame,
+        catalogue: pd.DataFrame,
+        als: ImplicitALS,
+        today: int,
+        half_life_days: float = HALF_LIFE_DAYS,
+    ) -> Self:
         """Fit every part on interactions before `today`.
 
         Args:
@@ -114,7 +120,10 @@ def _genre_part(
 
 
 def _country_part(
-    interactions: pd.DataFrame, plays: NDArray[np.float64], show: NDArray[np.int64], counts: NDArray[np.float64],
+    interactions: pd.DataFrame,
+    plays: NDArray[np.float64],
+    show: NDArray[np.int64],
+    counts: NDArray[np.float64],
     profiles: NDArray[np.object_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log of a show's share in a country over its share everywhere, shrunk; a profile has its latest country."""
@@ -128,7 +137,8 @@ def _country_part(
     expected = share * counts
     ratio = np.log((table + expected * 0.0 + 5.0 * share) / (expected + 5.0 * share + 1e-12)).T
     latest = interactions.sort_values(["profile_id", "day", "country"], kind="mergesort").drop_duplicates(
-        "profile_id", keep="last")
+        "profile_id", keep="last"
+    )
     left = np.zeros((len(profiles), len(countries)))
     left[pd.Index(profiles).get_indexer(latest["profile_id"]), index.get_indexer(latest["country"])] = 1.0
     return left, _scaled(left, ratio)

@@ -45,8 +45,13 @@ class DecayedPopularity:
     def recommend(self, profiles: Sequence[str], k: int, exclude: pd.DataFrame | None = None) -> pd.DataFrame:
         """See `Recommender.recommend`; a profile never seen before gets the same list."""
         pieces = [
-            top_k(np.broadcast_to(self.counts, (len(block), len(self.counts))), block, self.titles, k,
-                  excluded_matrix(exclude, block, self.titles))
+            top_k(
+                np.broadcast_to(self.counts, (len(block), len(self.counts))),
+                block,
+                self.titles,
+                k,
+                excluded_matrix(exclude, block, self.titles),
+            )
             for block in blocks(profiles)
         ]
         return pd.concat(pieces, ignore_index=True) if pieces else top_k(np.zeros((0, 0)), [], self.titles, k)

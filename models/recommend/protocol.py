@@ -39,7 +39,10 @@ def single_threaded() -> AbstractContextManager[object]:
 
 
 def top_k(
-    scores: NDArray[np.float64], profiles: Sequence[str], titles: NDArray[np.object_], k: int,
+    scores: NDArray[np.float64],
+    profiles: Sequence[str],
+    titles: NDArray[np.object_],
+    k: int,
     excluded: NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
     """The `k` best titles of every row of `scores` (profiles x titles); ties go to the smaller title id.
@@ -51,10 +54,14 @@ def top_k(
     value = np.take_along_axis(masked, order, axis=1)
     keep = np.isfinite(value)
     row, rank = np.nonzero(keep)
-    return pd.DataFrame({
-        "profile_id": np.asarray(profiles, dtype=object)[row], "title_id": titles[order[keep]],
-        "rank": rank.astype(np.int64), "score": value[keep],
-    })
+    return pd.DataFrame(
+        {
+            "profile_id": np.asarray(profiles, dtype=object)[row],
+            "title_id": titles[order[keep]],
+            "rank": rank.astype(np.int64),
+            "score": value[keep],
+        }
+    )
 
 
 def excluded_matrix(
@@ -73,4 +80,4 @@ def excluded_matrix(
 
 def blocks(profiles: Sequence[str]) -> list[Sequence[str]]:
     """`profiles` in pieces of `BLOCK`."""
-    return [profiles[i:i + BLOCK] for i in range(0, len(profiles), BLOCK)]
+    return [profiles[i : i + BLOCK] for i in range(0, len(profiles), BLOCK)]

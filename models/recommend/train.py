@@ -59,9 +59,21 @@ def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date) -> Training:
     promoted, reason = _decide(scores)
     params: dict[str, float | int | str] = {f"als.{name}": value for name, value in als.items()}
     params |= {f"weight.{name}": round(value, 6) for name, value in sorted(model.weights.items())}
-    return Training(model, content_hash(interactions, catalogue)[:12], params, scores, promoted, reason,
-                    {"interactions": len(interactions), "profiles": int(interactions["profile_id"].nunique()),
-                     "shows": len(catalogue), "dropped_unknown_show": int((~known).sum())})
+    name = content_hash(interactions, catalogue, pd.DataFrame({"als": [str(sorted(als.items()))]}))[:12]
+    return Training(
+        model,
+        name,
+        params,
+        scores,
+        promoted,
+        reason,
+        {
+            "interactions": len(interactions),
+            "profiles": int(interactions["profile_id"].nunique()),
+            "shows": len(catalogue),
+            "dropped_unknown_show": int((~known).sum()),
+        },
+    )
 
 
 def _decide(scores: dict[str, Score]) -> tuple[bool, str]:

@@ -22,8 +22,16 @@ SETTINGS = {"salt": "art", "holdback": 0.2, "floor": 0.02, "policy": "p1"}
 def catalogue(shows: int = 30, seed: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Titles and artworks; a show has 3 to 5 images with themes over three genres."""
     rng = np.random.default_rng(seed)
-    titles = pd.DataFrame({"title_id": [f"s{i:02d}" for i in range(shows)], "kind": "film", "name": "x", "maturity": 0,
-                           "genres": [[GENRES[i % 3]] for i in range(shows)], "launch_date": date(2020, 1, 1)})
+    titles = pd.DataFrame(
+        {
+            "title_id": [f"s{i:02d}" for i in range(shows)],
+            "kind": "film",
+            "name": "x",
+            "maturity": 0,
+            "genres": [[GENRES[i % 3]] for i in range(shows)],
+            "launch_date": date(2020, 1, 1),
+        }
+    )
     rows = []
     for title in titles["title_id"]:
         for image in range(int(rng.integers(3, 6))):
@@ -36,7 +44,9 @@ def pages(profiles: list[str], shows: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"profile_id": profiles, "rows": [[{"title_ids": shows}] for _ in profiles]})
 
 
-def uniform_log(titles: pd.DataFrame, artworks: pd.DataFrame, profiles: int, effect: float, seed: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
+def uniform_log(
+    titles: pd.DataFrame, artworks: pd.DataFrame, profiles: int, effect: float, seed: int = 3
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A day of uniformly drawn images; a take follows base * exp(effect * weight of the viewer's genre). And the plays
     of the day before that give each profile its taste."""
     rng = np.random.default_rng(seed)
@@ -47,10 +57,18 @@ def uniform_log(titles: pd.DataFrame, artworks: pd.DataFrame, profiles: int, eff
             own = images[title]
             pick = int(rng.integers(len(own)))
             weight = own["themes"].iloc[pick][p % 3]
-            rows.append((f"p{p:04d}", title, own["artwork_id"].iloc[pick], rng.random() < 0.03 * np.exp(effect * weight)))
+            rows.append(
+                (f"p{p:04d}", title, own["artwork_id"].iloc[pick], rng.random() < 0.03 * np.exp(effect * weight))
+            )
     outcomes = pd.DataFrame(rows, columns=["profile_id", "title_id", "artwork_id", "taken"]).assign(shown_date=DAY)
-    plays = pd.DataFrame({"profile_id": [f"p{p:04d}" for p in range(profiles)], "play_date": DAY - timedelta(days=1),
-                          "show_id": [f"s{p % 3:02d}" for p in range(profiles)], "watched_ms": 60_000})
+    plays = pd.DataFrame(
+        {
+            "profile_id": [f"p{p:04d}" for p in range(profiles)],
+            "play_date": DAY - timedelta(days=1),
+            "show_id": [f"s{p % 3:02d}" for p in range(profiles)],
+            "watched_ms": 60_000,
+        }
+    )
     return outcomes, plays
 
 
@@ -78,11 +96,23 @@ def test_draws_follow_the_logged_probabilities() -> None:
     outcomes, plays = uniform_log(titles, artworks, 400, 2.0)
     stats = artwork_statistics(outcomes, plays, titles, artworks, DAY)
     names = [f"q{i}" for i in range(800)]
-    made = choose(pages(names, titles["title_id"].tolist()), stats, artworks, pd.Series(dtype=object),
-                  pd.DataFrame(columns=list(COLUMNS)), DAY + timedelta(days=1), **SETTINGS)
+    made = choose(
+        pages(names, titles["title_id"].tolist()),
+        stats,
+        artworks,
+        pd.Series(dtype=object),
+        pd.DataFrame(columns=list(COLUMNS)),
+        DAY + timedelta(days=1),
+        **SETTINGS,
+    )
     assert len(made) == 24_000
-    assert np.allclose([odds[ids.index(a)] for odds, ids, a in
-                        made[["probabilities", "artwork_ids", "artwork_id"]].itertuples(index=False)], made["probability"])
+    assert np.allclose(
+        [
+            odds[ids.index(a)]
+            for odds, ids, a in made[["probabilities", "artwork_ids", "artwork_id"]].itertuples(index=False)
+        ],
+        made["probability"],
+    )
     statistic, freedom = 0.0, 0
     for _, own in made.groupby(["title_id", "artwork_arm"]):
         expected = np.array(own["probabilities"].iloc[0]) * len(own)
@@ -102,18 +132,43 @@ def test_a_choice_holds_for_its_epoch_and_not_beyond() -> None:
     first_day = date(1970, 1, 1) + timedelta(days=7 * 2936)
     page = pages([f"q{i}" for i in range(60)], titles["title_id"].tolist())
     first = choose(page, stats, artworks, pd.Series(dtype=object), nothing, first_day, **SETTINGS)
-    learned = pd.DataFrame({"artwork_id": artworks["artwork_id"], "cell": "*", "alpha": 5.0, "beta": np.linspace(10, 500, len(artworks))})
-    later = choose(page, learned, artworks, pd.Series(dtype=object), first, first_day + timedelta(days=6), **{**SETTINGS, "policy": "p2"})
+    learned = pd.DataFrame(
+        {"artwork_id": artworks["artwork_id"], "cell": "*", "alpha": 5.0, "beta": np.linspace(10, 500, len(artworks))}
+    )
+    later = choose(
+        page,
+        learned,
+        artworks,
+        pd.Series(dtype=object),
+        first,
+        first_day + timedelta(days=6),
+        **{**SETTINGS, "policy": "p2"},
+    )
     assert later["decision_id"].tolist() == first["decision_id"].tolist()
     assert later["artwork_id"].tolist() == first["artwork_id"].tolist()
     assert later["probability"].tolist() == first["probability"].tolist()
-    after = choose(page, learned, artworks, pd.Series(dtype=object), later, first_day + timedelta(days=7), **{**SETTINGS, "policy": "p2"})
+    after = choose(
+        page,
+        learned,
+        artworks,
+        pd.Series(dtype=object),
+        later,
+        first_day + timedelta(days=7),
+        **{**SETTINGS, "policy": "p2"},
+    )
     assert set(after["decision_id"]).isdisjoint(first["decision_id"])
 
 
 def test_decisions_are_counted_once_however_often_shown() -> None:
-    shown = pd.DataFrame({"profile_id": ["a", "a", "a", "b"], "title_id": "t", "artwork_id": ["x", "x", "y", "x"],
-                          "shown_date": [DAY, DAY + timedelta(days=1), DAY, DAY], "taken": [False, True, False, False]})
+    shown = pd.DataFrame(
+        {
+            "profile_id": ["a", "a", "a", "b"],
+            "title_id": "t",
+            "artwork_id": ["x", "x", "y", "x"],
+            "shown_date": [DAY, DAY + timedelta(days=1), DAY, DAY],
+            "taken": [False, True, False, False],
+        }
+    )
     found = decisions(shown)
     same_epoch = (DAY - date(1970, 1, 1)).days // 7 == (DAY + timedelta(days=1) - date(1970, 1, 1)).days // 7
     assert len(found) == (3 if same_epoch else 4)
@@ -142,10 +197,19 @@ def test_the_policy_prefers_the_theme_of_the_taste() -> None:
     assert int(everybody["decisions"].sum()) == len(decisions(outcomes))
     names = [f"q{i}" for i in range(300)]
     cells = pd.Series([GENRES[i % 3] for i in range(300)], index=names)
-    made = choose(pages(names, titles["title_id"].tolist()), stats, artworks, cells, pd.DataFrame(columns=list(COLUMNS)),
-                  DAY + timedelta(days=1), **SETTINGS)
+    made = choose(
+        pages(names, titles["title_id"].tolist()),
+        stats,
+        artworks,
+        cells,
+        pd.DataFrame(columns=list(COLUMNS)),
+        DAY + timedelta(days=1),
+        **SETTINGS,
+    )
     weight = artworks.set_index("artwork_id")["themes"]
-    made["fit"] = [weight[a][GENRES.index(cells[p])] for a, p in zip(made["artwork_id"], made["profile_id"], strict=True)]
+    made["fit"] = [
+        weight[a][GENRES.index(cells[p])] for a, p in zip(made["artwork_id"], made["profile_id"], strict=True)
+    ]
     by_arm = made.groupby("artwork_arm")["fit"].mean()
     assert by_arm["policy"] > by_arm["holdback"] + 0.15
 
@@ -154,11 +218,22 @@ def test_row_order_is_no_matter_and_images_not_yet_added_are_not_chosen() -> Non
     titles, artworks = catalogue(20)
     outcomes, plays = uniform_log(titles, artworks, 200, 2.0)
     one = artwork_statistics(outcomes, plays, titles, artworks, DAY)
-    two = artwork_statistics(outcomes.sample(frac=1, random_state=1), plays.iloc[::-1], titles.iloc[::-1], artworks.iloc[::-1], DAY)
+    two = artwork_statistics(
+        outcomes.sample(frac=1, random_state=1), plays.iloc[::-1], titles.iloc[::-1], artworks.iloc[::-1], DAY
+    )
     pd.testing.assert_frame_equal(one, two, check_exact=True)
-    late = artworks.assign(added_date=[DAY + timedelta(days=9) if a.endswith("a0") else DAY for a in artworks["artwork_id"]])
-    made = choose(pages(["q"], titles["title_id"].tolist()), one, late, pd.Series(dtype=object),
-                  pd.DataFrame(columns=list(COLUMNS)), DAY + timedelta(days=1), **SETTINGS)
+    late = artworks.assign(
+        added_date=[DAY + timedelta(days=9) if a.endswith("a0") else DAY for a in artworks["artwork_id"]]
+    )
+    made = choose(
+        pages(["q"], titles["title_id"].tolist()),
+        one,
+        late,
+        pd.Series(dtype=object),
+        pd.DataFrame(columns=list(COLUMNS)),
+        DAY + timedelta(days=1),
+        **SETTINGS,
+    )
     assert not made["artwork_id"].str.endswith("a0").any()
 
 

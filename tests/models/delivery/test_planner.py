@@ -21,20 +21,31 @@ LIMITS = st.one_of(st.just(0), st.integers(0, 200), st.integers(0, 2**42))
 def instances(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, int, int, float]:
     """Random and adversarial: disks that shrank, files that vanished, ties, worthless files, nothing at all."""
     n = draw(st.integers(0, 40))
-    files = pd.DataFrame({
-        "file_id": [f"f{i:02d}" for i in range(n)],
-        "bytes": np.array(draw(st.lists(SIZES, min_size=n, max_size=n)), dtype=np.int64),
-        "expected_bytes": np.array(draw(st.lists(VALUES, min_size=n, max_size=n)), dtype=np.float64)})
+    files = pd.DataFrame(
+        {
+            "file_id": [f"f{i:02d}" for i in range(n)],
+            "bytes": np.array(draw(st.lists(SIZES, min_size=n, max_size=n)), dtype=np.int64),
+            "expected_bytes": np.array(draw(st.lists(VALUES, min_size=n, max_size=n)), dtype=np.float64),
+        }
+    )
     on = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n)), dtype=bool)
     vanished = draw(st.integers(0, 3))
-    held = pd.concat([files.loc[on, ["file_id", "bytes"]], pd.DataFrame({
-        "file_id": [f"gone{i}" for i in range(vanished)], "bytes": np.full(vanished, 7, dtype=np.int64)})])
+    held = pd.concat(
+        [
+            files.loc[on, ["file_id", "bytes"]],
+            pd.DataFrame(
+                {"file_id": [f"gone{i}" for i in range(vanished)], "bytes": np.full(vanished, 7, dtype=np.int64)}
+            ),
+        ]
+    )
     return files, held, draw(LIMITS), draw(LIMITS), draw(st.sampled_from([0.0, 0.15, 2.0]))
 
 
 @given(instances())
 @settings(max_examples=600, deadline=None)
-def test_never_over_disk_or_budget_and_the_actions_add_up(instance: tuple[pd.DataFrame, pd.DataFrame, int, int, float]) -> None:
+def test_never_over_disk_or_budget_and_the_actions_add_up(
+    instance: tuple[pd.DataFrame, pd.DataFrame, int, int, float],
+) -> None:
     files, held, disk, budget, bonus = instance
     plan = Planner(disk, budget, bonus).plan(files, held)
     after = plan[plan["action"] != DROP]
@@ -62,7 +73,7 @@ def test_a_plan_is_worth_at_least_what_was_there(instance: tuple[pd.DataFrame, p
 @given(instances())
 @settings(max_examples=200, deadline=None)
 def test_greedy_loses_at_most_one_file_when_only_the_disk_binds(
-    instance: tuple[pd.DataFrame, pd.DataFrame, int, int, float]
+    instance: tuple[pd.DataFrame, pd.DataFrame, int, int, float],
 ) -> None:
     files, held, disk, _, _ = instance
     fits = files[files["bytes"] <= disk]
@@ -81,14 +92,18 @@ def test_equal_sizes_give_the_true_optimum_over_disk_and_budget() -> None:
     """With equal sizes and no bonus greedy is exact: held against all subsets that are legal."""
     rng = np.random.default_rng(3)
     for _ in range(40):
-        files = pd.DataFrame({"file_id": list("abcdefg"), "bytes": 10, "expected_bytes": rng.integers(1, 99, 7).astype(float)})
+        files = pd.DataFrame(
+            {"file_id": list("abcdefg"), "bytes": 10, "expected_bytes": rng.integers(1, 99, 7).astype(float)}
+        )
         on = rng.random(7) < 0.4
         slots = max(int(rng.integers(1, 6)), int(on.sum()))
         adds = int(rng.integers(0, 4))
         best = max(
             files["expected_bytes"].iloc[list(subset)].sum()
-            for size in range(slots + 1) for subset in combinations(range(7), size)
-            if sum(not on[i] for i in subset) <= adds)
+            for size in range(slots + 1)
+            for subset in combinations(range(7), size)
+            if sum(not on[i] for i in subset) <= adds
+        )
         plan = Planner(slots * 10 + 3, adds * 10 + 9, 0.0).plan(files, files[on])
         assert plan.loc[plan["action"] != DROP, "expected_bytes"].sum() == best
 
@@ -99,7 +114,10 @@ def test_a_small_gain_does_not_replace_a_large_one_does() -> None:
     action = Planner(10, 10, 0.15).plan(files, held).set_index("file_id")["action"]
     assert action.to_dict() == {"old": KEEP}
     better = files.assign(expected_bytes=[100.0, 120.0])
-    assert Planner(10, 10, 0.15).plan(better, held).set_index("file_id")["action"].to_dict() == {"old": DROP, "new": ADD}
+    assert Planner(10, 10, 0.15).plan(better, held).set_index("file_id")["action"].to_dict() == {
+        "old": DROP,
+        "new": ADD,
+    }
 
 
 def test_broken_input_is_refused_with_its_name() -> None:

@@ -12,15 +12,24 @@ from models.delivery.replay import Served, lru_contents, replay_lru, replay_lru_
 
 
 def log(rows: list[tuple[str, int]], cdn_id: str = "c") -> pd.DataFrame:
-    return pd.DataFrame({"cdn_id": cdn_id, "file_id": [f for f, _ in rows], "bytes": [b for _, b in rows],
-                         "session_id": [f"s{i}" for i in range(len(rows))], "at": range(len(rows))})
+    return pd.DataFrame(
+        {
+            "cdn_id": cdn_id,
+            "file_id": [f for f, _ in rows],
+            "bytes": [b for _, b in rows],
+            "session_id": [f"s{i}" for i in range(len(rows))],
+            "at": range(len(rows)),
+        }
+    )
 
 
 def files(sizes: dict[str, int]) -> pd.DataFrame:
     return pd.DataFrame({"file_id": list(sizes), "bytes": list(sizes.values())})
 
 
-def plain_lru(rows: list[tuple[str, int]], sizes: dict[str, int], disk: int, whole: bool) -> tuple[list[int], dict[str, int]]:
+def plain_lru(
+    rows: list[tuple[str, int]], sizes: dict[str, int], disk: int, whole: bool
+) -> tuple[list[int], dict[str, int]]:
     """The same rules with an OrderedDict: the oracle."""
     cache: OrderedDict[str, int] = OrderedDict()
     hits = []
@@ -44,7 +53,9 @@ def test_lru_equals_the_plain_one(whole: bool) -> None:
         warm, then = rows[:500], rows[500:]
         replay = replay_lru if whole else replay_lru_bytes
         hits, cache = plain_lru(rows, sizes, disk, whole)
-        assert replay(log(warm), log(then), files(sizes), {"c": disk}) == Served(sum(hits[500:]), sum(b for _, b in then))
+        assert replay(log(warm), log(then), files(sizes), {"c": disk}) == Served(
+            sum(hits[500:]), sum(b for _, b in then)
+        )
         if whole:
             held = lru_contents(log(rows), files(sizes), {"c": disk})
             assert dict(zip(held["file_id"], held["bytes"], strict=True)) == cache
@@ -69,8 +80,16 @@ def test_a_plan_serves_what_it_holds() -> None:
 
 def test_viewings_add_tiers_and_minutes() -> None:
     minute = pd.to_datetime(["2026-01-01T00:01Z", "2026-01-01T00:00Z", "2026-01-01T00:00Z"])
-    requests = pd.DataFrame({"cdn_id": "c", "session_id": ["s", "s", "r"], "file_id": "f", "minute_at": minute,
-                             "tier": ["edge", "origin", "edge"], "bytes": [3, 4, 9]})
+    requests = pd.DataFrame(
+        {
+            "cdn_id": "c",
+            "session_id": ["s", "s", "r"],
+            "file_id": "f",
+            "minute_at": minute,
+            "tier": ["edge", "origin", "edge"],
+            "bytes": [3, 4, 9],
+        }
+    )
     found = viewings(requests)
     assert found[["session_id", "bytes"]].values.tolist() == [["r", 9], ["s", 7]]
     assert found["at"].tolist() == [minute[1], minute[1]]

@@ -16,16 +16,25 @@ TARGET = DAY0 + timedelta(days=7)
 
 
 def titles(count: int, launch: dict[int, date] | None = None) -> pd.DataFrame:
-    return pd.DataFrame({
-        "title_id": [f"t{i:02d}" for i in range(count)], "kind": "film", "duration_ms": 6_000_000,
-        "launch_date": [(launch or {}).get(i, date(2020, 1, 1)) for i in range(count)]})
+    return pd.DataFrame(
+        {
+            "title_id": [f"t{i:02d}" for i in range(count)],
+            "kind": "film",
+            "duration_ms": 6_000_000,
+            "launch_date": [(launch or {}).get(i, date(2020, 1, 1)) for i in range(count)],
+        }
+    )
 
 
 def plays(rates: np.ndarray, days: int = 7, country: str = "DE", seed: int = 0, start: date = DAY0) -> pd.DataFrame:
     """Poisson plays with rates (titles,) a day."""
     rng = np.random.default_rng(seed)
-    rows = [(f"t{t:02d}", country, start + timedelta(days=d), f"{country}{d}.{t}.{n}")
-            for d in range(days) for t, rate in enumerate(rates) for n in range(rng.poisson(rate))]
+    rows = [
+        (f"t{t:02d}", country, start + timedelta(days=d), f"{country}{d}.{t}.{n}")
+        for d in range(days)
+        for t, rate in enumerate(rates)
+        for n in range(rng.poisson(rate))
+    ]
     frame = pd.DataFrame(rows, columns=["title_id", "country", "play_date", "session_id"])
     return frame.assign(started=True)
 
@@ -51,8 +60,12 @@ def test_the_pool_helps_a_small_region() -> None:
 def test_a_launch_takes_the_level_of_earlier_launches() -> None:
     launches = {0: DAY0 + timedelta(days=2), 1: DAY0 + timedelta(days=3), 2: TARGET, 3: TARGET + timedelta(days=1)}
     base = plays(np.r_[np.zeros(4), np.full(20, 5.0)])
-    fresh = pd.concat([plays(np.array([60.0]), days=5, start=DAY0 + timedelta(days=2)),
-                       plays(np.array([0.0, 80.0]), days=4, start=DAY0 + timedelta(days=3), seed=4)])
+    fresh = pd.concat(
+        [
+            plays(np.array([60.0]), days=5, start=DAY0 + timedelta(days=2)),
+            plays(np.array([0.0, 80.0]), days=4, start=DAY0 + timedelta(days=3), seed=4),
+        ]
+    )
     found = forecast_plays(pd.concat([base, fresh]), titles(24, launches), TARGET).set_index("title_id")
     assert found.loc["t02", "method"] == CALENDAR
     assert 40 < found.loc["t02", "expected_plays"] < 80
@@ -69,13 +82,21 @@ def test_no_plays_no_forecast() -> None:
 
 
 def test_shares_of_files_sum_to_the_title_and_follow_the_log() -> None:
-    files = pd.DataFrame({"file_id": ["a0", "a1", "b0", "b1", "c0"], "title_id": ["t00", "t00", "t01", "t01", "t02"],
-                          "codec": "avc", "rung": [0, 1, 0, 1, 0], "bytes": 1000})
+    files = pd.DataFrame(
+        {
+            "file_id": ["a0", "a1", "b0", "b1", "c0"],
+            "title_id": ["t00", "t00", "t01", "t01", "t02"],
+            "codec": "avc",
+            "rung": [0, 1, 0, 1, 0],
+            "bytes": 1000,
+        }
+    )
     seen = plays(np.array([30.0, 30.0, 0.0]))
     a = seen[seen["title_id"] == "t00"]
     b = seen[seen["title_id"] == "t01"]
-    requests = pd.DataFrame({"session_id": [*a["session_id"], *b["session_id"]],
-                             "file_id": ["a1"] * len(a) + ["b0"] * len(b), "bytes": 600})
+    requests = pd.DataFrame(
+        {"session_id": [*a["session_id"], *b["session_id"]], "file_id": ["a1"] * len(a) + ["b0"] * len(b), "bytes": 600}
+    )
     found = file_bytes_per_play(seen, requests, titles(3), files).set_index("file_id")["bytes_per_play"]
     assert found["a0"] + found["a1"] == pytest.approx(600)
     assert found["a1"] > 20 * found["a0"] and found["b0"] > 20 * found["b1"]

@@ -64,10 +64,19 @@ def test_intervals_of_the_difference_cover_the_truth() -> None:
 
 
 def test_rates_are_sums_over_sums() -> None:
-    outcomes = pd.DataFrame({"profile_id": ["a", "a", "b", "c"], "page_arm": ["policy", "policy", "policy", "holdback"],
-                             "taken": [True, False, False, True]})
+    outcomes = pd.DataFrame(
+        {
+            "profile_id": ["a", "a", "b", "c"],
+            "page_arm": ["policy", "policy", "policy", "holdback"],
+            "taken": [True, False, False, True],
+        }
+    )
     table = per_profile(outcomes, "page_arm")
-    assert table[["profile_id", "takes", "shown"]].values.tolist() == [["a", 1.0, 2.0], ["b", 0.0, 1.0], ["c", 1.0, 1.0]]
+    assert table[["profile_id", "takes", "shown"]].values.tolist() == [
+        ["a", 1.0, 2.0],
+        ["b", 0.0, 1.0],
+        ["c", 1.0, 1.0],
+    ]
     found = compare(table)
     assert found.policy.value == pytest.approx(1 / 3) and found.holdback.value == 1.0
     assert found.lift.value == pytest.approx(-2 / 3)

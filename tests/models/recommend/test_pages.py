@@ -19,39 +19,91 @@ GENRES = ("crime", "comedy", "nature", "space")
 def service(seed: int = 2, profiles: int = 60, films: int = 80) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Plays, titles, profiles: half of what a profile watches is of its own genre; 8 series of 2 episodes."""
     rng = np.random.default_rng(seed)
-    rows = [{"title_id": f"f{i:02d}", "show_id": f"f{i:02d}", "kind": "film", "genres": [GENRES[i % 4]],
-             "maturity": 18 if i % 9 == 0 else 0, "launch_date": START + timedelta(days=20 if i == 7 else -50 + i % 50)}
-            for i in range(films)]
+    rows = [
+        {
+            "title_id": f"f{i:02d}",
+            "show_id": f"f{i:02d}",
+            "kind": "film",
+            "genres": [GENRES[i % 4]],
+            "maturity": 18 if i % 9 == 0 else 0,
+            "launch_date": START + timedelta(days=20 if i == 7 else -50 + i % 50),
+        }
+        for i in range(films)
+    ]
     for s in range(8):
-        rows.append({"title_id": f"s{s}", "show_id": f"s{s}", "kind": "series", "genres": [GENRES[s % 4]],
-                     "maturity": 0, "launch_date": START - timedelta(days=9)})
-        rows += [{"title_id": f"s{s}e{e}", "show_id": f"s{s}", "kind": "episode", "genres": [GENRES[s % 4]],
-                  "maturity": 0, "launch_date": START - timedelta(days=9)} for e in range(2)]
+        rows.append(
+            {
+                "title_id": f"s{s}",
+                "show_id": f"s{s}",
+                "kind": "series",
+                "genres": [GENRES[s % 4]],
+                "maturity": 0,
+                "launch_date": START - timedelta(days=9),
+            }
+        )
+        rows += [
+            {
+                "title_id": f"s{s}e{e}",
+                "show_id": f"s{s}",
+                "kind": "episode",
+                "genres": [GENRES[s % 4]],
+                "maturity": 0,
+                "launch_date": START - timedelta(days=9),
+            }
+            for e in range(2)
+        ]
     titles = pd.DataFrame(rows).assign(name=lambda t: "Name of " + t["title_id"])
-    people = pd.DataFrame({"profile_id": [f"p{i:03d}" for i in range(profiles)], "country": ["DE", "FR"] * (profiles // 2),
-                           "maturity_limit": [6 if i % 5 == 0 else 21 for i in range(profiles)]})
+    people = pd.DataFrame(
+        {
+            "profile_id": [f"p{i:03d}" for i in range(profiles)],
+            "country": ["DE", "FR"] * (profiles // 2),
+            "maturity_limit": [6 if i % 5 == 0 else 21 for i in range(profiles)],
+        }
+    )
     playable = titles[(titles["kind"] != "series") & (titles["launch_date"] <= START)]
     plays = []
     for i, person in people.iterrows():
         own = playable[[g[0] == GENRES[i % 4] for g in playable["genres"]]]
         for d in range(6):
             for n in range(2):
-                title = (own if rng.random() < 0.6 else playable).sample(1, random_state=int(rng.integers(2**31))).iloc[0]
+                title = (
+                    (own if rng.random() < 0.6 else playable).sample(1, random_state=int(rng.integers(2**31))).iloc[0]
+                )
                 share = float(rng.choice([0.3, 1.0]))
-                plays.append({
-                    "session_id": f"{i}.{d}.{n}", "segment": 0, "profile_id": person["profile_id"], "title_id": title["title_id"],
-                    "show_id": title["show_id"], "play_date": START + timedelta(days=d), "country": person["country"],
-                    "started_at": pd.Timestamp(START, tz="UTC") + pd.Timedelta(days=d, hours=n), "quality_play": True,
-                    "censored": False, "watched_share": share, "completed": share == 1.0, "started": True})
+                plays.append(
+                    {
+                        "session_id": f"{i}.{d}.{n}",
+                        "segment": 0,
+                        "profile_id": person["profile_id"],
+                        "title_id": title["title_id"],
+                        "show_id": title["show_id"],
+                        "play_date": START + timedelta(days=d),
+                        "country": person["country"],
+                        "started_at": pd.Timestamp(START, tz="UTC") + pd.Timedelta(days=d, hours=n),
+                        "quality_play": True,
+                        "censored": False,
+                        "watched_share": share,
+                        "completed": share == 1.0,
+                        "started": True,
+                    }
+                )
     return pd.DataFrame(plays), titles, people
 
 
 def made(holdback: float = 0.2) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     plays, titles, people = service()
     run = train(plays, titles, PAGE_DATE - timedelta(days=1))
-    vectors = [("profile", run.model.profiles, run.model.profile_vectors), ("title", run.model.titles, run.model.title_vectors)]
-    factors = pd.DataFrame([{"model_id": run.model_id, "side": side, "entity_id": e, "vector": v.tolist()}
-                            for side, ids, matrix in vectors for e, v in zip(ids, matrix, strict=True)])
+    vectors = [
+        ("profile", run.model.profiles, run.model.profile_vectors),
+        ("title", run.model.titles, run.model.title_vectors),
+    ]
+    factors = pd.DataFrame(
+        [
+            {"model_id": run.model_id, "side": side, "entity_id": e, "vector": v.tolist()}
+            for side, ids, matrix in vectors
+            for e, v in zip(ids, matrix, strict=True)
+        ]
+    )
     promotion = pd.DataFrame([{"model": "recommender", "version": run.version, "promoted": True}])
     features = pd.DataFrame({"title_id": titles["title_id"], "plays_1d": 3, "plays_7d": 7})
     pages = home_pages(plays, titles, people, factors, promotion, features, PAGE_DATE, salt="s", holdback=holdback)

@@ -20,15 +20,27 @@ def interactions(pairs: list[tuple[str, str, int]]) -> pd.DataFrame:
 
 def checkerboard(size: int = 40) -> pd.DataFrame:
     """Even profiles watch even titles, odd ones odd; the diagonal is left out and has to be found."""
-    return interactions([
-        (f"p{p:02d}", f"t{t:02d}", 1 + (p + t) // 2 % 5)
-        for p in range(size) for t in range(size) if p % 2 == t % 2 and p != t])
+    return interactions(
+        [
+            (f"p{p:02d}", f"t{t:02d}", 1 + (p + t) // 2 % 5)
+            for p in range(size)
+            for t in range(size)
+            if p % 2 == t % 2 and p != t
+        ]
+    )
 
 
 def catalogue(size: int = 40, launch_day: int = -1000) -> pd.DataFrame:
-    return pd.DataFrame({
-        "title_id": [f"t{t:02d}" for t in range(size)], "kind": "film", "name": "", "launch_day": launch_day,
-        "genres": [("even",) if t % 2 == 0 else ("odd",) for t in range(size)], "maturity": 0})
+    return pd.DataFrame(
+        {
+            "title_id": [f"t{t:02d}" for t in range(size)],
+            "kind": "film",
+            "name": "",
+            "launch_day": launch_day,
+            "genres": [("even",) if t % 2 == 0 else ("odd",) for t in range(size)],
+            "maturity": 0,
+        }
+    )
 
 
 class RecommenderContract:
@@ -161,17 +173,30 @@ def test_a_play_from_the_future_is_refused() -> None:
 
 
 def test_interactions_leave_out_failures_and_count_shares() -> None:
-    plays = pd.DataFrame({
-        "profile_id": ["a", "a", "b"], "show_id": ["s", "t", "s"], "play_date": pd.to_datetime(["2026-01-02"] * 3),
-        "country": "DE", "quality_play": [True, True, False], "censored": [False, True, False],
-        "watched_share": [0.5, 1.0, 1.0]})
+    plays = pd.DataFrame(
+        {
+            "profile_id": ["a", "a", "b"],
+            "show_id": ["s", "t", "s"],
+            "play_date": pd.to_datetime(["2026-01-02"] * 3),
+            "country": "DE",
+            "quality_play": [True, True, False],
+            "censored": [False, True, False],
+            "watched_share": [0.5, 1.0, 1.0],
+        }
+    )
     found = from_plays(plays)
     assert found[["profile_id", "title_id", "weight"]].values.tolist() == [["a", "s", 1.5]]
 
 
 def test_shows_leave_out_episodes() -> None:
-    titles = pd.DataFrame({
-        "title_id": ["b", "a", "e1"], "kind": ["series", "film", "episode"], "name": ["B", "A", "E"],
-        "genres": [["drama"], ["crime", "drama"], ["drama"]], "launch_date": pd.to_datetime(["2026-01-01"] * 3),
-        "maturity": [12, 0, 12]})
+    titles = pd.DataFrame(
+        {
+            "title_id": ["b", "a", "e1"],
+            "kind": ["series", "film", "episode"],
+            "name": ["B", "A", "E"],
+            "genres": [["drama"], ["crime", "drama"], ["drama"]],
+            "launch_date": pd.to_datetime(["2026-01-01"] * 3),
+            "maturity": [12, 0, 12],
+        }
+    )
     assert shows(titles)["title_id"].tolist() == ["a", "b"]

@@ -1,0 +1,44 @@
+"""pages: tomorrow's home page of every profile, by the model the promotion row lets serve."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+
+from conf.settings import Settings
+from jobs.pandas_frames import to_pandas
+from jobs.session import to_spark
+from models.recommend.pages import home_pages
+from schemas import tables as t
+
+
+def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) -> dict[str, DataFrame]:
+    """See models.recommend.pages; reads the promotion row of the day, never a movable alias."""
+    plays = to_pandas(
+        frames["play"],
+        "session_id",
+        "segment",
+        "profile_id",
+        "title_id",
+        "show_id",
+        "started_at",
+        "play_date",
+        "country",
+        "quality_play",
+        "censored",
+        "completed",
+        "watched_share",
+    )
+    made = home_pages(
+        plays,
+        to_pandas(frames["title"]),
+        to_pandas(frames["profile"]),
+        to_pandas(frames["factors"]),
+        to_pandas(frames["promotion"]),
+        to_pandas(frames["feature_title"], "title_id", "plays_1d", "plays_7d"),
+        day + timedelta(days=1),
+        salt=settings.experiment.page_salt,
+        holdback=settings.experiment.page_holdback,
+    )
+    return {t.HOME_PAGE.name: to_spark(frames["play"].sparkSession, made, t.HOME_PAGE)}
