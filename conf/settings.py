@@ -158,7 +158,10 @@ class Experiment(_Section):
 
 
 class Delivery(_Section):
-    """What the fill plan may spend."""
+    """How fill commands name a file (RFC 8007): the address before its path, and this service's id in ``cdn-path``."""
+
+    base_url: str
+    cdn_provider_id: str
 
 
 class Airflow(_Section):

@@ -110,7 +110,8 @@ JOBS: tuple[JobSpec, ...] = (
                    _latest(t.BRONZE_CDN_CLUSTER), _latest(t.BRONZE_ASSET_FILE)),
             writes=(t.FILL_PLAN,), writes_day=1),
     JobSpec("publish", Kind.EFFECT, "Send tomorrow's pages, artwork and plans to Kafka.",
-            reads=(Read(t.HOME_PAGE, (1, 1)), Read(t.ARTWORK_CHOICE, (1, 1)), Read(t.FILL_PLAN, (1, 1))),
+            reads=(Read(t.HOME_PAGE, (1, 1)), Read(t.ARTWORK_CHOICE, (1, 1)), Read(t.FILL_PLAN, (1, 1)),
+                   _latest(t.BRONZE_ASSET_FILE)),
             writes_topics=topics.DECISIONS),
 )
 
