@@ -6,6 +6,7 @@ import io.matinee.kernel.Schemas.Field;
 import io.matinee.kernel.Schemas.Schema;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.DataTypes;
@@ -14,12 +15,19 @@ import org.apache.spark.sql.types.StructType;
 
 /** Makes the kernel known to a Spark session; called once from Python through py4j. */
 public final class Register {
+    private static final Set<String> ADDED = Set.of("schema_id", "error_class", "reason");
+
     private Register() {}
 
-    /** decode_&lt;record&gt;(value, key) for every flat record, and fold_session(array of structs). Times in milliseconds. */
+    /**
+     * decode_&lt;record&gt;(value, key) for every flat record that has none of the columns it adds, and
+     * fold_session(array of structs). Times in milliseconds.
+     */
     public static void all(SparkSession spark, long lateness, long hold, long pauseLimit, long sessionCap) {
         for (Schema schema : Schemas.newest()) {
-            spark.udf().register("decode_" + schema.record(), new DecodeMessage(schema.record()), decoded(schema));
+            if (schema.fields().stream().noneMatch(field -> ADDED.contains(field.name()))) {
+                spark.udf().register("decode_" + schema.record(), new DecodeMessage(schema.record()), decoded(schema));
+            }
         }
         Policy policy = new Policy(lateness, hold, 1, pauseLimit, sessionCap);
         spark.udf().register("fold_session", new FoldSession(policy), FoldSession.TYPE);

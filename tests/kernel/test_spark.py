@@ -1,0 +1,86 @@
+"""The Spark wrapper: bytes in, decoded columns and folded rows out, equal to wire.py and the reference."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from conf.settings import Settings
+from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Policy, fold
+from schemas import wire
+from tests.kernel import hostile, jvm
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = [pytest.mark.spark, pytest.mark.jvm]
+EPOCH = date(1970, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def session(spark: SparkSession, lake_settings: Settings) -> SparkSession:
+    times = lake_settings.fold
+    spark._jvm.io.matinee.kernel.spark.Register.all(
+        spark._jsparkSession, times.lateness_ms, times.hold_ms, times.pause_limit_ms, times.session_cap_ms)
+    return spark
+
+
+@pytest.fixture(scope="module")
+def events() -> list[dict[str, Any]]:
+    rng = random.Random(11)
+    return hostile.topic(rng, [hostile.sent(rng, hostile.session(rng, f"s{n}")) for n in range(120)], 1_000)
+
+
+def _table(session: SparkSession, messages: list[jvm.Message]) -> None:
+    rows = [(m.partition, m.offset, m.key, m.value) for m in messages]
+    names = "kafka_partition int, kafka_offset long, k binary, v binary"
+    session.createDataFrame(rows, names).createOrReplaceTempView("message")
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """Timestamps as milliseconds, dates as days."""
+    plain = row.asDict()
+    for name, value in plain.items():
+        if isinstance(value, datetime):
+            plain[name] = int(pd.Timestamp(value).value // 1_000_000)
+        elif isinstance(value, date):
+            plain[name] = (value - EPOCH).days
+    return plain
+
+
+def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, Any]]) -> None:
+    _table(session, jvm.encode(events))
+    found = session.sql("""
+        WITH decoded AS (SELECT kafka_partition, kafka_offset, decode_playback_event(v, k) AS e FROM message),
+             folded AS (SELECT fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
+                        FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id)
+        SELECT f.* FROM folded""").collect()
+    by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in events:
+        by_session[row["session_id"]].append(row)
+    reference = [fold(rows, Policy(), revision) for rows in by_session.values() for revision in REVISIONS]
+    for kind, columns in (("spans", SPAN_COLUMNS), ("sessions", SESSION_COLUMNS)):
+        rows = [_plain(row) for result in found for row in result[kind]]
+        assert all(tuple(row) == columns for row in rows)
+        expected = [row for folded in reference for row in getattr(folded, kind)]
+        assert sorted(map(str, rows)) == sorted(map(str, expected))
+
+
+def test_decode_every_outcome(session: SparkSession) -> None:
+    title = {"title_id": "t", "show_id": "t", "kind": "film", "name": "É", "genres": ["drama", "noir"], "country_origin": "FR",
+             "season": None, "episode": None, "launch_date": date(1962, 4, 1), "duration_ms": 5_400_000, "maturity": 12}
+    good = wire.encode_one("title", title)
+    end = wire.encode_one("day_end", {"day": date(2026, 11, 1), "partition": 0, "received_at": datetime.fromisoformat("2026-11-02T00:03:15Z")})
+    cases = {0: good, 1: good[:-1], 2: b"\x00\x00\x00\x03\xe7", 3: b"x", 4: end}
+    _table(session, [jvm.Message(0, offset, 0, b"__day_end__0" if offset == 4 else b"t", value) for offset, value in cases.items()])
+    rows = {row.kafka_offset: row.d for row in session.sql("SELECT kafka_offset, decode_title(v, k) AS d FROM message").collect()}
+    assert rows[0].asDict() == title | {"schema_id": int.from_bytes(good[1:5]), "error_class": None, "reason": None}
+    assert [rows[n].error_class for n in (1, 2, 3, 4)] == ["decode", "schema", "frame", "schema"]
+    assert rows[1].title_id is None and rows[2].schema_id == 999 and rows[3].schema_id is None
+    [control] = session.sql("SELECT decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4").collect()
+    assert control.d is None
