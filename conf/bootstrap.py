@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"main": ".venv", "streaming": ".venv-streaming", "airflow": ".venv-airflow"}
 STAMP = ".matinee-lock"
-FORM = b"1"  # raised when what is written into an environment changes
+FORM = b"2"  # raised when what is written into an environment changes
 
 SCRIPT = """#!{python}
 import sys
@@ -28,6 +28,12 @@ sys.path.insert(0, {root!r})
 from matinee import main
 
 sys.exit(main())
+"""
+
+# PySpark's own asks the python3 on PATH where Spark is, which fails outside an activated environment.
+SUBMIT = """#!/bin/sh
+export SPARK_HOME='{home}'
+exec "$SPARK_HOME/bin/spark-submit" "$@"
 """
 
 
@@ -101,10 +107,15 @@ def fill(name: str) -> None:
     packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (packages / "matinee-root.pth").write_text(f"{ROOT}\n")
     if name == "main":
-        script = folder / "bin" / "matinee"
-        script.write_text(SCRIPT.format(python=python_of(folder), root=str(ROOT)))
-        script.chmod(0o755)
+        write_script(folder / "bin" / "matinee", SCRIPT.format(python=python_of(folder), root=str(ROOT)))
+        write_script(folder / "bin" / "spark-submit", SUBMIT.format(home=packages / "pyspark"))
     (folder / STAMP).write_text(stamp_of(name))
+
+
+def write_script(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 def check_machine() -> None:

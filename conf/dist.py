@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conf import jars
+from conf.errors import UsageError
 from conf.settings import FILES, ROOT, Settings, load
 
 PACKAGES = ("conf", "jobs", "lake", "models", "schemas")
@@ -48,9 +49,11 @@ def write(settings: Settings, folder: Path | None = None, place: Path | None = N
     """Write the folder (default ``dist/``) for use at ``place`` (default: there); returns the line to submit."""
     folder = (folder or ROOT / "dist").resolve()
     place = place or folder
-    if folder.exists():
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "spark.conf").is_file() or not (folder / "app.zip").is_file():
+            raise UsageError(f"{folder} holds other things than an earlier `make dist`: name an empty or a new folder")
         shutil.rmtree(folder)
-    (folder / "jars").mkdir(parents=True)
+    (folder / "jars").mkdir(parents=True, exist_ok=True)
     used = [*jars.jar_paths("spark", settings), jars.kernel_jar(settings)]
     for jar in used:
         shutil.copyfile(jar, folder / "jars" / jar.name)
@@ -60,6 +63,7 @@ def write(settings: Settings, folder: Path | None = None, place: Path | None = N
             entry = zipfile.ZipInfo(path.relative_to(FILES.parent).as_posix(), (2020, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
+    shutil.copyfile(FILES.parent / "jobs" / "log4j2.properties", folder / "log4j2.properties")
     (folder / "main.py").write_text(MAIN.format(home=str(ROOT)))
     (folder / "spark.conf").write_text(properties(place, [jar.name for jar in used], python))
     submit = f"--properties-file {place}/spark.conf --py-files {place}/app.zip {place}/main.py"
@@ -79,6 +83,7 @@ def contents() -> Iterator[Path]:
 def properties(place: Path, jar_names: list[str], python: str) -> str:
     """``spark.conf``: a flag of spark-submit, such as ``--master``, wins over its lines."""
     settings = load(profile="cluster")
+    options = f"-Dlog4j2.configurationFile=file:{place}/log4j2.properties -Duser.timezone=UTC"
     lines = {
         "spark.master": settings.spark.master,
         "spark.submit.deployMode": "client",
@@ -86,6 +91,15 @@ def properties(place: Path, jar_names: list[str], python: str) -> str:
         "spark.pyspark.python": python,
         "spark.pyspark.driver.python": python,
         "spark.driver.memory": settings.spark.driver_memory,
-        **settings.spark.extra,
+        "spark.driver.extraJavaOptions": options,
+        "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
     }
+    if settings.spark.one_host:
+        # Without these the driver listens on every address of the machine.
+        lines |= {
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.ui.enabled": "false",
+        }
+    lines |= settings.spark.extra
     return "".join(f"{key} {value}\n" for key, value in lines.items())
