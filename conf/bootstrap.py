@@ -139,8 +139,7 @@ def main(names: list[str]) -> int:
     if "main" in names:
         python = str(python_of(ROOT / FOLDERS["main"]))
         run([python, "-m", "conf.jars"], "fetching the jars")
-        if (ROOT / "kernel" / "build.py").is_file():
-            run([python, "-m", "kernel.build"], "building the kernel")
+        run([python, "-m", "kernel.build"], "building the kernel")
     return 0
 
 
