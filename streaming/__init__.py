@@ -10,5 +10,5 @@ What the room holds:
 - `produce`: frames to topics; a world's day with its poison and its control records, in arrival order.
 - `consume`: `snapshot` of a compacted topic, `messages` and `tail` of any.
 - `jobs.qoe`: the live QoE job (PyFlink Table API and SQL); `jobs.plan` renders its SQL without importing pyflink.
-- `launch`, `flink`: submitting, following and stopping it by Flink's REST interface.
+- `launch`, `follow`, `rest`: submitting, watching and stopping it by Flink's REST interface.
 """

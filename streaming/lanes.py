@@ -4,10 +4,11 @@ Two laws the stream job relies on:
 
 - **One session, one partition.** The partition is Kafka's own murmur2 of the key, said explicitly, so that any other
   producer with the default partitioner agrees.
-- **The arrival clock never runs back within a partition.** The Kafka timestamp is `received_at`, raised to the newest
-  timestamp its partition already holds. A day's sessions are sent whole, so their tail after midnight lies before the
-  next day's first events; on the raised clock a watermark still means "nothing earlier will follow". Decisions about
-  lateness are taken on `received_at` inside the bytes, which stays as it was.
+- **The arrival clock never runs back within a partition.** The Kafka timestamp is the time the message reached its
+  topic (never before `received_at`), raised to the newest timestamp its partition already holds. A day's sessions are
+  sent whole, so their tail after midnight lies before the next day's first events; on the raised clock a watermark
+  still means "nothing earlier will follow". Decisions about lateness are taken on `received_at` inside the bytes, which
+  stays as it was.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ more, for nothing follows the record until the next day."""
 class Lane:
     """Messages of one topic in sending order; all columns are parallel.
 
-    `at_ms` is the Kafka timestamp, `due_ms` the time of arrival that pacing goes by; `marked` holds the rows whose
+    `at_ms` is the Kafka timestamp, `due_ms` the time of arrival, which pacing goes by; `marked` holds the rows whose
     offset somebody wants to know (poison).
     """
 
@@ -106,35 +107,33 @@ def encoded(record: str, frame: pd.DataFrame) -> list[bytes]:
 
 
 def lane(
-    topic: Topic, frame: pd.DataFrame, settings: Settings, at_ms: Longs, floor: Sequence[int] | None = None
+    topic: Topic, frame: pd.DataFrame, settings: Settings, due_ms: Longs, floor: Sequence[int] | None = None
 ) -> Lane:
     """A frame's rows as messages of a topic; `floor` is the newest timestamp each partition already holds."""
     distinct, codes = keys_of(topic, frame)
     count = settings.kafka.partitions
     partitions = np.array([partition_of(key, count) for key in distinct], dtype=np.int64)[codes]
-    clock = at_ms if floor is None else raised(at_ms, partitions, floor)
+    at_ms = due_ms if floor is None else raised(due_ms, partitions, floor)
     keys: list[bytes | None] = [distinct[code] for code in codes]
-    return Lane(topics.real_name(topic, settings), keys, encoded(topic.record, frame), partitions, clock, at_ms)
+    return Lane(topics.real_name(topic, settings), keys, encoded(topic.record, frame), partitions, at_ms, due_ms)
 
 
-Poison = Sequence[tuple[bytes | None, bytes, int]]
-
-
-def with_poison(base: Lane, poison: Poison, count: int, floor: Sequence[int]) -> Lane:
-    """`base` with every (key, bytes, before) put in front of row `before` (len(base): at the end), and marked.
+def with_poison(
+    base: Lane, poison: Sequence[tuple[bytes | None, bytes]], after: Longs, count: int, floor: Sequence[int]
+) -> Lane:
+    """`base` with every (key, bytes) of `poison` put behind row `after` (-1: in front of all), and marked.
 
     A poisoned message arrives when its neighbour does; without a key it goes to partition 0.
     """
     if not poison:
         return base
-    before = np.array([row for _, _, row in poison], dtype=np.int64)
-    order = np.argsort(np.concatenate([np.arange(len(base)) + 0.5, before]), kind="stable")
-    spread = [0 if key is None else partition_of(key, count) for key, _, _ in poison]
+    order = np.argsort(np.concatenate([np.arange(len(base)), after + 0.5]), kind="stable")
+    spread = [0 if key is None else partition_of(key, count) for key, _ in poison]
     partitions = np.concatenate([base.partitions, spread])[order].astype(np.int64)
-    neighbour = base.due_ms[np.clip(before, 0, len(base) - 1)] if len(base) else np.zeros(len(poison), dtype=np.int64)
+    neighbour = base.due_ms[np.clip(after, 0, len(base) - 1)] if len(base) else np.zeros(len(poison), dtype=np.int64)
     due_ms = np.concatenate([base.due_ms, neighbour])[order]
-    keys = base.keys + [key for key, _, _ in poison]
-    values = base.values + [value for _, value, _ in poison]
+    keys = base.keys + [key for key, _ in poison]
+    values = base.values + [value for _, value in poison]
     at_ms = raised(due_ms, partitions, floor)
     marked = frozenset(np.flatnonzero(order >= len(base)).tolist())
     return Lane(base.topic, [keys[i] for i in order], [values[i] for i in order], partitions, at_ms, due_ms, marked)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from kafka import KafkaProducer
 
-from conf.errors import MatineeError
+from conf.errors import MatineeError, UsageError
 from conf.settings import Settings
 from schemas import topics as catalogue
 from schemas.topics import Topic
@@ -37,11 +37,17 @@ Progress = Callable[[int, int], None]
 
 
 class LivedDay(Protocol):
-    """What `models.world` gives for one day; `poison` as (key, bytes, row of `events` it is sent in front of)."""
+    """What `models.world` gives for one day.
 
-    day: date
+    `events` in the order they reach the topic, at `order_ms` (epoch ms, not before `received_at` but for what stands
+    in a queue); `poison` as (key, bytes), each sent behind the row `poison_at` of `events`.
+    """
+
+    day: Any
     events: pd.DataFrame
-    poison: Sequence[tuple[bytes | None, bytes, int]]
+    order_ms: Longs
+    poison: Sequence[tuple[bytes | None, bytes]]
+    poison_at: Longs
     impressions: pd.DataFrame
     cdn_requests: pd.DataFrame
     truth: Mapping[str, pd.DataFrame]
@@ -75,6 +81,7 @@ def produce_day(
     lived: LivedDay,
     settings: Settings,
     *,
+    on: date | None = None,
     catalogue_frames: Mapping[str, pd.DataFrame] | None = None,
     rate: float | None = None,
     progress: Progress = no_progress,
@@ -82,22 +89,27 @@ def produce_day(
 ) -> Produced:
     """Send a lived day: catalogue (if given), events with poison, impressions, delivery logs; then end the day.
 
-    `rate` None is full speed; N sends N seconds of arrivals a second. Truth goes to ``<var>/world/truth/<day>/``.
+    `on` is the UTC day it is, where `lived.day` is only a number. `rate` None is full speed; N sends N seconds of
+    arrivals a second. Truth goes to ``<var>/world/truth/<day>/``.
 
     Raises:
+        UsageError: neither `on` nor `lived.day` is a date.
         ServiceUnavailable: no broker.
         SchemaError: a frame does not fit its record.
     """
+    day = on or lived.day
+    if not isinstance(day, date):
+        raise UsageError(f"the day to send is {day!r}: give the date it stands for (on=...)")
     topics.create(settings)
     if catalogue_frames:
-        produce_catalogue(catalogue_frames, settings, lived.day)
+        produce_catalogue(catalogue_frames, settings, day)
     floor = topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings)
     day_lanes = _day_lanes(lived, settings, floor)
     newest = [_newest(day_lanes[0], number, floor[number]) for number in range(settings.kafka.partitions)]
     with clients.reaching(settings), _sending(settings) as producer:
         offsets = send(producer, day_lanes, rate=rate, progress=progress, clock=clock)
-        send(producer, [lanes.control(lived.day, settings, newest)])
-    produced = Produced(lived.day, _counts(day_lanes), _positions(day_lanes[0], offsets))
+        send(producer, [lanes.control(day, settings, newest)])
+    produced = Produced(day, _counts(day_lanes), _positions(day_lanes[0], offsets))
     write_truth(lived, produced, settings)
     return produced
 
@@ -122,9 +134,9 @@ def produce_frame(topic: Topic, frame: pd.DataFrame, settings: Settings, *, day:
 
 
 def _day_lanes(lived: LivedDay, settings: Settings, floor: Sequence[int]) -> list[Lane]:
-    received = lanes.millis(lived.events["received_at"])
-    events = lanes.lane(catalogue.PLAYBACK_EVENT, lived.events, settings, received, floor)
-    found = [lanes.with_poison(events, lived.poison, settings.kafka.partitions, floor)]
+    due_ms = np.maximum(lived.order_ms, lanes.millis(lived.events["received_at"]))
+    events = lanes.lane(catalogue.PLAYBACK_EVENT, lived.events, settings, due_ms, floor)
+    found = [lanes.with_poison(events, lived.poison, lived.poison_at, settings.kafka.partitions, floor)]
     for topic, frame in ((catalogue.IMPRESSION, lived.impressions), (catalogue.CDN_REQUEST, lived.cdn_requests)):
         if len(frame):
             ordered = frame.sort_values("received_at", kind="stable")
@@ -271,7 +283,7 @@ def truth_folder(settings: Settings, day: date) -> Path:
 
 def write_truth(lived: LivedDay, produced: Produced, settings: Settings) -> Path:
     """Write the day's truth frames and the poison's positions as parquet; returns the folder."""
-    folder = truth_folder(settings, lived.day)
+    folder = truth_folder(settings, produced.day)
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in {**lived.truth, "poison": produced.poison}.items():
         frame.to_parquet(folder / f"{name}.parquet", index=False)

@@ -8,12 +8,14 @@ future needs that limit off.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
+from kafka.protocol.consumer import IsolationLevel
 
-from conf.errors import ConfigError
+from conf.errors import ConfigError, ServiceUnavailable
 from conf.settings import Settings
 from schemas.topics import TOPICS, Topic
 from streaming import clients
@@ -91,3 +93,26 @@ def sizes(topic: Topic, settings: Settings) -> list[int]:
     with clients.admin(settings) as client:
         found = client.list_partition_offsets(wanted)
     return [int(found[partition].offset) for partition in wanted]
+
+
+def settle(wanted: Iterable[Topic], settings: Settings, patience_s: float = 60.0) -> None:
+    """Wait until everything that lies in these topics now is committed or aborted: until no reader would stop short.
+
+    Flink's sinks commit one after the other: a `qoe_progress` row may be seen a moment before the sums it vouches for.
+
+    Raises:
+        ServiceUnavailable: a transaction stays open longer than `patience_s`.
+    """
+    due = {}
+    for topic in wanted:
+        due |= dict(zip(partitions(topic, settings), sizes(topic, settings), strict=True))
+    deadline = time.monotonic() + patience_s
+    with clients.admin(settings) as client:
+        while due:
+            stable = client.list_partition_offsets(dict.fromkeys(due, OffsetSpec.LATEST), IsolationLevel.READ_COMMITTED)
+            due = {partition: end for partition, end in due.items() if stable[partition].offset < end}
+            if due and time.monotonic() > deadline:
+                names = ", ".join(sorted({partition.topic for partition in due}))
+                raise ServiceUnavailable(f"{names}: a transaction stays open longer than {patience_s:.0f} s")
+            if due:
+                time.sleep(0.1)

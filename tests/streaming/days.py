@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from schemas import records, wire
+from streaming import lanes
 
 DAY = date(2026, 3, 14)
 NULLS = (
@@ -26,10 +28,16 @@ class HandMade:
 
     day: date
     events: pd.DataFrame
-    poison: Sequence[tuple[bytes | None, bytes, int]] = ()
+    poison: Sequence[tuple[bytes | None, bytes]] = ()
+    poison_at: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     impressions: pd.DataFrame = field(default_factory=pd.DataFrame)
     cdn_requests: pd.DataFrame = field(default_factory=pd.DataFrame)
     truth: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def order_ms(self) -> npt.NDArray[np.int64]:
+        """Place in the topic: the order of arrival."""
+        return lanes.millis(self.events["received_at"])
 
 
 def start_ms(day: date = DAY) -> int:
@@ -78,11 +86,13 @@ def session(rng: np.random.Generator, number: int, first_ms: int) -> list[dict[s
         rows.append(row)
     if number % 5:
         at += 700
-        rows.append(dict(base, seq=len(rows), event="ps", state=("e", "q", "f")[number % 3], at=at, bitrate_kbps=bitrate or None))
+        end = ("e", "q", "f")[number % 3]
+        rows.append(dict(base, seq=len(rows), event="ps", state=end, at=at, bitrate_kbps=bitrate or None))
     for row in rows:
         device = row.pop("at")
         assert isinstance(device, int)
-        row |= {"device_at": device - offset, "post_device_at": device - offset, "received_at": device + 60 + number % 17}
+        row["device_at"] = row["post_device_at"] = device - offset
+        row["received_at"] = device + 60 + number % 17
     return rows
 
 
@@ -102,21 +112,21 @@ def hostile(seed: int, sessions: int, day: date = DAY, hours: float = 2.0) -> Ha
                for row in kept if rng.random() < 0.02]
     sent = sorted(kept + doubles, key=lambda row: int(row["received_at"]))  # type: ignore[call-overload]
     events = frame(sent)
-    return HandMade(day, events, poison(rng, events, max(1, len(events) // 100)))
+    count = max(1, len(events) // 100)
+    return HandMade(day, events, poison(rng, events, count), np.sort(rng.integers(-1, len(events), count)))
 
 
-def poison(rng: np.random.Generator, events: pd.DataFrame, count: int) -> list[tuple[bytes | None, bytes, int]]:
+def poison(rng: np.random.Generator, events: pd.DataFrame, count: int) -> list[tuple[bytes | None, bytes]]:
     """Messages no reader can take: no frame, unknown schema, cut short, out of range, foreign key."""
     good = wire.encode_frame("playback_event", 2, events.head(50))
     keys = [key.encode() for key in events["session_id"].head(50)]
     outside = wire.encode_frame("playback_event", 2, events.head(50).assign(seq=-5))
-    found: list[tuple[bytes | None, bytes, int]] = []
+    found: list[tuple[bytes | None, bytes]] = []
     for number in range(count):
         pick = int(rng.integers(0, min(50, len(events))))
-        broken = (
+        found.append((
             (keys[pick], b"\x07not avro"), (keys[pick], b"\x00\x00\x00\xff\xff" + good[pick][5:]),
             (keys[pick], good[pick][: len(good[pick]) // 2]), (keys[pick], outside[pick]),
             (b"another-session", good[pick]), (keys[pick], b""), (None, good[pick]),
-        )[number % 7]
-        found.append((*broken, int(rng.integers(0, len(events) + 1))))
-    return sorted(found, key=lambda item: item[2])
+        )[number % 7])
+    return found

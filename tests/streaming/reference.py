@@ -67,7 +67,8 @@ def live_sums(settings: Settings) -> Sums:
     frame = consume.snapshot(catalogue.QOE_MINUTE, settings)
     names = [column for metric in METRICS for column in metric.columns]
     minutes = frame["minute_at"].dt.tz_localize(None).to_numpy(dtype="datetime64[ms]").view("int64")
-    rows = zip(frame["rollup"], minutes.tolist(), *(frame[d] for d in DIMENSIONS), frame[names].to_dict("records"), strict=True)
+    keys = (frame["rollup"], minutes.tolist(), *(frame[d] for d in DIMENSIONS))
+    rows = zip(*keys, frame[names].to_dict("records"), strict=True)
     return {tuple(key): row for *key, row in rows if any(row.values())}
 
 

@@ -1,0 +1,207 @@
+"""The commands of this room: `matinee world produce`, `matinee stream qoe | status | cancel | savepoint | topics`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from conf.errors import InputMissing, UsageError
+from conf.settings import load
+
+
+class Day(click.ParamType):
+    """A UTC date, 2026-03-14."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """The date, or a usage error."""
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(value, "%Y-%m-%d").date()
+        except ValueError:
+            self.fail(f"{value!r} is no date; write it as 2026-03-14", param, ctx)
+
+
+@click.group()
+def world() -> None:
+    """Make the seeded service's events and send them to Kafka."""
+
+
+@world.command()
+@click.option("--from", "first", type=Day(), help="First day (UTC); default: the world's own first day.")
+@click.option("--days", default=1, show_default=True, type=click.IntRange(min=1), help="How many days.")
+@click.option("--seed", default=7, show_default=True, help="Equal seeds make equal worlds.")
+@click.option("--profiles", default=2_000, show_default=True, type=click.IntRange(min=1), help="Viewers.")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="N times real time; default: full speed.")
+@click.option("--ratings", type=click.Path(path_type=Path), help="A MovieLens folder: each rating becomes a viewing.")
+@click.option("--traces", type=click.Path(path_type=Path), help="A folder of JSON network traces.")
+@click.option("--fault", "named", multiple=True, metavar="NAME[:COHORT]",
+              help="A disturbance, e.g. isp_outage:DE-1 or late_burst; may be given again.")
+def produce(first: date | None, days: int, seed: int, profiles: int, speed: float | None, ratings: Path | None,
+            traces: Path | None, named: tuple[str, ...]) -> None:
+    """Live DAYS days and send everything the service's systems would: catalogue, events, impressions, delivery logs.
+
+    Each day ends with a control record on every partition. Truth goes to <var>/world/truth, for tests and reports
+    alone. Sending the same day twice sends it twice.
+    """
+    from models.world import World, WorldConfig
+    from models.world import traces as network
+    from streaming import produce as sending
+    from streaming import topics
+
+    settings = load()
+    topics.create(settings)
+    chosen = {} if first is None else {"start": first}
+    config = WorldConfig(seed=seed, days=days, profiles=profiles, ratings_days=min(days, 7), **chosen)
+    rated, movies = _ratings(ratings)
+    paths = None if traces is None else network.parse(_files(traces, "*.json"))
+    service = World.create(config, rated, paths, movies)
+    for number in range(days):
+        lived = service.live(number, faults=tuple(map(_fault, named)))
+        with _bar(f"produce {config.date(number)}") as progress:
+            known = service.catalogue(number)
+            sent = sending.produce_day(
+                lived, settings, on=config.date(number), catalogue_frames=known, rate=speed, progress=progress
+            )
+        total = sum(sent.messages.values())
+        click.echo(f"{sent.day}: {total} messages, {len(sent.poison)} of them poison; truth in "
+                   f"{sending.truth_folder(settings, sent.day)}")
+
+
+def _ratings(folder: Path | None) -> tuple[Any, Any]:
+    if folder is None:
+        return None, None
+    from models.world import ratings
+
+    return ratings.parse(_files(folder, "*"))
+
+
+def _files(folder: Path, pattern: str) -> dict[str, bytes]:
+    if not folder.is_dir():
+        raise InputMissing(f"{folder} is no folder")
+    found = {path.name: path.read_bytes() for path in sorted(folder.glob(pattern)) if path.is_file()}
+    if not found:
+        raise InputMissing(f"{folder} holds no {pattern} file")
+    return found
+
+
+def _fault(text: str) -> Any:
+    """A fault by name; what stands behind a colon is the one cohort it asks for (ISP, cluster, version)."""
+    import inspect
+
+    from models.world import faults
+
+    name, _, cohort = text.partition(":")
+    make = faults.ALL.get(name)
+    if make is None:
+        raise UsageError(f"there is no fault {name!r}; there are {', '.join(faults.ALL)}")
+    texts = [p.name for p in inspect.signature(make).parameters.values() if "str" in str(p.annotation)]
+    needed = [p.name for p in inspect.signature(make).parameters.values() if p.default is inspect.Parameter.empty]
+    if needed and not cohort:
+        raise UsageError(f"fault {name} needs its {needed[0]}: --fault {name}:NAME")
+    if cohort and not texts:
+        raise UsageError(f"fault {name} takes no cohort, found {cohort!r}")
+    return make(**{texts[0]: cohort}) if cohort else make()
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Any]:
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@click.group()
+def stream() -> None:
+    """Submit, watch and stop the stream jobs."""
+
+
+@stream.command()
+@click.option("--detach", is_flag=True, help="Return as soon as the job has completed a checkpoint.")
+@click.option("--until-day", type=Day(), help="Return when every partition has passed this day.")
+@click.option("--fresh", is_flag=True, help="Forget checkpoints, read from the start: dead letters come twice.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="With --until-day: give up after so many s (exit 3).")
+def qoe(detach: bool, until_day: date | None, fresh: bool, timeout: float | None) -> None:
+    """Run the live QoE job: sums by minute, session states, dead letters, exactly once.
+
+    Goes on from the newest checkpoint of an earlier run. Without an option it watches until Ctrl-C; the job goes on
+    either way until `matinee stream cancel`.
+    """
+    from streaming import launch
+
+    try:
+        launch.run(load(), until_day=until_day, detach=detach, fresh=fresh, timeout_s=timeout, say=click.echo)
+    except KeyboardInterrupt:
+        click.echo("the job goes on; `matinee stream cancel` ends it", err=True)
+        raise
+
+
+@stream.command()
+def status() -> None:
+    """Show the QoE job and how far each partition of its day is."""
+    from conf import flink
+    from streaming import follow
+    from streaming.jobs import plan
+
+    settings = load()
+    jobs = [job for job in flink.list_jobs(settings) if job.name == plan.name(settings)]
+    if not jobs:
+        click.echo(f"job {plan.name(settings)!r} has not run on this cluster: `matinee stream qoe` starts it")
+        return
+    for job in jobs:
+        failure = f"; last failure: {job.last_failure}" if job.last_failure else ""
+        click.echo(f"{job.id} {job.state}: {job.checkpoints or 0} checkpoints, {job.failed_checkpoints or 0} failed, "
+                   f"{job.restarts or 0} restarts{failure}")
+    for row in follow.progress(settings).itertuples():
+        click.echo(f"partition {row.partition}: complete to the end of {row.day}")
+
+
+@stream.command()
+def cancel() -> None:
+    """Cancel the QoE job; its last checkpoint stays for the next run."""
+    from streaming import launch
+
+    ended = launch.cancel(load())
+    click.echo(f"cancelled {ended}; the next run goes on from its last checkpoint" if ended else "no job was running")
+
+
+@stream.command()
+def savepoint() -> None:
+    """Stop the QoE job with a savepoint; the next run goes on from there."""
+    from streaming import launch
+
+    click.echo(f"stopped; savepoint {launch.savepoint(load())}")
+
+
+@stream.command()
+@click.option("--delete", is_flag=True, help="Delete them, with everything in them.")
+def topics(delete: bool) -> None:
+    """Make the topics of this universe that are absent; show all with their sizes."""
+    from schemas.topics import TOPICS
+    from streaming import topics as admin
+
+    settings = load()
+    if delete:
+        click.confirm(f"Delete every topic with prefix {settings.kafka.topic_prefix!r} at {settings.kafka.bootstrap}?",
+                      abort=True)
+        click.echo(f"deleted {len(admin.delete(settings))} topics")
+        return
+    made = admin.create(settings)
+    table = Table("topic", "record", "key", "compacted", "messages")
+    for topic in TOPICS:
+        name = admin.real_name(topic, settings)
+        size = sum(admin.sizes(topic, settings))
+        table.add_row(name, topic.record, topic.key, "yes" if topic.compacted else "", str(size))
+    Console().print(table)
+    click.echo(f"{len(made)} made")

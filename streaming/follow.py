@@ -1,0 +1,120 @@
+"""Watching the QoE job: wait for what will come, and for nothing else.
+
+A job that ended, that only restarts, or that the cluster has forgotten is reported with its root exception.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import date
+
+import pandas as pd
+
+from conf.errors import InputMissing, MatineeError, ServiceUnavailable
+from conf.flink import Job
+from conf.settings import Settings
+from schemas import topics as catalogue
+from schemas import wire
+from streaming import consume, rest, topics
+
+LOOK_S = 1.0
+FORGOTTEN_S = 60.0
+FUTILE_RESTARTS = 3
+Say = Callable[[str], None]
+
+
+def mute(_text: str) -> None:
+    """The listener of somebody who does not listen."""
+
+
+class Watch:
+    """What one look after another says of a job: raises when there is nothing left to wait for."""
+
+    def __init__(self, job_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.job_id, self.clock = job_id, clock
+        self.seen_at = clock()
+        self.restarts: int | None = None
+        self.checkpoints = 0
+
+    def judge(self, job: Job | None) -> None:
+        """Take in a look at the job; None where it was not found.
+
+        Raises:
+            ServiceUnavailable: not found for a minute.
+            MatineeError: it ended, or restarted three times without completing a checkpoint between.
+        """
+        if job is None:
+            if self.clock() - self.seen_at > FORGOTTEN_S:
+                raise ServiceUnavailable(
+                    f"the Flink cluster does not know job {self.job_id} any more: `matinee stream qoe` goes on from "
+                    "its last checkpoint"
+                )
+            return
+        self.seen_at = self.clock()
+        if job.state in rest.ENDED:
+            raise MatineeError(f"job {job.id} is {job.state}: {job.last_failure or 'it was stopped'}")
+        completed = job.checkpoints or 0
+        if self.restarts is None or completed > self.checkpoints:
+            self.restarts, self.checkpoints = job.restarts or 0, completed
+        elif (job.restarts or 0) - self.restarts >= FUTILE_RESTARTS:
+            raise MatineeError(
+                f"job {job.id} only restarts ({job.restarts} times, no checkpoint since): {job.last_failure}. "
+                "`matinee stream cancel` ends it, `matinee logs taskmanager` shows more"
+            )
+
+
+def follow(
+    settings: Settings,
+    job_id: str,
+    *,
+    until_day: date | None = None,
+    detach: bool = False,
+    timeout_s: float | None = None,
+    say: Say = mute,
+) -> None:
+    """Look once a second until there is a reason to return, or to raise; see `streaming.launch.run`."""
+    watch = Watch(job_id)
+    began = time.monotonic()
+    told = -1
+    while True:
+        job = _look(settings, job_id)
+        watch.judge(job)
+        working = job is not None and job.state == "RUNNING" and bool(job.checkpoints)
+        if detach and working:
+            return
+        if until_day is not None and working:
+            open_ = open_partitions(settings, until_day)
+            if len(open_) != told:
+                told = len(open_)
+                count = settings.kafka.partitions
+                say(f"{until_day}: {count - told} of {count} partitions complete")
+            if not open_:
+                topics.settle(catalogue.QOE, settings)
+                return
+            if timeout_s is not None and time.monotonic() - began > timeout_s:
+                raise InputMissing(
+                    f"{until_day} is not complete on partition {', '.join(map(str, open_))} after {timeout_s:.0f} s: "
+                    "has the producer sent its control records (`matinee world produce`)?"
+                )
+        time.sleep(LOOK_S)
+
+
+def _look(settings: Settings, job_id: str) -> Job | None:
+    try:
+        return rest.look(settings, job_id)
+    except ServiceUnavailable:
+        return None  # counted by the watch: a JobManager that is started again is away for seconds
+
+
+def progress(settings: Settings) -> pd.DataFrame:
+    """The newest `qoe_progress` row of every partition that has one."""
+    held = consume.newest(consume.messages(catalogue.QOE_PROGRESS, settings)).values()
+    return wire.decode_many(held, catalogue.QOE_PROGRESS.record).sort_values("partition", ignore_index=True)
+
+
+def open_partitions(settings: Settings, day: date) -> list[int]:
+    """Partitions for which the stream has not yet said that `day` is complete."""
+    rows = progress(settings)
+    complete = set(rows.loc[rows["day"] >= day, "partition"].tolist()) if len(rows) else set()
+    return [number for number in range(settings.kafka.partitions) if number not in complete]

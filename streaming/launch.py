@@ -1,0 +1,215 @@
+"""The life of the QoE job from the main environment: submit, cancel, savepoint (`streaming.follow` watches it).
+
+The streaming environment's interpreter runs as a child for the moment of submission only; after that Flink's REST
+interface is enough. A second submission finds the running job and does nothing. After an end of any kind the next one
+goes on from the newest retained checkpoint: reading from the start again would give the same sums, but every dead
+letter twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from conf import environments, flink, jars, kernel
+from conf import stack as one_machine
+from conf.errors import InputMissing, MatineeError, ServiceUnavailable
+from conf.settings import ROOT, Settings
+from streaming import rest, topics
+from streaming.follow import LOOK_S, Say, follow, mute
+from streaming.jobs import plan
+
+SUBMIT_S = 300
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What `start` did; `resumed` names the checkpoint it went on from, `found` says that the job ran already."""
+
+    job_id: str
+    found: bool
+    resumed: str | None
+
+
+def run(
+    settings: Settings,
+    *,
+    until_day: date | None = None,
+    detach: bool = False,
+    fresh: bool = False,
+    timeout_s: float | None = None,
+    say: Say = mute,
+) -> str:
+    """Submit (or find) the job; then return at once it works (`detach`), when `until_day` is complete, or never.
+
+    Returns the job's id.
+
+    Raises:
+        ServiceUnavailable: broker or cluster away.
+        InputMissing: `until_day` is not complete after `timeout_s`.
+        MatineeError: the job ended, or only restarts; the root exception is in the message.
+    """
+    done = start(settings, fresh=fresh)
+    origin = f"goes on from {done.resumed}" if done.resumed else "reads from the start"
+    say(f"job {done.job_id} {'runs already' if done.found else origin}")
+    follow(settings, done.job_id, until_day=until_day, detach=detach, timeout_s=timeout_s, say=say)
+    return done.job_id
+
+
+def submit(settings: Settings) -> str:
+    """`start` for a caller who only wants the job's id."""
+    return start(settings).job_id
+
+
+def await_day(settings: Settings, day: date, job_id: str, *, timeout_s: float | None = None, say: Say = mute) -> None:
+    """Return when the stream has made `day` final on every partition and all of it can be read; see `run`."""
+    follow(settings, job_id, until_day=day, timeout_s=timeout_s, say=say)
+
+
+def start(settings: Settings, *, fresh: bool = False) -> Submission:
+    """Send the job to the cluster unless it runs there; `fresh` forgets what earlier runs left.
+
+    Raises:
+        ServiceUnavailable: broker or cluster away.
+        MatineeError: Flink refused the job.
+    """
+    flink.get(settings, "/overview")
+    topics.create(settings)
+    running = rest.find(settings, plan.name(settings))
+    if running is not None:
+        return Submission(running.id, True, None)
+    origin = None if fresh else resumable(settings)
+    job_id = str(child("submit", _request(settings, pipeline_jars(settings), origin), settings)["job_id"])
+    _remember(settings, {"job_id": job_id})
+    return Submission(job_id, False, origin)
+
+
+def explain(settings: Settings) -> str:
+    """The planner's account of the whole statement set; needs no cluster and no broker."""
+    return str(child("explain", _request(settings, all_jars(settings), None), settings)["plan"])
+
+
+def _request(settings: Settings, pipeline: list[Path], savepoint: str | None) -> dict[str, Any]:
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "jars": [str(path) for path in pipeline],
+        "savepoint": savepoint,
+    }
+
+
+def pipeline_jars(settings: Settings) -> list[Path]:
+    """Jars that travel with the job: the kernel; the connector too, unless the cluster is ours and has it."""
+    ours = (one_machine.flink_folder(settings) / "lib").is_dir()
+    return [kernel.jar(settings)] if ours else all_jars(settings)
+
+
+def all_jars(settings: Settings) -> list[Path]:
+    """The kernel and every jar of group `flink`."""
+    return [kernel.jar(settings), *jars.jar_paths("flink", settings)]
+
+
+def child(verb: str, request: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Run `streaming.jobs.qoe` in the streaming environment; its answer.
+
+    Raises:
+        MatineeError: it failed; the root exception is in the message.
+    """
+    done = subprocess.run(
+        [str(environments.python("streaming")), "-m", "streaming.jobs.qoe", verb],
+        input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, timeout=SUBMIT_S,
+        env=_environment(settings),
+    )
+    answers = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not answers:
+        raise MatineeError(f"the stream job could not be {verb}ed: {root_cause(done.stderr or done.stdout)}")
+    found: dict[str, Any] = json.loads(answers[-1])
+    return found
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    found = {**os.environ, **one_machine.flink_environment(settings), "PYTHONPATH": str(ROOT)}
+    for name in ("FLINK_CONF_DIR", "FLINK_LIB_DIR", "FLINK_LOG_DIR", "FLINK_PID_DIR"):
+        if not Path(found[name]).is_dir():  # a cluster that is not this machine's: the wheel's own folders do
+            del found[name]
+    return found
+
+
+def root_cause(trace: str) -> str:
+    """The last cause a Java or Python traceback names, in at most 600 characters."""
+    lines = [line.strip() for line in trace.splitlines() if line.strip() and not line.startswith(("\t", "  "))]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes or lines or ["no word of why"])[-1][:600]
+
+
+def _record(settings: Settings) -> Path:
+    return settings.paths.var / "stream" / f"{settings.kafka.topic_prefix}qoe.json"
+
+
+def _remember(settings: Settings, found: dict[str, str]) -> None:
+    path = _record(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+
+
+def resumable(settings: Settings) -> str | None:
+    """Where the next submission goes on from: the last run's savepoint or newest checkpoint, if it still exists."""
+    path = _record(settings)
+    if not path.is_file():
+        return None
+    last: dict[str, str] = json.loads(path.read_text())
+    savepoint = last.get("savepoint")
+    if savepoint is not None and rest.there(savepoint):
+        return savepoint
+    return rest.last_checkpoint(settings, last["job_id"])
+
+
+def cancel(settings: Settings, job_id: str | None = None) -> str | None:
+    """Cancel the job; its last checkpoint stays. Returns its id, None if it (or not this one) does not run."""
+    running = rest.find(settings, plan.name(settings))
+    if running is None or job_id not in (None, running.id):
+        return None
+    rest.send(settings, "PATCH", f"/jobs/{running.id}?mode=cancel")
+    _await_end(settings, running.id)
+    return running.id
+
+
+def savepoint(settings: Settings) -> str:
+    """Stop the job with a savepoint and return its address; the next submission goes on from there.
+
+    Raises:
+        InputMissing: the job does not run.
+        MatineeError: Flink could not write it.
+    """
+    running = rest.find(settings, plan.name(settings))
+    if running is None:
+        raise InputMissing(f"job {plan.name(settings)!r} does not run: `matinee stream qoe` starts it")
+    asked = rest.send(settings, "POST", f"/jobs/{running.id}/stop", {"drain": False})["request-id"]
+    deadline = time.monotonic() + SUBMIT_S
+    while time.monotonic() < deadline:
+        answer = flink.get(settings, f"/jobs/{running.id}/savepoints/{asked}")
+        if answer["status"]["id"] == "COMPLETED":
+            cause = answer["operation"].get("failure-cause")
+            if cause is not None:
+                raise MatineeError(f"no savepoint of job {running.id}: {root_cause(cause['stack-trace'])}")
+            address = str(answer["operation"]["location"])
+            _remember(settings, {"job_id": running.id, "savepoint": address})
+            _await_end(settings, running.id)
+            return address
+        time.sleep(LOOK_S / 4)
+    raise ServiceUnavailable(f"job {running.id}: no savepoint after {SUBMIT_S} s; see `matinee logs jobmanager`")
+
+
+def _await_end(settings: Settings, job_id: str) -> None:
+    deadline = time.monotonic() + SUBMIT_S
+    while time.monotonic() < deadline:
+        job = rest.look(settings, job_id)
+        if job is None or job.state in rest.ENDED:
+            return
+        time.sleep(LOOK_S / 4)
+    raise ServiceUnavailable(f"job {job_id} does not end within {SUBMIT_S} s; see `matinee logs jobmanager`")
