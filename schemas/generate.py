@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from schemas import ids, qoe, records
+from schemas.render import dictionary
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,7 +27,7 @@ def _lock() -> dict[str, str]:
     return {f"schemas/{ids.LOCK}": _lock_text()}
 
 
-STAGES: tuple[Callable[[], dict[str, str]], ...] = (_records, _lock)
+STAGES: tuple[Callable[[], dict[str, str]], ...] = (_records, _lock, dictionary.files)
 """Each reads what the ones before it have written."""
 
 

@@ -20,7 +20,7 @@ from schemas.records import Record
 
 LOCK = "ids.lock"
 HEADER = "# id record version sha256 (append-only; written by: matinee schemas generate)\n"
-_ATTRIBUTES = ("default", "unit", "min", "max", "values", "pii")
+_ATTRIBUTES = ("default", "unit", "min", "max", "values", "pii", "sum_of")
 
 
 @dataclass(frozen=True, slots=True)

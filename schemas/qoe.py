@@ -3,7 +3,8 @@
 Their .avsc files are generated (`matinee schemas generate`) and committed. Every sum has the default 0, the identity of
 addition, so a metric may be added in a new version and both readers still understand each other.
 
-A new metric: add it to `schemas.metrics`, raise `VERSION`, generate. The older files stay as they are.
+A new metric: add it to `schemas.metrics`, raise `VERSION`, generate. The older files stay as they are. Another formula
+is another metric: it needs another name, because `sum_of` is part of what a version means.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def _sums() -> list[dict[str, Any]]:
     for metric in METRICS:
         for column in metric.columns:
             expression = metric.num if column.endswith("_num") else metric.den
-            fields.append({"name": column, "type": "long", "doc": f"Sum over spans of {expression}.", "default": 0})
+            doc = f"Sum over spans of {expression}."
+            fields.append({"name": column, "type": "long", "doc": doc, "default": 0, "sum_of": expression})
     return fields
 
 

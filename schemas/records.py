@@ -22,7 +22,7 @@ from schemas.errors import SchemaError
 NAMESPACE = "matinee"
 FILE_NAME = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)\.v(?P<version>[1-9][0-9]*)\.avsc$")
 PII_CLASSES = ("none", "pseudonymous", "direct")
-_FIELD_KEYS = {"name", "type", "doc", "default", "unit", "min", "max", "values", "pii"}
+_FIELD_KEYS = {"name", "type", "doc", "default", "unit", "min", "max", "values", "pii", "sum_of"}
 
 
 class Scalar(Enum):
@@ -58,7 +58,8 @@ Type = Scalar | Array
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column. `minimum`, `maximum` and `values` bound what is valid; `pii` says how personal it is."""
+    """One column. `minimum`, `maximum` and `values` bound what is valid; `pii` says how personal it is; `sum_of` is
+    the expression over span measures that a sum adds up."""
 
     name: str
     type: Type
@@ -71,6 +72,7 @@ class Field:
     pii: str = "none"
     has_default: bool = False
     default: Any = None
+    sum_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ def _field(raw: dict[str, Any], label: str) -> Field:
         pii=pii,
         has_default="default" in raw,
         default=raw.get("default"),
+        sum_of=raw.get("sum_of"),
     )
 
 

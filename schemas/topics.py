@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic; `record` is the record of its values, `key` the field whose UTF-8 text is the message key."""
+    """One topic.
+
+    `record` is the record of its values, `key` the field (or fields, joined by ``|``) whose UTF-8 text is the message
+    key; `producer` is the command or job that writes it, `environment` the one that runs it.
+    """
 
     name: str
     record: str
     key: str
     compacted: bool = False
+    producer: str = "world produce"
+    environment: str = "main"
 
 
 PLAYBACK_EVENT = Topic("playback_event", "playback_event", "session_id")
@@ -25,15 +31,16 @@ ASSET_FILE = Topic("asset_file", "asset_file", "file_id", compacted=True)
 PROFILE = Topic("profile", "profile", "profile_id", compacted=True)
 CDN_CLUSTER = Topic("cdn_cluster", "cdn_cluster", "cdn_id", compacted=True)
 
-QOE_MINUTE = Topic("qoe_minute", "qoe_minute", "key", compacted=True)
-QOE_SESSION = Topic("qoe_session", "qoe_session", "key", compacted=True)
-QOE_PROGRESS = Topic("qoe_progress", "qoe_progress", "key", compacted=True)
-DLQ_PLAYBACK_EVENT = Topic("dlq.playback_event", "dead_letter", "")
+_QOE_MINUTE_KEY = "rollup|minute_at|cdn_id|isp|device|country|app_version|title_id"
+QOE_MINUTE = Topic("qoe_minute", "qoe_minute", _QOE_MINUTE_KEY, True, "stream qoe", "streaming")
+QOE_SESSION = Topic("qoe_session", "qoe_session", "session_id|segment", True, "stream qoe", "streaming")
+QOE_PROGRESS = Topic("qoe_progress", "qoe_progress", "partition", True, "stream qoe", "streaming")
+DLQ_PLAYBACK_EVENT = Topic("dlq.playback_event", "dead_letter", "", False, "stream qoe", "streaming")
 
-HOME_PAGE = Topic("home_page", "home_page", "profile_id", compacted=True)
-ARTWORK_CHOICE = Topic("artwork_choice", "artwork_choice", "profile_id|title_id", compacted=True)
-CDN_FILL_PLAN = Topic("cdn_fill_plan", "fill_plan", "cdn_id", compacted=True)
-CDN_PREPOSITION = Topic("cdn_preposition", "preposition_command", "command_id")
+HOME_PAGE = Topic("home_page", "home_page", "profile_id", compacted=True, producer="publish")
+ARTWORK_CHOICE = Topic("artwork_choice", "artwork_choice", "profile_id|title_id", compacted=True, producer="publish")
+CDN_FILL_PLAN = Topic("cdn_fill_plan", "fill_plan", "cdn_id", compacted=True, producer="publish")
+CDN_PREPOSITION = Topic("cdn_preposition", "preposition_command", "command_id", producer="publish")
 
 EVENTS = (PLAYBACK_EVENT, IMPRESSION, CDN_REQUEST)
 CATALOGUE = (TITLE, ARTWORK, ASSET_FILE, PROFILE, CDN_CLUSTER)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from schemas.errors import SchemaError
 from schemas.records import Array, Field, Nested, Record, Scalar
 
 _SQL = {
@@ -45,13 +46,15 @@ def columns(record: Record, *, watermark: tuple[str, int] | None = None, primary
         primary_key: fields of a key that is not enforced (as upsert sinks want it).
 
     Raises:
-        SchemaError: a watermark or key field the record does not have.
+        SchemaError: a watermark or key field the record does not have, or a delay Flink cannot push into a source.
     """
     lines = [f"`{f.name}` {sql_type(f)}" for f in record.fields]
     if watermark is not None:
         name, behind_ms = record.field(watermark[0]).name, watermark[1]
         seconds = f"{behind_ms // 1000}.{behind_ms % 1000:03d}"
-        lines.append(f"WATERMARK FOR `{name}` AS `{name}` - INTERVAL '{seconds}' SECOND(6, 3)")
+        if not 0 <= behind_ms < 1_000_000:
+            raise SchemaError(f"{record.label}: a watermark {behind_ms} ms behind {name}; it must be 0 to 999,999")
+        lines.append(f"WATERMARK FOR `{name}` AS `{name}` - INTERVAL '{seconds}' SECOND(3)")
     if primary_key:
         keys = ", ".join(f"`{record.field(name).name}`" for name in primary_key)
         lines.append(f"PRIMARY KEY ({keys}) NOT ENFORCED")

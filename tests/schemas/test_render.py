@@ -12,10 +12,11 @@ import pytest
 
 from schemas import records, tables
 from schemas.errors import SchemaError
-from schemas.records import Array, Field, Nested, Scalar
+from schemas.records import Scalar
 from schemas.render import expectations, flink, iceberg, spark
 from schemas.render.sql import DUCKDB
 from schemas.tables import Table
+from tests.schemas.frames import good_frame
 
 FILE = {"file_id": "f", "rank": 0, "bytes": 1, "expected_bytes": 1.0, "action": "add"}
 TABLES = [pytest.param(t, id=t.fqn) for t in tables.every()]
@@ -100,7 +101,7 @@ def test_flink_columns() -> None:
     text = flink.columns(records.load("day_end"), watermark=("received_at", 1500), primary_key=("day", "partition"))
     assert text.splitlines() == [
         "  `day` DATE NOT NULL,", "  `partition` INT NOT NULL,", "  `received_at` TIMESTAMP_LTZ(3) NOT NULL,",
-        "  WATERMARK FOR `received_at` AS `received_at` - INTERVAL '1.500' SECOND(6, 3),",
+        "  WATERMARK FOR `received_at` AS `received_at` - INTERVAL '1.500' SECOND(3),",
         "  PRIMARY KEY (`day`, `partition`) NOT ENFORCED",
     ]  # fmt: skip
     page = flink.columns(records.load("home_page"))
@@ -123,32 +124,6 @@ def test_renderers_import_no_engine() -> None:
         "assert expectations.query(tables.SPAN, 'spans') and sql.rollup_sums('spans')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def good_frame(table: Table, rows: int = 3) -> pd.DataFrame:
-    """Rows that keep every rule: the smallest valid value of each field, the key made unique by its first field."""
-    columns = {}
-    for field in tables.columns(table):
-        columns[field.name] = [_good(field, row if field.name == table.key[0] else 0) for row in range(rows)]
-    return pd.DataFrame(columns)
-
-
-def _good(field: Field, row: int) -> object:
-    if isinstance(field.type, Array):
-        items = field.type.items
-        return (
-            [{f.name: _good(f, 0) for f in items.fields}]
-            if isinstance(items, Nested)
-            else [_good(Field("x", items, "X."), 0)]
-        )
-    if field.values:
-        return field.values[row % len(field.values)]
-    low = field.minimum or 0
-    return {
-        Scalar.BOOLEAN: True, Scalar.INT: int(low) + row, Scalar.LONG: int(low) + row, Scalar.DOUBLE: float(low) + row,
-        Scalar.STRING: f"v{row}", Scalar.BYTES: b"v", Scalar.TIMESTAMP: pd.Timestamp(row, unit="s", tz="UTC"),
-        Scalar.DATE: pd.Timestamp(row, unit="D").date(),
-    }[field.type]  # fmt: skip
 
 
 def counts(table: Table, frame: pd.DataFrame) -> dict[str, int]:

@@ -1,0 +1,196 @@
+"""Check a file of playback events that somebody else wrote, before it is sent: NDJSON or CSV, plain or gzip.
+
+Every wrong field is found and told with its line, the rule and the type of the value found (not the value, which may be
+personal); equal mistakes are told once, with their number. Nothing is changed or sent.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from schemas import records
+from schemas.errors import SchemaError
+from schemas.records import Field, Scalar
+from schemas.validate import Validator, Wrong
+
+RECORD = "playback_event"
+_FORMS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
+_STEP = 1 << 20
+
+
+def form_of(file: Path) -> str:
+    """``ndjson`` or ``csv``, by the file's name.
+
+    Raises:
+        SchemaError: neither.
+    """
+    name = file.with_suffix("") if file.suffix == ".gz" else file
+    if name.suffix not in _FORMS:
+        raise SchemaError(f"{file.name}: is it NDJSON or CSV? Name it .ndjson or .csv, or say --format")
+    return _FORMS[name.suffix]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found; `mistakes` holds the lines of each kind of mistake."""
+
+    events: int = 0
+    wrong_events: int = 0
+    repeated: int = 0
+    mistakes: dict[Wrong, list[int]] = field(default_factory=dict)
+    seen: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def wrong(self) -> int:
+        """How many fields are wrong."""
+        return sum(map(len, self.mistakes.values()))
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions the good events belong to."""
+        return len({session for session, _ in self.seen})
+
+    def lines(self, limit: int = 3) -> Iterator[str]:
+        """One line for each kind of mistake, the earliest first, naming up to `limit` of its lines."""
+        for mistake, at in sorted(self.mistakes.items(), key=lambda item: (item[1][0], item[0].field)):
+            more = f" and {len(at) - limit:,} more" if len(at) > limit else ""
+            where = f"line{'s' if len(at) > 1 else ''} {', '.join(map(str, at[:limit]))}{more}"
+            yield f"{where}: {mistake.field} {mistake.rule} (found: {mistake.kind}) x {len(at):,}"
+
+    def verdict(self) -> str:
+        """The last line: how many events, and how many are wrong."""
+        text = f"{self.events:,} events: {self.wrong_events:,} wrong"
+        if self.wrong:
+            return f"{text}, {self.wrong:,} wrong fields; correct them in the file, nothing was changed or sent"
+        repeats = f", {self.repeated:,} repeats of a (session_id, seq), which are counted once" if self.repeated else ""
+        return f"{text}, {self.sessions:,} sessions{repeats}"
+
+
+def check_file(file: Path, form: str, progress: Callable[[int], None] | None = None) -> Report:
+    """Check a whole file.
+
+    Args:
+        file: NDJSON or CSV with the fields of `playback_event`; gzip if its name ends in .gz.
+        form: ``ndjson`` or ``csv``.
+        progress: told the bytes read since it was last told.
+
+    Raises:
+        SchemaError: a CSV without a header, or a file that is not gzip although its name says so.
+    """
+    report = Report()
+    validator = Validator(records.load(RECORD))
+    read = _ndjson if form == "ndjson" else _csv
+    told = 0
+    with file.open("rb") as raw:
+        try:
+            for line, row in read(gzip.GzipFile(fileobj=raw) if file.suffix == ".gz" else raw):
+                _count(report, line, row, validator)
+                if progress is not None and raw.tell() - told >= _STEP:
+                    progress(raw.tell() - told)
+                    told = raw.tell()
+        except (gzip.BadGzipFile, EOFError) as error:
+            raise SchemaError(f"{file.name}: not a whole gzip file ({error})") from error
+        if progress is not None:
+            progress(raw.tell() - told)
+    return report
+
+
+def _count(report: Report, line: int, row: dict[str, Any] | Wrong, validator: Validator) -> None:
+    found = [row] if isinstance(row, Wrong) else list(validator.wrong(row))
+    report.events += 1
+    report.wrong_events += bool(found)
+    for mistake in found:
+        report.mistakes.setdefault(mistake, []).append(line)
+    if not found and isinstance(row, dict):
+        key = (row["session_id"], row["seq"])
+        report.repeated += key in report.seen
+        report.seen.add(key)
+
+
+Rows = Iterator[tuple[int, dict[str, Any] | Wrong]]
+
+
+def _ndjson(raw: IO[bytes] | gzip.GzipFile) -> Rows:
+    for line, text in enumerate(raw, start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text.decode("utf-8-sig" if line == 1 else "utf-8"))
+        except UnicodeDecodeError:
+            yield line, Wrong("the line", "must be UTF-8", "bytes")
+        except (ValueError, RecursionError):
+            yield line, Wrong("the line", "must be one JSON object", "text")
+        else:
+            yield (
+                line,
+                row if isinstance(row, dict) else Wrong("the line", "must be one JSON object", type(row).__name__),
+            )
+
+
+def _csv(raw: IO[bytes] | gzip.GzipFile) -> Rows:
+    text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.reader(text)
+    head = next(reader, None)
+    if not head:
+        raise SchemaError("the CSV is empty; its first line must name the fields")
+    if len(set(head)) != len(head):
+        raise SchemaError("the first line of the CSV names a field twice")
+    fields = {f.name: f for f in records.load(RECORD).fields}
+    for cells in _cells(reader):
+        if not cells:
+            continue
+        if not _is_unicode(cells):
+            yield reader.line_num, Wrong("the line", "must be UTF-8", "bytes")
+            continue
+        if len(cells) != len(head):
+            yield (
+                reader.line_num,
+                Wrong("the line", f"must have {len(head)} cells as the first line", f"{len(cells)} cells"),
+            )
+            continue
+        yield reader.line_num, {name: _cell(fields.get(name), cell) for name, cell in zip(head, cells, strict=True)}
+
+
+def _cells(reader: Any) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise SchemaError(f"line {reader.line_num} of the CSV cannot be read: {error}") from error
+
+
+def _is_unicode(cells: list[str]) -> bool:
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_WHOLE = re.compile(r"-?[0-9]{1,20}")
+_TRUTH = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+
+
+def _cell(field: Field | None, cell: str) -> Any:
+    """The value a CSV cell stands for; an empty one is null where null is allowed or no text could stand there."""
+    if field is None:
+        return cell
+    if cell == "" and (field.nullable or field.type is not Scalar.STRING):
+        return None
+    if field.type is Scalar.BOOLEAN:
+        return _TRUTH.get(cell, cell)
+    if field.type in (Scalar.INT, Scalar.LONG, Scalar.TIMESTAMP) and _WHOLE.fullmatch(cell):
+        return int(cell)
+    if field.type is Scalar.DOUBLE:
+        try:
+            return float(cell)
+        except ValueError:
+            return cell
+    return cell
