@@ -1,0 +1,62 @@
+"""The job's text: rendered from schemas and settings. No JVM."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from conf.settings import load
+from schemas import records, topics
+from schemas.metrics import DIMENSIONS, ROLLUPS
+from streaming.jobs import plan
+
+SETTINGS = load(overrides={"kafka": {"topic_prefix": "u1."}})
+
+
+def test_every_rollup_and_every_sum_reaches_the_sink() -> None:
+    insert = plan.inserts(SETTINGS)[0]
+    assert insert.count("UNION ALL") == len(ROLLUPS) - 1
+    for rollup in ROLLUPS:
+        assert f"CAST('{rollup.name}' AS STRING) AS `rollup`" in insert
+    call = re.search(r"encode_record\('qoe_minute', (.*)\)\n", insert)
+    assert call is not None
+    fields = [field.name for field in records.load("qoe_minute").fields]
+    arguments = re.split(r", (?![^(]*\))", call[1])
+    assert len(arguments) == len(fields)
+    assert [a.strip("`") for a in arguments[9 + 1:]] == fields[9 + 1:], "the sums stand in the record's order"
+
+
+def test_the_group_key_is_the_primary_key_and_the_topic_key() -> None:
+    table = next(text for text in plan.sinks(SETTINGS) if "TABLE qoe_minute" in text)
+    keys = ", ".join(f"`{c}`" for c in ("rollup", "minute_ms", *DIMENSIONS))
+    assert f"PRIMARY KEY ({keys}) NOT ENFORCED" in table
+    assert plan.inserts(SETTINGS)[0].rstrip().removesuffix(")").rstrip().endswith(f"GROUP BY {keys}")
+    assert topics.QOE_MINUTE.key.replace("minute_at", "minute_ms").split("|") == list(plan.KEY_COLUMNS)
+
+
+def test_sinks_are_exactly_once_under_names_of_their_own() -> None:
+    broker_limit_ms = 900_000
+    found = plan.sinks(SETTINGS)
+    prefixes = [re.search(r"'sink.transactional-id-prefix' = '([^']*)'", text) for text in found]
+    assert len({match[1] for match in prefixes if match}) == 4 and all("u1." in match[1] for match in prefixes if match)
+    for text in found:
+        assert "'sink.delivery-guarantee' = 'exactly-once'" in text and "'topic' = 'u1." in text
+        timeout = re.search(r"'properties.transaction.timeout.ms' = '(\d+)'", text)
+        assert timeout and SETTINGS.flink.checkpoint_interval_ms < int(timeout[1]) < broker_limit_ms
+
+
+def test_options_carry_the_settings_and_bound_the_restarts() -> None:
+    options = plan.options(SETTINGS, [Path("/a b/kernel.jar")])
+    assert options["pipeline.jars"] == "file:///a%20b/kernel.jar"
+    fold = dict(pair.split(":") for pair in options["pipeline.global-job-parameters"].split(","))
+    assert fold == {f"matinee.fold.{key}": str(value) for key, value in SETTINGS.fold.model_dump().items()}
+    assert options["execution.checkpointing.interval"] == f"{SETTINGS.flink.checkpoint_interval_ms} ms"
+    assert options["table.exec.state.ttl"] == f"{SETTINGS.flink.state_ttl_h} h"
+    assert options["restart-strategy.type"] == "failure-rate"
+    assert int(options["restart-strategy.failure-rate.max-failures-per-interval"]) < 20
+
+
+def test_the_watermark_is_on_the_arrival_clock() -> None:
+    text = plan.source(load(overrides={"flink": {"watermark_slack_ms": 2_500}}))
+    assert "WATERMARK FOR kafka_at AS kafka_at - INTERVAL '2.500' SECOND" in text
+    assert "kafka_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'" in text and "'read_committed'" in text
