@@ -52,11 +52,10 @@ def sessions(
     key = of * 8 + intervals["part"]
     frame = (mode == PLAYING) & (intervals["ad"] == 0)
     played = np.unique(key[frame])
-    began = (
-        (mode == REBUFFERING) & np.concatenate([[True], (mode[1:] != mode[:-1]) | (key[1:] != key[:-1])])
-        if len(mode)
-        else frame
-    )
+    stalled = mode == REBUFFERING
+    run = np.cumsum(np.concatenate([[True], (stalled[1:] != stalled[:-1]) | (key[1:] != key[:-1])])[: len(mode)])
+    _, first = np.unique(np.where(stalled & shown, run, -1), return_index=True)
+    began = first[(stalled & shown)[first]]
     starting = (mode == STARTING) & (intervals["ad"] == 0)
     return pd.DataFrame(
         {

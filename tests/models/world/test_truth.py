@@ -1,0 +1,45 @@
+"""The timeline is what the events say, to the millisecond: folded by the reference, which knows nothing of the world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from models.playback.spans import Policy, fold
+from models.world import Day, World
+
+SUMS = {"start_delay_ms": "start_delay_ms", "stall_ms": "stall_ms", "stalls": "stalls", "play_ms": "play_ms", "seek_ms": "seek_ms",
+        "ad_ms": "ad_ms"}
+"""Column of the world's truth, measure of the fold."""
+OWN_COUNTERS = ["stall_count", "stall_total_ms", "start_delay_ms"]
+
+
+def folded(day: Day) -> pd.DataFrame:
+    """Sums of every session by the reference fold, from the events alone and without the player's own counters."""
+    events = day.events.drop(columns=OWN_COUNTERS).copy()
+    for column in ("device_at", "received_at", "post_device_at"):
+        events[column] = events[column].astype("int64")
+    events["bitrate_kbps"] = events["bitrate_kbps"].astype(object).where(events["bitrate_kbps"].notna(), None)
+    events["kafka_partition"], events["kafka_offset"] = 0, range(len(events))
+    rows: list[dict[str, Any]] = []
+    for session_id, group in events.groupby("session_id", sort=False):
+        sessions = fold(group.to_dict("records"), Policy(), "final").sessions
+        rows.append({"session_id": session_id, "segments": len(sessions), "missing": sum(s["missing"] for s in sessions)}
+                    | {m: sum(s[m] for s in sessions) for m in {*SUMS.values(), "plays", "attempts"}})
+    return pd.DataFrame(rows)
+
+
+def compare(day: Day) -> pd.DataFrame:
+    """Truth and measurement side by side."""
+    return day.truth["sessions"].merge(folded(day), on="session_id", how="left", suffixes=("", "_found"))
+
+
+def test_what_is_measured_is_what_happened(clean: tuple[World, Day]) -> None:
+    both = compare(clean[1])
+    exact = both[both["exact"]]
+    assert len(exact) > 80
+    for column in SUMS:
+        assert (exact[column] == exact[f"{column}_found"]).all(), column
+    assert exact["stalls"].sum() > 0
+    assert exact["start_delay_ms"].sum() > 0
