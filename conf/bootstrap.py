@@ -64,6 +64,9 @@ def run(command: list[str], what: str) -> None:
     environment = {
         key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     }
+    environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    if "PIP_INDEX_URL" in environment:  # a mirror told to pip is told to uv too
+        environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
     done = subprocess.run(command, cwd=ROOT, env=environment)
     if done.returncode:
         raise SetupError(f"{what} failed with exit code {done.returncode}: {' '.join(command)}")
