@@ -196,14 +196,16 @@ class _Column:
             self._each((int, float, np.integer, np.floating), (bool, np.bool_), "the field is a double")
         elif pd.api.types.is_bool_dtype(self.series.dtype) or not pd.api.types.is_numeric_dtype(self.series.dtype):
             raise SchemaError(f"{self.where}: the column is {self.series.dtype}; the field is a double")
-        return self.series.to_numpy(dtype="<f8", na_value=np.nan)
+        doubles: npt.NDArray[np.float64] = self.series.to_numpy(dtype="<f8", na_value=np.nan)
+        return doubles
 
     def _booleans(self) -> Flags:
         if pd.api.types.is_object_dtype(self.series.dtype):
             self._each((bool, np.bool_), (), "the field is a boolean")
         elif not pd.api.types.is_bool_dtype(self.series.dtype):
             raise SchemaError(f"{self.where}: the column is {self.series.dtype}; the field is a boolean")
-        return self.series.to_numpy(dtype=bool, na_value=False)
+        flags: Flags = self.series.to_numpy(dtype=bool, na_value=False)
+        return flags
 
     def _millis(self) -> Longs:
         """UTC milliseconds since 1970; from aware datetimes of any unit or from integers."""

@@ -13,15 +13,20 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from schemas import records
 from schemas.errors import SchemaError
-from schemas.records import Field, Scalar
+from schemas.records import Field, Record, Scalar
 from schemas.validate import Validator, Wrong
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 RECORD = "playback_event"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
 _STEP = 1 << 20
 
@@ -103,6 +108,38 @@ def check_file(file: Path, form: str, progress: Callable[[int], None] | None = N
     return report
 
 
+def read(file: Path, form: str | None = None) -> pd.DataFrame:
+    """The events of a checked file as a frame of the newest `playback_event`, in the file's order.
+
+    Raises:
+        SchemaError: the file does not pass the check; the message holds the first mistakes.
+    """
+    from schemas import wire
+
+    form = form or form_of(file)
+    report = check_file(file, form)
+    if report.wrong:
+        raise SchemaError("\n".join([f"{file.name}: {report.verdict()}", *list(report.lines())[:5]]))
+    record = records.load(RECORD)
+    with file.open("rb") as raw:
+        source = gzip.GzipFile(fileobj=raw) if file.suffix == ".gz" else raw
+        found = [
+            _physical(record, row)
+            for _, row in (_ndjson if form == "ndjson" else _csv)(source)
+            if isinstance(row, dict)
+        ]
+    return wire.frame(record, found)
+
+
+def _physical(record: Record, row: dict[str, Any]) -> dict[str, Any]:
+    """A valid row with every field, times as milliseconds since 1970."""
+    whole = {f.name: row.get(f.name, f.default) for f in record.fields}
+    for f in record.fields:
+        if f.type is Scalar.TIMESTAMP and isinstance(whole[f.name], str):
+            whole[f.name] = (datetime.fromisoformat(whole[f.name]) - _EPOCH) // timedelta(milliseconds=1)
+    return whole
+
+
 def _count(report: Report, line: int, row: dict[str, Any] | Wrong, validator: Validator) -> None:
     found = [row] if isinstance(row, Wrong) else list(validator.wrong(row))
     report.events += 1
@@ -137,26 +174,30 @@ def _ndjson(raw: IO[bytes] | gzip.GzipFile) -> Rows:
 
 def _csv(raw: IO[bytes] | gzip.GzipFile) -> Rows:
     text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text)
-    head = next(reader, None)
+    try:
+        yield from _csv_rows(csv.reader(text))
+    finally:
+        text.detach()  # or it would close `raw`, which is the caller's
+
+
+def _csv_rows(reader: Any) -> Rows:
+    lines = _cells(reader)
+    head = next(lines, None)
     if not head:
         raise SchemaError("the CSV is empty; its first line must name the fields")
     if len(set(head)) != len(head):
         raise SchemaError("the first line of the CSV names a field twice")
     fields = {f.name: f for f in records.load(RECORD).fields}
-    for cells in _cells(reader):
+    for cells in lines:
         if not cells:
             continue
         if not _is_unicode(cells):
             yield reader.line_num, Wrong("the line", "must be UTF-8", "bytes")
-            continue
-        if len(cells) != len(head):
-            yield (
-                reader.line_num,
-                Wrong("the line", f"must have {len(head)} cells as the first line", f"{len(cells)} cells"),
-            )
-            continue
-        yield reader.line_num, {name: _cell(fields.get(name), cell) for name, cell in zip(head, cells, strict=True)}
+        elif len(cells) != len(head):
+            rule = f"must have {len(head)} cells as the first line"
+            yield reader.line_num, Wrong("the line", rule, f"{len(cells)} cells")
+        else:
+            yield reader.line_num, {name: _cell(fields.get(name), cell) for name, cell in zip(head, cells, strict=True)}
 
 
 def _cells(reader: Any) -> Iterator[list[str]]:

@@ -127,7 +127,7 @@ def test_renderers_import_no_engine() -> None:
 
 
 def counts(table: Table, frame: pd.DataFrame) -> dict[str, int]:
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
     connection.register("rows_in", frame)
     row = connection.execute(expectations.query(table, "rows_in", DUCKDB)).df().iloc[0].to_dict()
     assert row.pop("row_count") == len(frame)

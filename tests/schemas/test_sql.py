@@ -18,8 +18,7 @@ UNION = Dialect("duckdb by union", '"', "VARCHAR", grouping_sets=False, cast_sum
 
 
 def duck(query: str, **tables: pd.DataFrame) -> pd.DataFrame:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
     for name, frame in tables.items():
         connection.register(name, frame)
     return connection.execute(query).df()
