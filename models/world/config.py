@@ -78,9 +78,10 @@ class WorldConfig:
     episode_minutes: tuple[int, int] = (8, 20)
     film_share: float = 0.6
     series_episodes: tuple[int, int] = (2, 6)
-    launches_in_run: float = 0.14
+    launches_in_run: float = 0.06
     announce_days: int = 7
     extra_codec_share: float = 0.18
+    launch_boost: float = 1.4
     taste: float = 1.2
     latent: float = 0.6
     popularity: float = 0.8

@@ -45,10 +45,8 @@ def fallback_rows(config: WorldConfig, cat: Catalogue, counts: F8, day: int) -> 
     recent = [s for s in sorted(order, key=lambda s: (-shows.launch[s], -score[s], s)) if shows.launch[s] > day - 14]
     main = shows.genres.argmax(axis=1)
     total = np.bincount(main, np.maximum(score, 0.0), minlength=len(config.genres))
-    wanted = [("popular", order), ("new", recent)]
-    wanted += [
-        (f"genre:{config.genres[g]}", [s for s in order if main[s] == g]) for g in np.argsort(-total, kind="stable")
-    ]
+    by_genre = [(f"genre:{config.genres[g]}", [s for s in order if main[s] == g]) for g in np.argsort(-total, kind="stable")]
+    wanted = [("popular", order), *by_genre[:1], ("new", recent), *by_genre[1:]]
     rows: list[tuple[str, list[int]]] = []
     used: set[int] = set()
     for kind, candidates in wanted:

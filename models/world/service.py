@@ -142,7 +142,9 @@ class World:
         config, people, cat = self.config, self.people, self.cat
         rng = stream(config.seed, "warm")
         shows = len(cat.shows.show_id)
-        progress = np.full((len(people), shows), taste.NEVER, dtype=np.int16)
+        progress = taste.past(config, self.liking, cat.shows)
+        if self.viewings is not None:
+            progress[:] = taste.NEVER
         share = taste.softmax(taste.utility(config, people, cat.shows, self.liking, progress, -1)).astype(np.float64)
         decay = 0.5 ** (1.0 / config.half_life_days)
         weight = config.visits_per_profile_day * config.scale(0) * people.visits / (1.0 - decay)

@@ -34,7 +34,7 @@ def utility(
     under way pull, finished ones repel.
     """
     age = day - shows.launch
-    fresh = np.where(age >= 0, 1.8 * np.exp(-np.maximum(age, 0) / 5.0), 0.0) - 0.25 * np.log1p(
+    fresh = np.where(age >= 0, config.launch_boost * np.exp(-np.maximum(age, 0) / 5.0), 0.0) - 0.25 * np.log1p(
         np.maximum(age, 0) / 30.0
     )
     common = config.popularity * (shows.quality[None, :] + shows.quality_in) + fresh[None, :]
@@ -44,6 +44,15 @@ def utility(
     out[:, age < 0] = IMPOSSIBLE
     out[shows.maturity[None, :] > people.maturity_limit[:, None]] = IMPOSSIBLE
     return out
+
+
+def past(config: WorldConfig, liking: F4, shows: Shows) -> NDArray[np.int16]:
+    """Where profiles stand when the world begins: some shows begun long ago, the liked and popular ones more often."""
+    rng = stream(config.seed, "past")
+    chance = 0.25 / (1.0 + np.exp(-(liking + 0.6 * shows.quality[None, :] - 1.0)))
+    begun = (rng.random(liking.shape) < chance) & (shows.launch < 0)[None, :]
+    upto = np.where(rng.random(liking.shape) < 0.3, shows.titles[None, :], rng.integers(0, 1_000, liking.shape) % shows.titles[None, :])
+    return np.where(begun, np.where(shows.series[None, :], upto, 1), NEVER).astype(np.int16)
 
 
 def like(config: WorldConfig, liking: F4, shows: Shows, who: I8, show: I8) -> F8:
