@@ -59,7 +59,7 @@ def status() -> int:
     if not found.supervised:
         console.print("no supervisor runs: `make up` starts the stack")
     for name, reason in found.ills.items():
-        console.print(f"{name}: {reason or 'well'}", highlight=False)
+        console.print(f"{name}: {reason or 'well'}", highlight=False, soft_wrap=True)
     if found.jobs:
         jobs = Table("job", "state", "restarts", "checkpoints", "failed", "last failure")
         for job in found.jobs:

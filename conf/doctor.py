@@ -98,7 +98,12 @@ def _environments(_settings: Settings) -> Check:
         states[name] = "as locked" if environments.fresh(name) else "differs from its lock" if exists else "absent"
     # Airflow's is set up by `make airflow` alone.
     ok = all(state == "as locked" or (name == "airflow" and state == "absent") for name, state in states.items())
-    return Check("environments", ok, ", ".join(f"{name} {state}" for name, state in states.items()), "run `make setup`")
+    return Check(
+        "environments",
+        ok,
+        ", ".join(f"{name} {state}" for name, state in states.items()),
+        "run `make setup` (Airflow's: `make airflow`)",
+    )
 
 
 def _jars(settings: Settings) -> Check:

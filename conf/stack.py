@@ -60,8 +60,8 @@ def up(settings: Settings | None = None, say: Say = _quiet) -> Status:
     folder = settings.stack.dir
     with locked(folder):
         if not _runs_already(settings):
-            java.version()
             _refuse_busy_ports(settings)
+            java.version()
             processes = [broker.prepare(settings, folder / "broker"), *flink.prepare(settings, flink_folder(settings))]
             _age_logs(folder)
             bounds = Bounds(settings.stack.restart_limit, settings.stack.restart_window_s)

@@ -1,0 +1,94 @@
+"""The stack's commands where nothing can be started: busy ports, nothing running, data in use."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conf import stack, supervisor
+from conf.settings import ROOT, load
+from conf.supervisor import Bounds, Process
+from tests.fixtures.stack import stack_variables
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> Iterator[dict[str, str]]:
+    found = stack_variables(tmp_path)
+    yield found
+    supervisor.stop(load(environ=found).stack.dir)
+
+
+def _matinee(variables: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MATINEE")} | variables
+    command = [sys.executable, "-m", "matinee", *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_up_names_the_owner_of_a_busy_port_and_starts_nothing(variables: dict[str, str]) -> None:
+    port = int(variables["MATINEE__STACK__FLINK_REST_PORT"])
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        done = _matinee(variables, "up")
+    assert done.returncode == 2
+    assert f"port {port} (stack.flink_rest_port) is in use by pid {os.getpid()} (" in done.stderr
+    assert "MATINEE__STACK__BROKER_PORT" in done.stderr
+    assert supervisor.read_state(load(environ=variables).stack.dir) is None
+
+
+def test_status_without_a_stack_is_5_and_says_how_to_start_it(variables: dict[str, str]) -> None:
+    done = _matinee(variables, "status")
+    assert done.returncode == 5
+    assert "make up" in done.stdout
+    assert f"no broker listens on 127.0.0.1:{variables['MATINEE__STACK__BROKER_PORT']}" in done.stdout.replace(
+        "\n", " "
+    )
+
+
+def test_down_without_a_stack_is_harmless(variables: dict[str, str]) -> None:
+    done = _matinee(variables, "down")
+    assert (done.returncode, done.stdout) == (0, "nothing was running\n")
+
+
+def test_logs_name_what_there_is(variables: dict[str, str]) -> None:
+    done = _matinee(variables, "logs", "brokr")
+    assert done.returncode == 2
+    assert "broker, jobmanager, taskmanager, supervisor" in done.stderr
+    assert "was not started here" in _matinee(variables, "logs", "broker").stderr
+
+
+def test_status_tells_a_process_that_failed_from_one_that_runs(variables: dict[str, str]) -> None:
+    folder = load(environ=variables).stack.dir
+    supervisor.start(folder, [Process("broker", SLEEPER)], Bounds())
+    found = stack.status(load(environ=variables))
+    assert found.supervised
+    assert not found.well
+    assert [(child.name, child.alive) for child in found.children] == [("broker", True)]
+
+
+def test_clean_refuses_while_the_stack_runs_and_keeps_what_set_up_made(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    variables |= {"MATINEE__JARS__DIR": str(tmp_path / "jars"), "MATINEE__PATHS__BUILD": str(tmp_path / "build")}
+    for name in ("jars", "build", "bootstrap", "lake", "demo"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    folder = load(environ=variables).stack.dir
+    supervisor.start(folder, [Process("broker", SLEEPER)], Bounds())
+    done = _matinee(variables, "clean")
+    assert done.returncode == 2
+    assert "make down" in done.stderr
+    assert (tmp_path / "lake" / "file").exists()
+    supervisor.stop(folder)
+    assert _matinee(variables, "clean").returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bootstrap", "build", "jars"]
+    assert _matinee(variables, "clean", "--all").returncode == 0
+    assert list(tmp_path.iterdir()) == []
