@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 @click.option("--from", "first", metavar="DAY", help="First day of a range.")
 @click.option("--to", "last", metavar="DAY", help="Last day of a range, included.")
 @click.option("--list", "listing", is_flag=True, help="List the jobs: what each reads and writes.")
-@click.option("--config", metavar="FILE", help="A settings file over the profile's.")
-def job(
-    names: tuple[str, ...], day: str | None, first: str | None, last: str | None, listing: bool, config: str | None
-) -> None:
+def job(names: tuple[str, ...], day: str | None, first: str | None, last: str | None, listing: bool) -> None:
     """Run jobs, one after the other, for a day or a range of days, in one Spark process.
 
     \b
@@ -48,7 +45,7 @@ def job(
         _known(name)
     from jobs.runner import Runner
 
-    with Runner(load(config=config), say=lambda text: click.echo(text, err=True)) as runner:
+    with Runner(load(), say=lambda text: click.echo(text, err=True)) as runner:
         if hashing:
             for line in _hashes(runner, expanded, days):
                 click.echo(line)

@@ -1,9 +1,10 @@
 """The one shell around every batch job: read, check, transform, write to a branch, audit, publish.
 
 A job's own file never reads, writes, audits or looks at the clock. Several jobs and several days run in one Spark
-process, day by day, in the order given. Beside ``transform`` a table job may define ``require(frames, *, day, settings)``
-(more conditions on its input), ``effects(frames, outputs, *, day, settings, snapshots)`` (after the audit, before the
-publish; idempotent by key) and ``check(frames, *, day, say)`` (looks at the published rows, may fail the run).
+process, day by day, in the order given. Beside ``transform`` a table job may define ``require(frames, *, day,
+settings)`` (more conditions on its input), ``KERNEL = True`` (the kernel's functions are registered first),
+``effects(frames, outputs, *, day, settings, snapshots)`` (after the audit, before the publish; idempotent by key) and
+``check(frames, *, day, say)`` (looks at the published rows, may fail the run).
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Runner:
         self.catalog = bootstrap(settings)
         self.session = session or spark.start(settings)
         self._own = session is None
+        self.session.sql(f"SHOW NAMESPACES IN {NAME}")  # loads the catalogue with this session's properties
 
     def __enter__(self) -> Runner:
         return self
@@ -103,6 +105,8 @@ class Runner:
         frames = context.frames()
         if hasattr(module, "require"):
             module.require(frames, day=day, settings=self.settings)
+        if getattr(module, "KERNEL", False):
+            spark.register_kernel(self.session, self.settings)
         outputs: dict[str, DataFrame] = module.transform(frames, day=day, settings=self.settings)
         _check_outputs(spec, outputs)
         with Publishing(

@@ -7,6 +7,7 @@ are set here. Only `jobs` imports pyspark.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -41,6 +42,7 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     threading.Thread(target=warm_up, name="audit-warm-up", daemon=True).start()
     builder = SparkSession.builder.appName(app)
     for key, value in {**_semantics(settings), **({} if submitted() else _resources(settings))}.items():

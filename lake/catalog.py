@@ -31,7 +31,7 @@ WRITER_PROPERTIES = {
     "commit.manifest-merge.enabled": "true",
     "commit.retry.num-retries": "10",
 }
-"""How rows are written: a run writes one partition (ingest a few), so a shuffle by partition would leave one task the work."""
+"""How rows are written: a run writes one partition (ingest a few), so a shuffle by partition would leave one task."""
 
 logging.getLogger("pyiceberg").setLevel(logging.ERROR)
 
@@ -106,7 +106,8 @@ def redacted(settings: Settings) -> str:
 def bootstrap(settings: Settings, only: Iterable[Table] | None = None) -> SqlCatalog:
     """Make the catalogue, its namespaces and every table that is missing; add columns a newer record has.
 
-    Safe to call at every start and from many processes: it works under one lock and does nothing where nothing is missing.
+    Safe to call at every start and from many processes: it works under one lock, and does nothing where nothing is
+    missing.
     """
     file = sqlite_file(settings)
     if file is not None:

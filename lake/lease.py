@@ -181,7 +181,8 @@ def _make_token_table(connection: Any) -> None:
     connection.execute(text("SELECT pg_advisory_lock(hashtext('matinee_lease'))"))
     connection.execute(
         text(
-            "CREATE TABLE IF NOT EXISTS matinee_lease (name text PRIMARY KEY, token bigint NOT NULL, holder text NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS matinee_lease "
+            "(name text PRIMARY KEY, token bigint NOT NULL, holder text NOT NULL)"
         )
     )
     connection.execute(text("SELECT pg_advisory_unlock(hashtext('matinee_lease'))"))

@@ -114,7 +114,8 @@ def query(
     taken = ", ".join(f"f.{column} AS c{i}" for i, (column, _) in enumerate(columns))
     named = ", ".join(f"c{i} AS {name}" for i, (_, name) in enumerate(columns))
     return (
-        f"SELECT {ROW}, {named} FROM (SELECT s.{ROW}, {taken}, ROW_NUMBER() OVER (PARTITION BY s.{ROW} ORDER BY {order}) AS place "
+        f"SELECT {ROW}, {named} FROM (SELECT s.{ROW}, {taken}, "
+        f"ROW_NUMBER() OVER (PARTITION BY s.{ROW} ORDER BY {order}) AS place "
         f"FROM {spine} s JOIN {fact} f ON {match} AND f.available_at <= s.{at}) known WHERE place = 1"
     )
 
@@ -125,8 +126,8 @@ def features(
     """Join features to a spine of entities and times.
 
     Args:
-        spine: pandas, Arrow or Polars; the key columns of the tables asked for (``profile_id``, ``title_id``) and the time
-            column `at` with time zone. Other columns pass through.
+        spine: pandas, Arrow or Polars; the key columns of the tables asked for (``profile_id``, ``title_id``) and the
+            time column `at` with time zone. Other columns pass through.
         names: ``table.column``; the answer's columns are called exactly so.
         as_of: read the tables as they were at a moment, or a manifest's ``snapshots`` to repeat an earlier answer.
 

@@ -1,10 +1,11 @@
 """Write, audit, publish: a run's rows go to a branch of each table, are audited there, and only then become ``main``.
 
 The branch is named in the write itself (``lake.ns.table.branch_<run>``), never by the session-wide setting, so two runs
-in one session cannot write to each other's branch. The order is: leases; unfinished publishes of others completed; stale
-branches dropped; all tables written; all audited; one row `audited` each in ``ops.publication``; each branch sealed with
-an empty commit that carries verdict and content hash; ``main`` moved forward; rows `published`; branches removed. A
-death between any two steps loses nothing and doubles nothing: the next writer of the table takes up from what it finds.
+in one session cannot write to each other's branch. The order is: leases; unfinished publishes of others completed;
+stale branches dropped; all tables written; all audited; each branch sealed with an empty commit that carries verdict
+and content hash; one row `audited` each in ``ops.publication``; ``main`` moved forward; rows `published`; branches
+removed. A death between any two steps loses nothing and doubles nothing: the next writer of a table takes up from what
+it finds.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ class Publishing:
         return done
 
     def _seal(self, staged: Staged) -> Publication:
-        """An empty commit on the branch: the verdict is known only after the rows are written, and belongs to the snapshot."""
+        """An empty commit on the branch: a verdict is known after the rows are written, and belongs to the snapshot."""
         verdict = staged.verdict
         if verdict is None:
             raise ConfigError(f"job {self.job} would publish {staged.table.fqn} without an audit")
@@ -209,7 +210,8 @@ class Publishing:
         handle = self._handle(table)
         if not self._follows(handle, snapshot_id):
             raise ServiceUnavailable(
-                f"{table.fqn}: main moved while job {self.job} of {self.day} wrote its branch (a writer without the lease); run it again"
+                f"{table.fqn}: main moved while job {self.job} of {self.day} wrote its branch "
+                "(a writer without the lease); run it again"
             )
         handle.manageSnapshots().fastForwardBranch(MAIN, branch).commit()
 
@@ -264,7 +266,7 @@ def handle(session: Any, name: str) -> Any:
 
 
 def conform(frame: Any, table: Table, wanted: Any) -> Any:
-    """The frame with the table's columns in the table's order and types; numbers and times may be widened, nothing else.
+    """The frame with the table's columns in the table's order and types; numbers may be widened, nothing else.
 
     Raises:
         ConfigError: a column is missing, unknown, or of another kind.

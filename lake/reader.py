@@ -1,6 +1,6 @@
 """Reading without a JVM: pyiceberg finds the snapshot, DuckDB reads the files.
 
-Every answer is pinned to snapshots, so that two reads with the same ids give the same rows whatever was published between.
+Every answer is pinned to snapshots: two reads with the same ids give the same rows, whatever was published between.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
     import duckdb_extension_avro
     import duckdb_extension_iceberg
 
-    connection = duckdb.connect(config={"TimeZone": "UTC"})
+    connection = duckdb.connect()
     for package in (duckdb_extension_avro, duckdb_extension_iceberg):
         found = sorted(Path(str(package.__file__)).parent.rglob(f"v{duckdb.__version__}/*.duckdb_extension"))
         if not found:

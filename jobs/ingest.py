@@ -1,0 +1,150 @@
+"""ingest: land the topics in bronze, exactly once.
+
+For every topic the start offsets are read from the table itself, the end offsets are captured once, the messages
+between are decoded by the kernel, and the rows are committed together with the end offsets in one snapshot. So a run
+that dies at any point leaves either both or neither, and no offset can be landed twice. What the kernel refuses goes to
+``bronze.quarantine``, which keeps an account of its own; for a topic without a stream job also to ``dlq.<topic>``.
+Deletion marks of compacted topics and end-of-day marks are no rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from conf.errors import InputMissing
+from jobs import deadletters, offsets, topics
+from jobs.context import JobContext
+from jobs.failpoint import failpoint
+from jobs.offsets import Offsets
+from jobs.session import register_kernel
+from lake.catalog import table_named
+from lake.publish import Publishing
+from schemas import records, tables
+from schemas.tables import Table
+from schemas.topics import LANDED, PLAYBACK_EVENT, Topic
+
+STREAMED = frozenset({PLAYBACK_EVENT.name})
+"""Topics whose dead letters the stream job writes."""
+
+
+@dataclass(frozen=True)
+class Landing:
+    """One topic's part of a run: ``[start, end)`` for the table, ``[bad_start, end)`` for the quarantine."""
+
+    topic: Topic
+    table: Table
+    start: Offsets
+    bad_start: Offsets
+    end: Offsets
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to land."""
+        return offsets.missing(self.start, self.end) or offsets.missing(self.bad_start, self.end)
+
+
+def run(ctx: JobContext) -> dict[str, tuple[int, str]]:
+    """Land everything that is in the topics now; rows and content hash of what was added, by table.
+
+    Raises:
+        InputMissing: none of the topics is there.
+        ServiceUnavailable: the broker does not answer.
+    """
+    register_kernel(ctx.session, ctx.settings)
+    held = topics.bounds(ctx.settings, LANDED)
+    if not held:
+        names = ", ".join(topics.real_name(ctx.settings, topic.name) for topic in LANDED)
+        raise InputMissing(f"job ingest: the broker {ctx.settings.kafka.bootstrap} has none of the topics {names}")
+    fresh = [landing for landing in _plan(ctx, held) if landing.wanted]
+    if not fresh:
+        return {}
+    written = [*(landing.table for landing in fresh), tables.QUARANTINE]
+    with Publishing(
+        ctx.session, ctx.settings, ctx.catalog, "ingest", ctx.day, written, any_day=True, say=ctx.say
+    ) as publishing:
+        names = {landing.topic.name for landing in fresh}
+        plan = [landing for landing in _plan(ctx, held) if landing.topic.name in names and landing.wanted]
+        if not plan:
+            return {}
+        failpoint("ingest:before_write")
+        _stage(ctx, publishing, plan)
+        verdicts = publishing.audit()
+        deadletters.send(
+            ctx, publishing.written(tables.QUARANTINE), [p.topic for p in plan if p.topic.name not in STREAMED]
+        )
+        failpoint("ingest:before_publish")
+        publishing.publish(between=lambda _: failpoint("ingest:between_publishes"))
+    return {verdict.table: (verdict.rows, verdict.content_hash) for verdict in verdicts}
+
+
+def _plan(ctx: JobContext, held: dict[str, topics.Bounds]) -> list[Landing]:
+    plan = []
+    for topic in LANDED:
+        if topic.name not in held:
+            continue
+        bounds, table = held[topic.name], table_named(f"bronze.{topic.name}")
+        start = offsets.start(topic, offsets.landed(ctx.catalog, ctx.settings, table, topic), bounds)
+        bad = offsets.start(topic, offsets.quarantined(ctx.catalog, ctx.settings, topic), bounds)
+        plan.append(Landing(topic, table, start, bad, bounds.end))
+    return plan
+
+
+def _stage(ctx: JobContext, publishing: Publishing, plan: list[Landing]) -> None:
+    """Write good rows to each topic's table and the refused ones of all topics to the quarantine."""
+    bad_frames = []
+    for landing in plan:
+        seen = Observation()
+        messages = decoded(ctx, landing.topic, landing.start, landing.end)
+        counted = messages.observe(seen, F.expr("count_if(record.error_class IS NOT NULL)").alias("bad"))
+        publishing.stage(landing.table, good(counted, landing.topic), None, _account([landing]))
+        if landing.bad_start != landing.start or seen.get["bad"]:
+            bad_frames.append(bad(decoded(ctx, landing.topic, landing.bad_start, landing.end), landing.topic))
+    empty = ctx.session.table(publishing.name(tables.QUARANTINE)).where("false")
+    refused = reduce(DataFrame.unionByName, bad_frames, empty)
+    publishing.stage(tables.QUARANTINE, refused, None, _account(plan))
+
+
+def _account(plan: list[Landing]) -> dict[str, str]:
+    return {offsets.key(landing.topic): offsets.as_property(landing.end) for landing in plan}
+
+
+def decoded(ctx: JobContext, topic: Topic, start: Offsets, end: Offsets) -> DataFrame:
+    """Messages of a range with `record`, what the kernel made of each: a struct, or null for a control record."""
+    messages = topics.raw(ctx.session, ctx.settings, topic, start, end)
+    if topic.compacted:
+        messages = messages.where("value IS NOT NULL")
+    return messages.withColumn("record", F.expr(f"decode_{topic.record}(value, key)"))
+
+
+def good(messages: DataFrame, topic: Topic) -> DataFrame:
+    """The rows of a bronze table: the record's columns and where the message stood."""
+    fields = [f.name for f in records.load(topic.record).fields]
+    arrived = F.col("record.received_at") if "received_at" in fields else F.col("timestamp")
+    return messages.where("record IS NOT NULL AND record.error_class IS NULL").select(
+        *(F.col(f"record.{name}") for name in fields),
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
+        F.col("record.schema_id").alias("schema_id"),
+        F.to_date(arrived).alias("received_date"),
+    )
+
+
+def bad(messages: DataFrame, topic: Topic) -> DataFrame:
+    """The rows of the quarantine: original bytes, position and reason."""
+    refused: Column = F.col("record.error_class").isNotNull()
+    return messages.where(refused).select(
+        F.lit(topic.name).alias("topic"),
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
+        F.col("timestamp").alias("kafka_at"),
+        F.col("record.schema_id").alias("schema_id"),
+        F.col("record.error_class").alias("error_class"),
+        F.col("record.reason").alias("reason"),
+        F.col("key").alias("message_key"),
+        F.col("value").alias("payload"),
+        F.to_date("timestamp").alias("received_date"),
+    )

@@ -1,0 +1,105 @@
+"""sessionize: fold the events of every session to spans, sessions and plays; the fold is the kernel's.
+
+The fold is a function of a session's whole set of events, so the job reads a day on either side and keeps what belongs
+to its own day: spans by their start, sessions and plays by their end.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from conf.settings import Settings
+from jobs import registry
+from schemas import records, tables
+
+KERNEL = True
+"""The runner registers the kernel's functions before `transform`."""
+
+EVENT_COLUMNS = (
+    "session_id", "seq", "device_at", "received_at", "post_device_at", "state", "bitrate_kbps", "playhead_ms",
+    "background", "ad", "profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id",
+    "impression_id", "page_id", "kafka_partition", "kafka_offset",
+)  # fmt: skip
+"""What the fold reads of an event; fewer columns are a smaller shuffle."""
+
+MARGIN_MS = 60_000
+"""Sessions this close to the day are folded too; what they leave in the day is decided by the fold, not by this."""
+
+QUALITY_MS, QUALITY_SHARE, COMPLETED_SHARE = 120_000, 0.1, 0.9
+MOMENTS = ("ended", "failed", "quit")
+
+
+def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) -> dict[str, DataFrame]:
+    """Spans that start on `day`, sessions and plays that end on it.
+
+    Args:
+        frames: `playback_event` as landed from the day before to the day after; `title`, newest rows.
+    """
+    folded = fold(frames["playback_event"], day).cache()
+    spans = folded.select(F.explode("folded.spans").alias("row")).select("row.*").where(F.col("start_date") == day)
+    ended = folded.select("folded.spans", F.explode("folded.sessions").alias("row")).where(
+        F.col("row.close_date") == day
+    )
+    return {"span": spans, "session": ended.select("row.*"), "play": plays(ended, frames["title"], day)}
+
+
+def fold(events: DataFrame, day: date) -> DataFrame:
+    """Column `folded` (spans and sessions, both revisions) of every session that touches the day."""
+    start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+    first = F.struct("kafka_partition", "kafka_offset")
+    offset = F.expr("unix_millis(received_at) - unix_millis(post_device_at)")
+    per_session = events.groupBy("session_id").agg(
+        F.collect_list(F.struct(*EVENT_COLUMNS)).alias("events"),
+        F.min_by(offset, first).alias("offset_ms"),
+        F.min(F.unix_millis("device_at")).alias("first_ms"),
+        F.max(F.unix_millis("device_at")).alias("last_ms"),
+    )
+    touching = per_session.where(
+        (F.col("first_ms") + F.col("offset_ms") < start + 86_400_000 + MARGIN_MS)
+        & (F.col("last_ms") + F.col("offset_ms") >= start - MARGIN_MS)
+    )
+    return touching.select(F.expr("fold_session(events)").alias("folded"))
+
+
+def plays(ended: DataFrame, titles: DataFrame, day: date) -> DataFrame:
+    """One row for every attempt of revision `final` in `ended` (columns `spans`, `row`), with what came of it."""
+    final = ended.where("row.revision = 'final' AND row.attempts > 0").select(
+        "row.*", _last_state().alias("last_state")
+    )
+    known = titles.select("title_id", "show_id", F.col("duration_ms").alias("running_ms"))
+    available = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(
+        days=1, hours=registry.job("sessionize").delay_h
+    )
+    share = F.when(F.col("duration_ms") > 0, F.least(F.lit(1.0), F.col("play_ms") / F.col("duration_ms"))).otherwise(
+        0.0
+    )
+    rows = (
+        final.join(F.broadcast(known), "title_id", "left")
+        .withColumn("duration_ms", F.coalesce("running_ms", F.lit(0)))
+        .withColumn("watched_share", share)
+        .withColumn("completed", F.col("watched_share") >= COMPLETED_SHARE)
+    )
+    long_enough = (F.col("play_ms") >= QUALITY_MS) & (F.col("watched_share") >= QUALITY_SHARE)
+    made = {
+        "show_id": F.coalesce("show_id", "title_id"),
+        "started_at": F.col("start_at"),
+        "play_date": F.col("close_date"),
+        "started": F.col("plays") > 0,
+        "watched_ms": F.col("play_ms"),
+        "quality_play": F.col("completed") | long_enough,
+        "censored": (F.col("end_reason") == "failed") | (F.col("last_state") == "rebuffering"),
+        "event_at": F.col("end_at"),
+        "available_at": F.lit(available),
+    }
+    names = [f.name for f in records.load(tables.PLAY.record).fields]
+    return rows.select(*(made.get(name, F.col(name)).alias(name) for name in names))
+
+
+def _last_state() -> Column:
+    """State of the segment's last interval, before the moment that ended it."""
+    same = "s.revision = row.revision AND s.session_id = row.session_id AND s.segment = row.segment"
+    listed = ", ".join(f"'{state}'" for state in MOMENTS)
+    return F.expr(f"element_at(filter(spans, s -> {same} AND s.state NOT IN ({listed})), -1).state")
