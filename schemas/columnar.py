@@ -26,7 +26,7 @@ import pandas as pd
 from schemas.errors import SchemaError
 from schemas.records import Array, Field, Record, Scalar
 
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 8192
 CHUNK_BYTES = 1 << 25
 """A chunk whose matrix would be larger is halved (one long string among short ones)."""
 
@@ -95,8 +95,8 @@ def _cut(blocks: list[Block], rows: int, width: int) -> list[bytes]:
             counts[:, at : at + wide] = mask
             length += block.size
         else:
-            data[:, at : at + wide] = block.data[block.codes]
-            counts[:, at : at + wide] = mask[block.codes]
+            data[:, at : at + wide] = block.data.take(block.codes, axis=0)
+            counts[:, at : at + wide] = mask.take(block.codes, axis=0)
             length += block.size[block.codes]
         at += wide
     flat = data[counts].tobytes()
@@ -184,9 +184,13 @@ class _Column:
         else:
             values = self.series.fillna(0).to_numpy(dtype=np.dtype(dtype.kind + str(getattr(dtype, "itemsize", 8))))
         if values.dtype.kind == "f":
-            odd = (values != np.floor(values)) | (np.abs(values) > 2.0**53)
+            odd = values != np.floor(values)
             if odd.any():
                 raise self._wrong("a number that is not a whole one", int(odd.argmax()), "the field is an integer")
+            large = np.abs(values) > 2.0**53
+            if large.any():
+                rule = "a double has lost its last digits: use Int64 for integers with nulls"
+                raise self._wrong("a number above 2^53", int(large.argmax()), rule)
         elif values.dtype.kind == "u" and len(values) and values.max() > np.iinfo(np.int64).max:
             raise SchemaError(f"{self.where}: an integer of more than 64 bits")
         return values.astype(np.int64, copy=False)

@@ -90,7 +90,7 @@ def test_chunks_do_not_show(data: list[dict[str, Any]], chunk: int) -> None:
         whole = wire.encode_frame("playback_event", 2, frame)
         patch.setattr(columnar, "CHUNK_ROWS", chunk)
         assert wire.encode_frame("playback_event", 2, frame) == whole
-        patch.setattr(columnar, "CHUNK_ROWS", 4096)
+        patch.setattr(columnar, "CHUNK_ROWS", 8192)
         patch.setattr(columnar, "CHUNK_BYTES", 64)
         assert wire.encode_frame("playback_event", 2, frame) == whole
 
@@ -146,6 +146,7 @@ WRONG: list[Any] = [
     ("seq", pd.Series([1, 2**31]), "row 1 holds an integer of more than 32 bits"),
     ("seq", pd.Series([1, None], dtype="Int64"), "1 nulls, the first in row 1"),
     ("seq", pd.Series([1.0, 1.5]), "row 1 holds a number that is not a whole one"),
+    ("playhead_ms", pd.Series([1.0, 2.0**60]), "row 1 holds a number above 2^53"),
     ("seq", pd.Series([True, False]), "the column is bool"),
     ("seq", pd.Series([1, "2"], dtype=object), "row 1 holds a str"),
     ("seq", pd.Series([1, 2**70], dtype=object), "more than 64 bits"),
