@@ -40,7 +40,7 @@ def run(arguments: Sequence[str], messages: Iterable[Message]) -> list[list[str 
     done = subprocess.run([str(tool("java")), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-jar", str(jar), *arguments],
                           input=data, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    return [[None if word == "\\N" else word for word in line.split("\t")] for line in done.stdout.decode().splitlines()]
+    return [[None if word == "\\N" else word for word in line.split("\t")] for line in done.stdout.decode().split("\n")[:-1]]
 
 
 def fold(messages: Iterable[Message], policy: Policy, slack_ms: int) -> dict[str, list[list[str | None]]]:

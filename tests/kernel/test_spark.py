@@ -24,9 +24,9 @@ EPOCH = date(1970, 1, 1)
 
 @pytest.fixture(scope="module")
 def session(spark: SparkSession, lake_settings: Settings) -> SparkSession:
-    times = lake_settings.fold
-    spark._jvm.io.matinee.kernel.spark.Register.all(
-        spark._jsparkSession, times.lateness_ms, times.hold_ms, times.pause_limit_ms, times.session_cap_ms)
+    from jobs.session import register_kernel
+
+    register_kernel(spark, lake_settings)
     return spark
 
 

@@ -9,6 +9,7 @@ import java.io.InputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -22,7 +23,7 @@ import java.util.TreeMap;
  * the newest arrival and state written and read back at every event. {@code decode RECORD}: one line per message.
  *
  * <p>A message in: partition (int), offset, arrival (longs), length (int) and bytes of key and of value, -1 for null.
- * A row out: its kind, then its columns, tab-separated, null as \N.
+ * A row out: its kind, then its columns, tab-separated, null as \N, a tab or line break in a text as ?.
  */
 public final class Main {
     private static final PrintStream OUT =
@@ -69,7 +70,8 @@ public final class Main {
     private static void line(String kind, Object... columns) {
         StringBuilder line = new StringBuilder(kind);
         for (Object column : columns) {
-            line.append('\t').append(column == null ? "\\N" : column);
+            Object shown = column instanceof String text ? text.replaceAll("[\t\n]", "?") : column;
+            line.append('\t').append(shown == null ? "\\N" : shown);
         }
         OUT.println(line);
     }
@@ -148,7 +150,10 @@ public final class Main {
             advance(Long.MAX_VALUE);
             sums.forEach((id, keys) -> keys.forEach((key, measures) -> {
                 if (!Measure.none(measures)) {
-                    line("live_minute", id, key.minuteAt(), String.join("\t", key.dimensions()), join(measures));
+                    List<Object> row = new ArrayList<>(List.of(id, key.minuteAt()));
+                    row.addAll(List.of(key.dimensions()));
+                    Arrays.stream(measures).forEach(row::add);
+                    line("live_minute", row.toArray());
                 }
             }));
             rows.values().forEach(row -> line("live_session", row));
@@ -186,18 +191,10 @@ public final class Main {
             }
         }
 
-        private static String join(long[] values) {
-            StringBuilder text = new StringBuilder();
-            for (long value : values) {
-                text.append(text.length() == 0 ? "" : "\t").append(value);
-            }
-            return text.toString();
-        }
-
         @Override
         public void minute(MinuteKey key, long[] measures) {
             deltas++;
-            retractions += java.util.Arrays.stream(measures).anyMatch(n -> n < 0) ? 1 : 0;
+            retractions += Arrays.stream(measures).anyMatch(n -> n < 0) ? 1 : 0;
             Measure.add(sums.computeIfAbsent(session, id -> new LinkedHashMap<>())
                     .computeIfAbsent(key, k -> new long[Measure.COUNT]), measures, 1);
         }
