@@ -21,6 +21,7 @@ from streaming import consume, rest, topics
 LOOK_S = 1.0
 FORGOTTEN_S = 60.0
 FUTILE_RESTARTS = 3
+NO_TASKMANAGER = "NoResourceAvailableException"
 Say = Callable[[str], None]
 
 
@@ -42,7 +43,8 @@ class Watch:
 
         Raises:
             ServiceUnavailable: not found for a minute.
-            MatineeError: it ended, or restarted three times without completing a checkpoint between.
+            MatineeError: it ended, or restarted three times without completing a checkpoint between. Restarts for want
+                of a TaskManager are not its fault; Flink's own bound ends them.
         """
         if job is None:
             if self.clock() - self.seen_at > FORGOTTEN_S:
@@ -55,7 +57,7 @@ class Watch:
         if job.state in rest.ENDED:
             raise MatineeError(f"job {job.id} is {job.state}: {job.last_failure or 'it was stopped'}")
         completed = job.checkpoints or 0
-        if self.restarts is None or completed > self.checkpoints:
+        if self.restarts is None or completed > self.checkpoints or NO_TASKMANAGER in (job.last_failure or ""):
             self.restarts, self.checkpoints = job.restarts or 0, completed
         elif (job.restarts or 0) - self.restarts >= FUTILE_RESTARTS:
             raise MatineeError(

@@ -49,11 +49,15 @@ def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]
         "execution.checkpointing.timeout": "2 min",
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        # Bounded: by default a job with checkpoints that cannot run restarts for ever in silence.
-        "restart-strategy.type": "failure-rate",
-        "restart-strategy.failure-rate.max-failures-per-interval": "5",
-        "restart-strategy.failure-rate.failure-rate-interval": "5 min",
-        "restart-strategy.failure-rate.delay": "2 s",
+        # Bounded: by default a job with checkpoints that cannot run restarts for ever in silence. Eight attempts take
+        # two minutes, longer than a TaskManager needs to be started again; after five quiet minutes the count is 0.
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.backoff-multiplier": "2.0",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "restart-strategy.exponential-delay.jitter-factor": "0.0",
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": "8",
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "5 min",
         "table.local-time-zone": "UTC",
         "table.exec.mini-batch.enabled": "true",
         "table.exec.mini-batch.allow-latency": f"{MINI_BATCH_MS} ms",

@@ -80,3 +80,11 @@ def differences(one: Sums, other: Sums) -> pd.DataFrame:
         rows += [(*key, c, mine.get(c, 0), theirs.get(c, 0)) for c in sorted(mine.keys() | theirs.keys())
                  if mine.get(c, 0) != theirs.get(c, 0)]
     return pd.DataFrame(rows, columns=["rollup", "minute_ms", *DIMENSIONS, "column", "one", "other"])
+
+
+def assert_equal_sums(settings: Settings, expected: Mapping[str, Folded]) -> None:
+    """Zero integers that differ, over every rollup, metric and minute."""
+    truth, live = sums(expected.values()), live_sums(settings)
+    wrong = differences(truth, live)
+    assert wrong.empty, f"{len(wrong)} of {sum(map(len, truth.values()))} integers differ:\n{wrong.head(20)}"
+    assert {key[0] for key in truth} == {rollup.name for rollup in ROLLUPS}

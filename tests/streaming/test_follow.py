@@ -26,6 +26,12 @@ def test_a_job_that_only_restarts_is_reported_with_its_cause() -> None:
     assert watch.restarts == 0
 
 
+def test_waiting_for_a_taskmanager_is_not_the_jobs_fault() -> None:
+    watch = Watch("j1", lambda: 0.0)
+    for restarts in range(10):
+        watch.judge(job("RESTARTING", restarts, 4, "o.a.f...NoResourceAvailableException: no slots"))
+
+
 def test_restarts_between_checkpoints_are_life() -> None:
     watch = Watch("j1", lambda: 0.0)
     for number in range(50):

@@ -52,8 +52,8 @@ def test_options_carry_the_settings_and_bound_the_restarts() -> None:
     assert fold == {f"matinee.fold.{key}": str(value) for key, value in SETTINGS.fold.model_dump().items()}
     assert options["execution.checkpointing.interval"] == f"{SETTINGS.flink.checkpoint_interval_ms} ms"
     assert options["table.exec.state.ttl"] == f"{SETTINGS.flink.state_ttl_h} h"
-    assert options["restart-strategy.type"] == "failure-rate"
-    assert int(options["restart-strategy.failure-rate.max-failures-per-interval"]) < 20
+    assert options["restart-strategy.type"] == "exponential-delay"
+    assert int(options["restart-strategy.exponential-delay.attempts-before-reset-backoff"]) < 20
 
 
 def test_the_watermark_is_on_the_arrival_clock() -> None:

@@ -1,0 +1,42 @@
+"""What the planner makes of the job: one fold for all sinks, no Python, no materializer. Needs a JVM, no cluster."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from conf.settings import load
+from streaming import launch
+
+pytestmark = pytest.mark.flink
+
+
+@pytest.fixture(scope="module")
+def plan() -> str:
+    return launch.explain(load())
+
+
+def test_one_fold_feeds_all_four_sinks(plan: str) -> None:
+    execution = plan[plan.index("== Optimized Execution Plan =="):plan.index("== Physical Execution Plan ==")]
+    assert execution.count("ProcessTableFunction(invocation=[fold_live(") == 1
+    assert execution.count("TableSourceScan(") == 1
+    sinks = re.findall(r"Sink\(table=\[default_catalog\.default_database\.(\w+)\]", execution)
+    assert sorted(sinks) == ["dead_letter", "qoe_minute", "qoe_progress", "qoe_session"]
+    nodes = plan[plan.index("== Physical Execution Plan =="):]
+    assert len(re.findall(r'"type" : "ProcessTableFunction', nodes)) == 1
+
+
+def test_no_python_touches_an_event(plan: str) -> None:
+    assert not re.search(r"(?i)python", plan[plan.index("== Optimized Physical Plan =="):])
+
+
+def test_upserts_are_neither_materialized_nor_retracted(plan: str) -> None:
+    physical = plan[plan.index("== Optimized Physical Plan =="):plan.index("== Optimized Execution Plan ==")]
+    assert "upsertMaterialize" not in physical
+    assert "changelogMode=[I,UA]" in physical, "sums are updated in place"
+    assert "UB" not in re.sub(r".*changelogMode=\[([A-Z,]*)\].*", r"\1", physical), "a retraction would be a tombstone"
+
+
+def test_sums_are_batched_and_kept_apart_from_the_fold(plan: str) -> None:
+    assert "LocalGroupAggregate" in plan and "GlobalGroupAggregate" in plan and "MiniBatchAssigner" in plan
