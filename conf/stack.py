@@ -50,8 +50,10 @@ def flink_environment(settings: Settings) -> dict[str, str]:
     return flink.environment(settings, flink_folder(settings))
 
 
-def up(settings: Settings | None = None, say: Say = _quiet) -> Status:
+def up(settings: Settings | None = None, say: Say = _quiet, owned: bool = False) -> Status:
     """Start what does not run yet and wait until it is well; harmless when it already is.
+
+    An ``owned`` stack ends with this process, however it ends; any other stays until ``down``.
 
     ``ConfigError`` on a busy port (naming its owner) or when a stack with other settings runs in the same folder,
     ``ServiceUnavailable`` with the log's tail if health does not come within ``stack.health_timeout_s``.
@@ -64,7 +66,11 @@ def up(settings: Settings | None = None, say: Say = _quiet) -> Status:
             java.version()
             processes = [broker.prepare(settings, folder / "broker"), *flink.prepare(settings, flink_folder(settings))]
             _age_logs(folder)
-            bounds = Bounds(settings.stack.restart_limit, settings.stack.restart_window_s)
+            bounds = Bounds(
+                settings.stack.restart_limit,
+                settings.stack.restart_window_s,
+                owner=supervisor.this_process() if owned else None,
+            )
             supervisor.start(folder, processes, bounds)
             (folder / "settings.json").write_text(_fingerprint(settings))
             say(f"started {', '.join(SERVICES)}; logs in {folder / 'logs'}")

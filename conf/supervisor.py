@@ -44,6 +44,8 @@ class Bounds:
     restarts: int = 5
     window_s: float = 300.0
     pause_s: float = 1.0
+    # Pid and start time of a process with which all of it ends: a test run's stack dies with the run.
+    owner: tuple[int, float] | None = None
 
 
 @dataclass
@@ -73,6 +75,12 @@ class State:
     @property
     def alive(self) -> bool:
         return is_alive(self.pid, self.started)
+
+
+def this_process() -> tuple[int, float]:
+    """Pid and start time of the caller, to own a supervisor with."""
+    own = psutil.Process()
+    return own.pid, own.create_time()
 
 
 def is_alive(pid: int, started: float) -> bool:
@@ -301,6 +309,9 @@ class _Supervisor:
             self.save()
         while not self.stopping:
             self.tick()
+            if self.bounds.owner is not None and not is_alive(*self.bounds.owner):
+                self.note(f"the owner, pid {self.bounds.owner[0]}, is gone")
+                break
             time.sleep(_TICK_S)
         for child in reversed(self.state.children):
             _end_tree(child.pid, child.started)

@@ -83,6 +83,15 @@ def test_what_a_killed_supervisor_left_is_stopped(folder: Path) -> None:
     assert again.children[0].alive
 
 
+def test_an_owned_one_ends_with_its_owner(folder: Path) -> None:
+    owner = psutil.Popen(SLEEPER)
+    state = supervisor.start(folder, [Process("a", SLEEPER)], Bounds(owner=(owner.pid, owner.create_time())))
+    owner.kill()
+    owner.wait()
+    _until(lambda: not state.alive)
+    assert not state.children[0].alive
+
+
 def test_a_recycled_pid_is_never_signalled(folder: Path) -> None:
     state = supervisor.start(folder, [Process("a", SLEEPER)], QUICK)
     supervisor.stop(folder)
