@@ -52,7 +52,7 @@ def run_day(dag: str, day: datetime) -> None:
 
 def run_and_wait(api: Api, dag: str, day: date) -> None:
     """Trigger one run and follow it; `MatineeError` if it fails."""
-    _await_dag(api, dag)
+    await_dag(api, dag)
     run = api.trigger(dag, day)
     click.echo(f"{dag} {day}: {run}")
     state = api.follow(dag, run, click.echo)
@@ -66,7 +66,7 @@ def serve() -> None:
     local = LocalAirflow(load())
     try:
         with local.running(click.echo) as api:
-            _await_dag(api, "daily")
+            await_dag(api, "daily")
             click.echo(f"\nAirflow: {local.url}   user {USER}   password {local.password}")
             click.echo("One day by the scheduler, from another shell: .venv/bin/matinee airflow run daily DAY")
             click.echo("Ctrl-C stops it.")
@@ -77,7 +77,8 @@ def serve() -> None:
         click.echo("Airflow is stopped.")
 
 
-def _await_dag(api: Api, dag: str) -> None:
+def await_dag(api: Api, dag: str) -> None:
+    """Wait until the DAG processor has registered ``dag``; `UsageError` if it does not within ``REGISTER_S``."""
     deadline = time.monotonic() + REGISTER_S
     while not api.knows(dag):
         if time.monotonic() > deadline:

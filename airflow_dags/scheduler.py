@@ -61,11 +61,15 @@ class LocalAirflow:
 
     def prepare(self) -> None:
         """Write the configuration and bring the database up to date; harmless when done before."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        _write_private(self.home / "airflow.cfg", self._configure)
-        _write_private(self.passwords_file, self._passwords)
+        self.configure()
         self.airflow("db", "migrate")
         self.airflow("pools", "set", POOL, str(POOL_SLOTS), "Jobs that start Spark")
+
+    def configure(self) -> None:
+        """Write ``airflow.cfg`` for the settings in force; password and signing key are made once and kept."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        _write_private(self.home / "airflow.cfg", self._configuration)
+        _write_private(self.passwords_file, self._passwords)
 
     @property
     def passwords_file(self) -> Path:
@@ -159,7 +163,7 @@ class LocalAirflow:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}.log"
 
-    def _configure(self, before: str) -> str:
+    def _configuration(self, before: str) -> str:
         known = configparser.ConfigParser(interpolation=None)
         known.read_string(before)
         key = known.get("api_auth", "jwt_secret", fallback="") or secrets.token_urlsafe(32)

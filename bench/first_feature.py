@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import time
+from statistics import median
 
 import nbformat
 
@@ -48,9 +48,7 @@ def main() -> int:
         rows = done.stdout.strip()
     print(f"lines {len(code.splitlines())}   rows of the spine {rows}")
     for name, values in (("wall", walls[1:]), ("CPU", cpus[1:])):
-        print(
-            f"{name} s, interpreter included: median {statistics.median(values):.2f}   {min(values):.2f} to {max(values):.2f}"
-        )
+        print(f"{name} s, interpreter included: median {median(values):.2f}   {min(values):.2f} to {max(values):.2f}")
     return 0
 
 
