@@ -48,12 +48,25 @@ def _field_line(record: Record, field: Field) -> str:
     scalar = field.type.items if isinstance(field.type, Array) else field.type
     assert isinstance(scalar, Scalar)
     real = scalar is Scalar.DOUBLE
-    bounds = ["" if bound is None else str(float(bound) if real else int(bound)) for bound in (field.minimum, field.maximum)]
+    bounds = [
+        "" if bound is None else str(float(bound) if real else int(bound)) for bound in (field.minimum, field.maximum)
+    ]
     default = "" if field.default is None else str(field.default)
-    words = [field.name, scalar.name, _bit(isinstance(field.type, Array)), _bit(field.nullable), *bounds,
-             ",".join(field.values), _bit(field.has_default), default, _bit(field.pii != "none")]
+    words = [
+        field.name,
+        scalar.name,
+        _bit(isinstance(field.type, Array)),
+        _bit(field.nullable),
+        *bounds,
+        ",".join(field.values),
+        _bit(field.has_default),
+        default,
+        _bit(field.pii != "none"),
+    ]
     if any("\t" in word or "\n" in word for word in words):
-        raise ConfigError(f"{record.label}.{field.name}: a tab or line break in an attribute; the kernel's table has none")
+        raise ConfigError(
+            f"{record.label}.{field.name}: a tab or line break in an attribute; the kernel's table has none"
+        )
     return "\t".join(["F", *words])
 
 
@@ -84,7 +97,10 @@ def class_path() -> list[Path]:
 def _entries(classes: Path) -> Iterator[tuple[str, bytes]]:
     line = f"{kernel.ATTRIBUTE}: {fingerprint()}"
     wrapped = "\r\n ".join([line[:70], *(line[i : i + 69] for i in range(70, len(line), 69))])
-    yield "META-INF/MANIFEST.MF", f"Manifest-Version: 1.0\r\nMain-Class: io.matinee.kernel.Main\r\n{wrapped}\r\n\r\n".encode()
+    yield (
+        "META-INF/MANIFEST.MF",
+        f"Manifest-Version: 1.0\r\nMain-Class: io.matinee.kernel.Main\r\n{wrapped}\r\n\r\n".encode(),
+    )
     for path in sorted(classes.rglob("*.class")):
         yield path.relative_to(classes).as_posix(), path.read_bytes()
     yield TABLE, schema_table().encode()
@@ -98,8 +114,21 @@ def build(jar: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as name:
         classes = Path(name)
-        command = [str(tool("javac")), "-parameters", "--release", str(JAVA), "-encoding", "UTF-8", "-proc:none", "-nowarn", "-d", name,
-                   "-cp", os.pathsep.join(map(str, class_path())), *map(str, sources())]
+        command = [
+            str(tool("javac")),
+            "-parameters",
+            "--release",
+            str(JAVA),
+            "-encoding",
+            "UTF-8",
+            "-proc:none",
+            "-nowarn",
+            "-d",
+            name,
+            "-cp",
+            os.pathsep.join(map(str, class_path())),
+            *map(str, sources()),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ConfigError(f"the kernel does not compile:\n{(done.stdout + done.stderr).strip()}")

@@ -43,7 +43,7 @@ class Event:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Event:
-        """From a row with at least these columns; others are ignored. Timestamps must be integers (UTC milliseconds)."""
+        """From a row with at least these columns; others are ignored. Timestamps are integers (UTC milliseconds)."""
         return cls(**{field.name: row[field.name] for field in fields(cls)})
 
     @property
@@ -70,7 +70,7 @@ def deduplicate(events: Iterable[Event]) -> tuple[list[Event], int]:
 
 
 def late_events(events: Iterable[Event], lateness_ms: int) -> frozenset[int]:
-    """`seq` of every late event among deduplicated `events`: received more than `lateness_ms` after some later-numbered one."""
+    """`seq` of every late one of deduplicated `events`: received more than `lateness_ms` after one of higher number."""
     late = set()
     earliest: int | None = None
     for event in sorted(events, key=lambda e: -e.seq):

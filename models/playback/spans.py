@@ -6,10 +6,10 @@ The law (each engine implements it; tests hold them together row by row)
  1. *Set.* Per session order by `seq`; of equal `seq` the lowest (partition, offset) counts, the others are duplicates.
     An event is late if received more than `lateness_ms` after the earliest received event with a higher `seq`. Revision
     `live` leaves late events out (their numbers are then missing), `final` takes them in.
- 2. *Clock.* One offset per session: `received_at - post_device_at` of the record lowest in the topic. An event's time is
-    `device_at + offset`, and never before its predecessor's.
- 3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed, q quit;
-    before the first content frame r and k are starting. The first content frame is the first p without ad.
+ 2. *Clock.* One offset per session: `received_at - post_device_at` of the record lowest in the topic. An event's time
+    is `device_at + offset`, and never before its predecessor's.
+ 3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed,
+    q quit; before the first content frame r and k are starting. The first content frame is the first p without ad.
  4. *Hold.* A state holds from its event to the next one, also over missing numbers (the span is then `unobserved`), if
     that is at most `hold_ms` away; else nothing after the event is counted.
  5. *Segments.* Between consecutive events the first of these that applies closes the segment:
@@ -22,10 +22,10 @@ The law (each engine implements it; tests hold them together row by row)
     event opens the next segment.
  7. *Moments.* Attempt: the first starting or playing event of a segment. Play: its first content frame. The start delay
     is the time from attempt to play without ads and pauses, measured only if the attempt was a starting event and no
-    number is missing in the segment so far. Stall: once per run of rebuffering, when first on screen (no ad, foreground).
-    Switch: bitrate differs from the last known one of playing content in foreground. Failure: f after the attempt,
-    before or after the play. Exit before start: any other end of an attempt without play. A moment is carried by the
-    span that begins there, or by one of length 0.
+    number is missing in the segment so far. Stall: once per run of rebuffering, when first on screen (no ad,
+    foreground). Switch: bitrate differs from the last known one of playing content in foreground. Failure: f after the
+    attempt, before or after the play. Exit before start: any other end of an attempt without play. A moment is carried
+    by the span that begins there, or by one of length 0.
  8. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
 Sources: CTA-2066 for names and arithmetic, Milner et al., CIDR 2023, for integrals over a timeline of states.
@@ -45,8 +45,18 @@ Revision = Literal["live", "final"]
 REVISIONS: tuple[Revision, ...] = ("live", "final")
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 
-STATES = {"s": "starting", "p": "playing", "k": "seeking", "r": "rebuffering", "a": "paused", "w": "unknown",
-          "d": "preloading", "e": "ended", "f": "failed", "q": "quit"}
+STATES = {
+    "s": "starting",
+    "p": "playing",
+    "k": "seeking",
+    "r": "rebuffering",
+    "a": "paused",
+    "w": "unknown",
+    "d": "preloading",
+    "e": "ended",
+    "f": "failed",
+    "q": "quit",
+}
 TERMINAL = frozenset({"ended", "failed", "quit"})
 NOT_ALIVE = TERMINAL | {"preloading"}
 INFERRED = frozenset({"timeout", "pause_limit", "length_cap"})
@@ -55,18 +65,69 @@ WATCHED = {"starting": "starting_ms", "playing": "play_ms", "rebuffering": "stal
 """Measure of each state in which the viewer waits for or sees content; counted without ad, in foreground."""
 
 MEASURES = (
-    "alive_ms", "starting_ms", "play_ms", "stall_ms", "seek_ms", "pause_ms", "ad_ms", "background_ms", "watched_ms",
-    "bitrate_kbps_ms", "bitrate_known_ms", "start_delay_ms", "attempts", "plays", "starts_measured", "exits_before_start",
-    "start_failures", "playback_failures", "stalls", "switches_up", "switches_down",
+    "alive_ms",
+    "starting_ms",
+    "play_ms",
+    "stall_ms",
+    "seek_ms",
+    "pause_ms",
+    "ad_ms",
+    "background_ms",
+    "watched_ms",
+    "bitrate_kbps_ms",
+    "bitrate_known_ms",
+    "start_delay_ms",
+    "attempts",
+    "plays",
+    "starts_measured",
+    "exits_before_start",
+    "start_failures",
+    "playback_failures",
+    "stalls",
+    "switches_up",
+    "switches_down",
 )
 """The additive measures of records span and session, in their order."""
 
 
-SPAN_COLUMNS = ("session_id", "segment", "span", "revision", "start_at", "end_at", "minute_at", "start_date", "state",
-                "background", "ad", "bitrate_kbps", "unobserved", *DIMENSIONS, *MEASURES)
-SESSION_COLUMNS = ("session_id", "segment", "revision", "close_date", *DIMENSIONS, "impression_id", "page_id", "start_at",
-                   "end_at", "state", "end_reason", "inferred", "clock_offset_ms", "events", "duplicates", "late", "missing",
-                   "max_playhead_ms", *MEASURES)
+SPAN_COLUMNS = (
+    "session_id",
+    "segment",
+    "span",
+    "revision",
+    "start_at",
+    "end_at",
+    "minute_at",
+    "start_date",
+    "state",
+    "background",
+    "ad",
+    "bitrate_kbps",
+    "unobserved",
+    *DIMENSIONS,
+    *MEASURES,
+)
+SESSION_COLUMNS = (
+    "session_id",
+    "segment",
+    "revision",
+    "close_date",
+    *DIMENSIONS,
+    "impression_id",
+    "page_id",
+    "start_at",
+    "end_at",
+    "state",
+    "end_reason",
+    "inferred",
+    "clock_offset_ms",
+    "events",
+    "duplicates",
+    "late",
+    "missing",
+    "max_playhead_ms",
+    *MEASURES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +142,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Rows with the columns of records `span` and `session`; timestamps as UTC milliseconds, dates as days since 1970."""
+    """Rows with the columns of records `span` and `session`; times in UTC milliseconds, dates in days since 1970."""
 
     spans: list[dict[str, Any]]
     sessions: list[dict[str, Any]]
@@ -123,7 +184,9 @@ def fold(events: Iterable[Event | Mapping[str, Any]], policy: Policy, revision: 
     """
     every = [event if isinstance(event, Event) else Event.of(event) for event in events]
     if len({event.session_id for event in every}) > 1:
-        raise ValueError(f"fold takes the events of one session, found {len({e.session_id for e in every})}: group by session_id")
+        raise ValueError(
+            f"fold takes the events of one session, found {len({e.session_id for e in every})}: group by session_id"
+        )
     if not every:
         return Folded([], [])
     counted, duplicates = deduplicate(every)
@@ -132,7 +195,9 @@ def fold(events: Iterable[Event | Mapping[str, Any]], policy: Policy, revision: 
         counted = [event for event in counted if event.seq not in late]
     offset = clock_offset_ms(every)
     segments = _segments(counted, offset, policy)
-    spans = [_span_row(span, number, segment, revision) for segment in segments for number, span in enumerate(segment.spans)]
+    spans = [
+        _span_row(span, number, segment, revision) for segment in segments for number, span in enumerate(segment.spans)
+    ]
     sessions = [_session_row(segment, revision, offset) for segment in segments]
     sessions[0]["duplicates"], sessions[0]["late"] = duplicates, len(late)
     return Folded(spans, sessions)
@@ -263,8 +328,14 @@ def _piece(segment: _Segment, start: int, end: int, unobserved: bool) -> None:
     segment.moment = {}
     for name, value in measures.items():
         segment.sums[name] += value
-    key: dict[str, Any] = {"minute_at": start - start % MINUTE_MS, "state": segment.state, "background": event.background,
-                           "ad": event.ad, "bitrate_kbps": event.bitrate_kbps, "unobserved": unobserved}
+    key: dict[str, Any] = {
+        "minute_at": start - start % MINUTE_MS,
+        "state": segment.state,
+        "background": event.background,
+        "ad": event.ad,
+        "bitrate_kbps": event.bitrate_kbps,
+        "unobserved": unobserved,
+    }
     key |= dict(zip(DIMENSIONS, event.dimensions, strict=True))
     last = segment.spans[-1] if segment.spans else None
     if last is not None and not moment and start < end and last["end_at"] == start and key.items() <= last.items():
@@ -294,14 +365,26 @@ def _durations(state: str, event: Event, ms: int) -> dict[str, int]:
 
 
 def _span_row(span: dict[str, Any], number: int, segment: _Segment, revision: Revision) -> dict[str, Any]:
-    row = {"session_id": segment.last.session_id, "segment": segment.number, "span": number, "revision": revision,
-           "start_date": span["start_at"] // DAY_MS} | span
+    row = {
+        "session_id": segment.last.session_id,
+        "segment": segment.number,
+        "span": number,
+        "revision": revision,
+        "start_date": span["start_at"] // DAY_MS,
+    } | span
     return {name: row[name] for name in SPAN_COLUMNS}
 
 
 def _session_row(segment: _Segment, revision: Revision, offset: int) -> dict[str, Any]:
-    row: dict[str, Any] = {"session_id": segment.last.session_id, "revision": revision, "close_date": segment.end_at // DAY_MS,
-                           "segment": segment.number, "clock_offset_ms": offset, "duplicates": 0, "late": 0,
-                           "inferred": segment.end_reason in INFERRED}
+    row: dict[str, Any] = {
+        "session_id": segment.last.session_id,
+        "revision": revision,
+        "close_date": segment.end_at // DAY_MS,
+        "segment": segment.number,
+        "clock_offset_ms": offset,
+        "duplicates": 0,
+        "late": 0,
+        "inferred": segment.end_reason in INFERRED,
+    }
     row |= dict(zip(DIMENSIONS, segment.last.dimensions, strict=True)) | segment.sums
     return {name: row[name] if name in row else getattr(segment, name) for name in SESSION_COLUMNS}

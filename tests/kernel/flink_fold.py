@@ -1,6 +1,6 @@
 """Child of test_flink.py, run by the streaming environment: raw messages in a CSV file through FoldLive, rows out.
 
-    python flink_fold.py JAR INPUT OUTPUT SETTINGS
+python flink_fold.py JAR INPUT OUTPUT SETTINGS
 """
 
 from __future__ import annotations
@@ -23,22 +23,30 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
     config.set("table.local-time-zone", "UTC")
     config.set("pipeline.global-job-parameters", parameters)
     env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION fold_live AS 'io.matinee.kernel.flink.FoldLive' LANGUAGE JAVA")
-    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION encode_record AS 'io.matinee.kernel.flink.EncodeRecord' LANGUAGE JAVA")
+    env.execute_sql(
+        "CREATE TEMPORARY SYSTEM FUNCTION encode_record AS 'io.matinee.kernel.flink.EncodeRecord' LANGUAGE JAVA"
+    )
     env.execute_sql(f"""
         CREATE TABLE raw_event (message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,
-            kafka_ms BIGINT, kafka_at AS TO_TIMESTAMP_LTZ(kafka_ms, 3), WATERMARK FOR kafka_at AS kafka_at - INTERVAL '3' SECOND)
+            kafka_ms BIGINT, kafka_at AS TO_TIMESTAMP_LTZ(kafka_ms, 3),
+            WATERMARK FOR kafka_at AS kafka_at - INTERVAL '3' SECOND)
         WITH ('connector' = 'filesystem', 'path' = 'file://{source}', 'format' = 'csv', 'csv.null-literal' = '~')""")
     env.execute_sql(f"""
         CREATE TABLE found (kind STRING, minute_ms BIGINT, {", ".join(f"{name} STRING" for name in DIMENSIONS)},
-            {", ".join(f"{name} BIGINT" for name in MEASURES)}, out_key BYTES, out_value BYTES, reason STRING, progress BYTES)
+            {", ".join(f"{name} BIGINT" for name in MEASURES)}, out_key BYTES,
+            out_value BYTES, reason STRING, progress BYTES)
         WITH ('connector' = 'filesystem', 'path' = 'file://{sink}', 'format' = 'json')""")
-    env.create_temporary_view("raw_view", env.sql_query(
-        "SELECT message_key, message_value, kafka_partition, kafka_offset, kafka_at FROM raw_event"))
+    env.create_temporary_view(
+        "raw_view",
+        env.sql_query("SELECT message_key, message_value, kafka_partition, kafka_offset, kafka_at FROM raw_event"),
+    )
     env.execute_sql(f"""
         INSERT INTO found
-        SELECT kind, minute_ms, {", ".join((*DIMENSIONS, *MEASURES))}, out_key, out_value, DECODE(headers['reason'], 'UTF-8'),
+        SELECT kind, minute_ms, {", ".join((*DIMENSIONS, *MEASURES))}, out_key, out_value,
+            DECODE(headers['reason'], 'UTF-8'),
             CASE WHEN kind = 'progress' THEN encode_record('qoe_progress', 1, 2, TO_TIMESTAMP_LTZ(60000, 3)) END
         FROM fold_live(e => TABLE raw_view PARTITION BY message_key, uid => 'fold')""").wait()
+
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

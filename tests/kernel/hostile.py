@@ -19,24 +19,56 @@ def session(rng: random.Random, session_id: str, scale: float = 1.0) -> list[Row
     """The events of one session as the player numbers them; `scale` shrinks the times along with a smaller policy."""
     at = MIDNIGHT + int(rng.uniform(-600_000, 600_000) if rng.random() < 0.5 else rng.uniform(-7e7, 7e7))
     skew = rng.choice((0, 0, rng.randint(-3_600_000, 3_600_000)))
-    view: Row = {"state": rng.choice("sssspdra"), "bitrate_kbps": rng.choice((None, 1000)), "background": False, "ad": False,
-                 "title_id": "t1", "cdn_id": "c1", "impression_id": rng.choice((None, "i1")), "page_id": None}
+    view: Row = {
+        "state": rng.choice("sssspdra"),
+        "bitrate_kbps": rng.choice((None, 1000)),
+        "background": False,
+        "ad": False,
+        "title_id": "t1",
+        "cdn_id": "c1",
+        "impression_id": rng.choice((None, "i1")),
+        "page_id": None,
+    }
     rows = []
     for seq in range(rng.choice((1, 2, 3, 8, 15, 40))):
         delay = int(rng.expovariate(1 / 300)) + 20
-        rows.append(view | _who(session_id) | {
-            "seq": seq, "event": "t", "device_at": at + skew - (rng.random() < 0.02) * rng.randint(0, 5_000),
-            "post_device_at": at + skew + rng.choice((0, 0, 1_500)), "received_at": at + delay + rng.choice((0, 0, 1_500)),
-            "playhead_ms": rng.choice((None, seq * 1_000))})
-        at += int(scale * rng.choice((0, 0, 1, 400, 3_000, 10_000, 30_000, 30_000, 30_000, 60_000, 75_000, 80_000, 200_000)))
+        rows.append(
+            view
+            | _who(session_id)
+            | {
+                "seq": seq,
+                "event": "t",
+                "device_at": at + skew - (rng.random() < 0.02) * rng.randint(0, 5_000),
+                "post_device_at": at + skew + rng.choice((0, 0, 1_500)),
+                "received_at": at + delay + rng.choice((0, 0, 1_500)),
+                "playhead_ms": rng.choice((None, seq * 1_000)),
+            }
+        )
+        at += int(
+            scale * rng.choice((0, 0, 1, 400, 3_000, 10_000, 30_000, 30_000, 30_000, 60_000, 75_000, 80_000, 200_000))
+        )
         _change(rng, view)
     return rows
 
 
 def _who(session_id: str) -> Row:
-    return {"session_id": session_id, "profile_id": f"p{session_id}", "asset_id": "a1", "isp": "isp1", "country": "FR",
-            "device": "tv", "app_version": "1.2", "buffer_ms": None, "stall_count": None, "stall_total_ms": None,
-            "start_delay_ms": None, "error_code": None, "throughput_kbps": None, "dropped_frames": None, "playback_rate": 1.0}
+    return {
+        "session_id": session_id,
+        "profile_id": f"p{session_id}",
+        "asset_id": "a1",
+        "isp": "isp1",
+        "country": "FR",
+        "device": "tv",
+        "app_version": "1.2",
+        "buffer_ms": None,
+        "stall_count": None,
+        "stall_total_ms": None,
+        "start_delay_ms": None,
+        "error_code": None,
+        "throughput_kbps": None,
+        "dropped_frames": None,
+        "playback_rate": 1.0,
+    }
 
 
 def _change(rng: random.Random, view: Row) -> None:

@@ -37,10 +37,15 @@ def run(arguments: Sequence[str], messages: Iterable[Message]) -> list[list[str 
     if not build.is_fresh(jar):
         build.build(jar)
     data = b"".join(map(_pack, messages))
-    done = subprocess.run([str(tool("java")), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-jar", str(jar), *arguments],
-                          input=data, capture_output=True)
+    done = subprocess.run(
+        [str(tool("java")), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-jar", str(jar), *arguments],
+        input=data,
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr.decode()
-    return [[None if word == "\\N" else word for word in line.split("\t")] for line in done.stdout.decode().split("\n")[:-1]]
+    return [
+        [None if word == "\\N" else word for word in line.split("\t")] for line in done.stdout.decode().split("\n")[:-1]
+    ]
 
 
 def fold(messages: Iterable[Message], policy: Policy, slack_ms: int) -> dict[str, list[list[str | None]]]:
@@ -77,8 +82,10 @@ def encode(rows: list[dict[str, Any]]) -> list[Message]:
         names = [field.name for field in records.load("playback_event", version).fields]
         for i, value in zip(numbers, wire.encode_frame("playback_event", version, frame[names]), strict=True):
             values[i] = value
-    return [Message(row["kafka_partition"], row["kafka_offset"], row["kafka_at"], row["session_id"].encode(), value)
-            for row, value in zip(rows, values, strict=True)]
+    return [
+        Message(row["kafka_partition"], row["kafka_offset"], row["kafka_at"], row["session_id"].encode(), value)
+        for row, value in zip(rows, values, strict=True)
+    ]
 
 
 def text(value: Any) -> str | None:

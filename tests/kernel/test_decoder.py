@@ -57,15 +57,24 @@ def _scalar(kind: Any, field: Field, rng: random.Random) -> Any:
     if field.values:
         return rng.choice(field.values)
     low, high = field.minimum, field.maximum
-    whole = rng.choice((int(low or 0), int(high if high is not None else 2**31 - 1), 1 if low is None else int(low) + 1))
+    whole = rng.choice(
+        (int(low or 0), int(high if high is not None else 2**31 - 1), 1 if low is None else int(low) + 1)
+    )
     made: dict[Scalar, Any] = {
-        Scalar.BOOLEAN: rng.random() < 0.5, Scalar.INT: whole, Scalar.LONG: whole, Scalar.DOUBLE: (low or 0.0) + 0.5,
-        Scalar.STRING: rng.choice(("", "x", "é\u4e2d\U0001f3ac", "\ufffd")), Scalar.TIMESTAMP: EPOCH + timedelta(milliseconds=rng.choice((0, 1_790_000_000_123))),
-        Scalar.DATE: date(rng.choice((1, 1962, 2026)), 1, 2)}
+        Scalar.BOOLEAN: rng.random() < 0.5,
+        Scalar.INT: whole,
+        Scalar.LONG: whole,
+        Scalar.DOUBLE: (low or 0.0) + 0.5,
+        Scalar.STRING: rng.choice(("", "x", "é\u4e2d\U0001f3ac", "\ufffd")),
+        Scalar.TIMESTAMP: EPOCH + timedelta(milliseconds=rng.choice((0, 1_790_000_000_123))),
+        Scalar.DATE: date(rng.choice((1, 1962, 2026)), 1, 2),
+    }
     return made[kind]
 
 
-@pytest.mark.parametrize("name", ["title", "artwork", "asset_file", "profile", "cdn_cluster", "impression", "cdn_request"])
+@pytest.mark.parametrize(
+    "name", ["title", "artwork", "asset_file", "profile", "cdn_cluster", "impression", "cdn_request"]
+)
 def test_equal_to_fastavro(name: str) -> None:
     rng = random.Random(name)
     fields = records.load(name).fields
@@ -75,7 +84,9 @@ def test_equal_to_fastavro(name: str) -> None:
 
 
 def test_the_older_version_gets_defaults() -> None:
-    [old, new] = _decode("playback_event", [(b"s1", _event(1)), (b"s1", _event(2, throughput_kbps=5, playback_rate=2.0))])
+    [old, new] = _decode(
+        "playback_event", [(b"s1", _event(1)), (b"s1", _event(2, throughput_kbps=5, playback_rate=2.0))]
+    )
     assert old[-3:] == [None, None, "1.0"] and new[-3:] == ["5", None, "2.0"]
     assert old[:-3] == new[:-3]
 
@@ -93,15 +104,35 @@ CASES: dict[str, tuple[bytes | None, bytes | None, str, str]] = {
     "empty": (b"s1", b"", "frame", "the message has 0"),
     "not framed": (b"s1", b'{"json": 1}', "frame", "first byte is 123"),
     "unknown id": (b"s1", b"\0\0\0\x27\x10", "schema", "schema id 10000"),
-    "another record": (b"s1", b"\0" + ids.schema_id("title", 1).to_bytes(4), "schema", "is record title, not playback_event"),
+    "another record": (
+        b"s1",
+        b"\0" + ids.schema_id("title", 1).to_bytes(4),
+        "schema",
+        "is record title, not playback_event",
+    ),
     "cut": (b"s1", _event()[:40], "decode", "the message ends here"),
     "longer": (b"s1", _event() + b"\0", "decode", "1 bytes left"),
-    "a claim of 2 GB": (b"s1", _event()[:5] + b"\xfe\xff\xff\xff\x0f" + _event()[8:], "decode", "a length beyond the end"),
+    "a claim of 2 GB": (
+        b"s1",
+        _event()[:5] + b"\xfe\xff\xff\xff\x0f" + _event()[8:],
+        "decode",
+        "a length beyond the end",
+    ),
     "not UTF-8": (b"s1", _event()[:5] + b"\x04\xff\xfe" + _event()[8:], "decode", "session_id: not UTF-8"),
     "value not in set": (b"s1", _unchecked("state", "x"), "range", "state is x"),
-    "too high": (b"s1", _unchecked("bitrate_kbps", 1_000_001), "range", "bitrate_kbps is 1000001: allowed is 0 to 1000000"),
+    "too high": (
+        b"s1",
+        _unchecked("bitrate_kbps", 1_000_001),
+        "range",
+        "bitrate_kbps is 1000001: allowed is 0 to 1000000",
+    ),
     "below": (b"s1", _unchecked("seq", -1), "range", "seq is -1"),
-    "not finite": (b"s1", _unchecked("playback_rate", float("nan")), "range", "playback_rate is NaN: it must be finite"),
+    "not finite": (
+        b"s1",
+        _unchecked("playback_rate", float("nan")),
+        "range",
+        "playback_rate is NaN: it must be finite",
+    ),
     "before 1970": (b"s1", _unchecked("device_at", EPOCH - timedelta(milliseconds=1)), "range", "device_at is -1"),
     "after 2099": (b"s1", _unchecked("received_at", EPOCH.replace(year=2100)), "range", "received_at is 4102444800000"),
     "wrong key": (b"s2", _event(), "key", "message key is not the record's session_id"),
@@ -129,9 +160,13 @@ def test_a_personal_value_is_never_told() -> None:
 
 
 def test_control_record() -> None:
-    message = wire.encode_one("day_end", {"day": date(2026, 11, 1), "partition": 2, "received_at": datetime(2026, 11, 2, tzinfo=UTC)})
-    good, bad, elsewhere = (*_decode("playback_event", [(b"__day_end__2", message), (b"__day_end__1", message)]),
-                            *_decode("title", [(b"__day_end__2", message)]))
+    message = wire.encode_one(
+        "day_end", {"day": date(2026, 11, 1), "partition": 2, "received_at": datetime(2026, 11, 2, tzinfo=UTC)}
+    )
+    good, bad, elsewhere = (
+        *_decode("playback_event", [(b"__day_end__2", message), (b"__day_end__1", message)]),
+        *_decode("title", [(b"__day_end__2", message)]),
+    )
     assert good[0] == "good"
     assert bad[2] == "key" and elsewhere[2] == "schema"
 
@@ -155,7 +190,9 @@ def _mutated(rng: random.Random, message: bytes) -> bytes:
 
 def test_fuzz() -> None:
     rng = random.Random(2026)
-    seeds = [_event(version, seq=seq, bitrate_kbps=rate) for version in (1, 2) for seq in (0, 200) for rate in (None, 3000)]
+    seeds = [
+        _event(version, seq=seq, bitrate_kbps=rate) for version in (1, 2) for seq in (0, 200) for rate in (None, 3000)
+    ]
     messages = [_mutated(rng, rng.choice(seeds)) for _ in range(FUZZED)]
     found = _decode("playback_event", [(b"s1", message) for message in messages])
     assert len(found) == FUZZED

@@ -31,12 +31,25 @@ def _line(message: jvm.Message) -> str:
 
 def _fold(messages: list[jvm.Message], folder: Path, policy: Policy) -> list[dict[str, Any]]:
     (folder / "in.csv").write_text("\n".join(map(_line, messages)) + "\n")
-    settings = {"lateness_ms": policy.lateness_ms, "hold_ms": policy.hold_ms, "gap_wait_ms": jvm.GAP_WAIT_MS,
-                "pause_limit_ms": policy.pause_limit_ms, "session_cap_ms": policy.session_cap_ms}
+    settings = {
+        "lateness_ms": policy.lateness_ms,
+        "hold_ms": policy.hold_ms,
+        "gap_wait_ms": jvm.GAP_WAIT_MS,
+        "pause_limit_ms": policy.pause_limit_ms,
+        "session_cap_ms": policy.session_cap_ms,
+    }
     parameters = ",".join(f"matinee.fold.{name}:{value}" for name, value in settings.items())
-    command = [str(python("streaming")), str(ROOT / "tests/kernel/flink_fold.py"), str(kernel.jar()), str(folder / "in.csv"),
-               str(folder / "out"), parameters]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})
+    command = [
+        str(python("streaming")),
+        str(ROOT / "tests/kernel/flink_fold.py"),
+        str(kernel.jar()),
+        str(folder / "in.csv"),
+        str(folder / "out"),
+        parameters,
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     files = [path for path in (folder / "out").rglob("*") if path.is_file()]
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
@@ -52,8 +65,11 @@ def events() -> list[dict[str, Any]]:
 def rows(events: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     last = max(row["kafka_at"] for row in events)
     day_end = wire.encode_one("day_end", {"day": DAY - 1, "partition": 3, "received_at": last})
-    extra = [jvm.Message(3, 10**6, last, b"__day_end__3", day_end), jvm.Message(0, 10**6, last, None, b"poison"),
-             jvm.Message(1, 10**6, last, b"k", None)]
+    extra = [
+        jvm.Message(3, 10**6, last, b"__day_end__3", day_end),
+        jvm.Message(0, 10**6, last, None, b"poison"),
+        jvm.Message(1, 10**6, last, b"k", None),
+    ]
     return _fold(jvm.encode(events) + extra, tmp_path_factory.mktemp("flink"), Policy())
 
 
@@ -67,7 +83,9 @@ def _sessions(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def test_minutes_add_up(rows: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
     expected: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(MEASURES))
     found: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(MEASURES))
-    spans = [(span["minute_at"], span) for session in _sessions(events) for span in fold(session, Policy(), "live").spans]
+    spans = [
+        (span["minute_at"], span) for session in _sessions(events) for span in fold(session, Policy(), "live").spans
+    ]
     for sums, at in ((expected, spans), (found, [(row["minute_ms"], row) for row in rows if row["kind"] == "minute"])):
         for minute, row in at:
             for i, name in enumerate(MEASURES):
@@ -84,7 +102,8 @@ def test_last_row_of_every_session(rows: list[dict[str, Any]], events: list[dict
         session = decoded[base64.b64encode(f"{row['session_id']}|{row['segment']}".encode()).decode()]
         assert session["final"]
         assert [session[n] for n in (*MEASURES, "end_reason", "events", "duplicates", "late", "missing")] == [
-            row[n] for n in (*MEASURES, "end_reason", "events", "duplicates", "late", "missing")]
+            row[n] for n in (*MEASURES, "end_reason", "events", "duplicates", "late", "missing")
+        ]
 
 
 def test_poison_and_progress(rows: list[dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """The parity test can fail: a reference broken in one rule differs from the kernel on the hostile sessions.
 
-The other way round was done by hand: `<` for `<=` at the hold in Fold.java turned golden case hold_exactly and the parity
-tests red (8 failures).
+The other way round was done by hand: `<` for `<=` at the hold in Fold.java turned golden case hold_exactly and the
+parity tests red (8 failures).
 """
 
 from __future__ import annotations
@@ -57,8 +57,11 @@ class Sessions:
 
     def differing(self, policy: Policy) -> int:
         """Sessions whose live spans differ."""
-        return sum(self.kernel[name, "live"] != [[jvm.text(row[c]) for c in SPAN_COLUMNS] for row in fold(rows, policy, "live").spans]
-                   for name, rows in self.events.items())
+        return sum(
+            self.kernel[name, "live"]
+            != [[jvm.text(row[c]) for c in SPAN_COLUMNS] for row in fold(rows, policy, "live").spans]
+            for name, rows in self.events.items()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -78,4 +81,3 @@ def test_mutant_is_seen(name: str, sessions: Sessions, monkeypatch: pytest.Monke
         return
     monkeypatch.setattr(spans, mutant[0], mutant[1])
     assert sessions.differing(POLICY) > 0
-

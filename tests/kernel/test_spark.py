@@ -72,13 +72,33 @@ def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, 
 
 
 def test_decode_every_outcome(session: SparkSession) -> None:
-    title = {"title_id": "t", "show_id": "t", "kind": "film", "name": "É", "genres": ["drama", "noir"], "country_origin": "FR",
-             "season": None, "episode": None, "launch_date": date(1962, 4, 1), "duration_ms": 5_400_000, "maturity": 12}
+    title = {
+        "title_id": "t",
+        "show_id": "t",
+        "kind": "film",
+        "name": "É",
+        "genres": ["drama", "noir"],
+        "country_origin": "FR",
+        "season": None,
+        "episode": None,
+        "launch_date": date(1962, 4, 1),
+        "duration_ms": 5_400_000,
+        "maturity": 12,
+    }
     good = wire.encode_one("title", title)
-    end = wire.encode_one("day_end", {"day": date(2026, 11, 1), "partition": 0, "received_at": datetime.fromisoformat("2026-11-02T00:03:15Z")})
+    end = wire.encode_one(
+        "day_end",
+        {"day": date(2026, 11, 1), "partition": 0, "received_at": datetime.fromisoformat("2026-11-02T00:03:15Z")},
+    )
     cases = {0: good, 1: good[:-1], 2: b"\x00\x00\x00\x03\xe7", 3: b"x", 4: end}
-    _table(session, [jvm.Message(0, offset, 0, b"__day_end__0" if offset == 4 else b"t", value) for offset, value in cases.items()])
-    rows = {row.kafka_offset: row.d for row in session.sql("SELECT kafka_offset, decode_title(v, k) AS d FROM message").collect()}
+    _table(
+        session,
+        [jvm.Message(0, offset, 0, b"__day_end__0" if offset == 4 else b"t", value) for offset, value in cases.items()],
+    )
+    rows = {
+        row.kafka_offset: row.d
+        for row in session.sql("SELECT kafka_offset, decode_title(v, k) AS d FROM message").collect()
+    }
     assert rows[0].asDict() == title | {"schema_id": int.from_bytes(good[1:5]), "error_class": None, "reason": None}
     assert [rows[n].error_class for n in (1, 2, 3, 4)] == ["decode", "schema", "frame", "schema"]
     assert rows[1].title_id is None and rows[2].schema_id == 999 and rows[3].schema_id is None

@@ -11,18 +11,42 @@ from models.playback.spans import MEASURES, REVISIONS, Policy
 
 FOLDER = Path(__file__).resolve().parents[2] / "golden" / "playback"
 CASES = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
-DEFAULTS = {"session_id": "golden", "event": "ps", "bitrate_kbps": None, "playhead_ms": None, "background": False, "ad": False,
-            "profile_id": "p1", "title_id": "t1", "asset_id": "a1", "isp": "isp1", "country": "FR", "device": "tv",
-            "app_version": "1.0", "cdn_id": "c1", "impression_id": None, "page_id": None, "buffer_ms": None,
-            "stall_count": None, "stall_total_ms": None, "start_delay_ms": None, "error_code": None, "throughput_kbps": None,
-            "dropped_frames": None, "playback_rate": 1.0, "kafka_partition": 0}
+DEFAULTS = {
+    "session_id": "golden",
+    "event": "ps",
+    "bitrate_kbps": None,
+    "playhead_ms": None,
+    "background": False,
+    "ad": False,
+    "profile_id": "p1",
+    "title_id": "t1",
+    "asset_id": "a1",
+    "isp": "isp1",
+    "country": "FR",
+    "device": "tv",
+    "app_version": "1.0",
+    "cdn_id": "c1",
+    "impression_id": None,
+    "page_id": None,
+    "buffer_ms": None,
+    "stall_count": None,
+    "stall_total_ms": None,
+    "start_delay_ms": None,
+    "error_code": None,
+    "throughput_kbps": None,
+    "dropped_frames": None,
+    "playback_rate": 1.0,
+    "kafka_partition": 0,
+}
 
 
 def events(case: str) -> list[dict[str, Any]]:
     """Complete events in the order of the topic."""
     rows = [json.loads(line) for line in (FOLDER / case / "events.ndjson").read_text().splitlines()]
-    return [DEFAULTS | {"received_at": row["device_at"], "post_device_at": row["device_at"], "kafka_offset": n} | row
-            for n, row in enumerate(rows)]
+    return [
+        DEFAULTS | {"received_at": row["device_at"], "post_device_at": row["device_at"], "kafka_offset": n} | row
+        for n, row in enumerate(rows)
+    ]
 
 
 def policy(case: str) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.playback.spans import MEASURES, REVISIONS, Folded, Policy, deduplicate, fold, late_events
 from models.playback.events import Event
+from models.playback.spans import MEASURES, REVISIONS, Folded, Policy, deduplicate, fold, late_events
 from tests.kernel import hostile
 
 SMALL = Policy(lateness_ms=24_000, hold_ms=15_000, pause_limit_ms=30_000, session_cap_ms=120_000)
@@ -42,9 +43,12 @@ def test_spans_tile_their_segment(rows: list[Row]) -> None:
         for span in spans:
             assert session["start_at"] <= span["start_at"] <= span["end_at"] <= session["end_at"]
             assert span["minute_at"] <= span["start_at"] and span["end_at"] <= span["minute_at"] + 60_000
-            assert span["start_at"] < span["end_at"] or any(span[name] for name in MEASURES) or span["state"] in (
-                "ended", "failed", "quit")
-        for span, following in zip(spans, spans[1:]):  # noqa: B905
+            assert (
+                span["start_at"] < span["end_at"]
+                or any(span[name] for name in MEASURES)
+                or span["state"] in ("ended", "failed", "quit")
+            )
+        for span, following in itertools.pairwise(spans):
             assert span["end_at"] <= following["start_at"]
 
 
@@ -96,11 +100,26 @@ def tiny(draw: st.DrawFn) -> list[Row]:
     """A dozen events within half a second around midnight; no loss, one title."""
     at, rows = EDGE - 200, []
     for seq in range(draw(st.integers(1, 12))):
-        rows.append(hostile._who("s") | {
-            "seq": seq, "device_at": at, "received_at": at, "post_device_at": at, "state": draw(st.sampled_from("spppprrrakwd")),
-            "bitrate_kbps": draw(st.sampled_from((None, 1000, 2000))), "background": draw(st.integers(0, 9)) == 0,
-            "ad": draw(st.integers(0, 9)) == 0, "title_id": "t", "cdn_id": "c", "impression_id": None, "page_id": None,
-            "playhead_ms": None, "kafka_partition": 0, "kafka_offset": seq})
+        rows.append(
+            hostile._who("s")
+            | {
+                "seq": seq,
+                "device_at": at,
+                "received_at": at,
+                "post_device_at": at,
+                "state": draw(st.sampled_from("spppprrrakwd")),
+                "bitrate_kbps": draw(st.sampled_from((None, 1000, 2000))),
+                "background": draw(st.integers(0, 9)) == 0,
+                "ad": draw(st.integers(0, 9)) == 0,
+                "title_id": "t",
+                "cdn_id": "c",
+                "impression_id": None,
+                "page_id": None,
+                "playhead_ms": None,
+                "kafka_partition": 0,
+                "kafka_offset": seq,
+            }
+        )
         at += draw(st.integers(0, 60))
     if draw(st.booleans()):
         rows[-1] |= {"state": draw(st.sampled_from("efq"))}
@@ -119,7 +138,9 @@ def _ticks(rows: list[Row]) -> Counter[tuple[int, str]]:
         row, state = rows[i], rows[i]["state"]
         if state == "d":
             continue
-        names = ["alive_ms"] + ["pause_ms"] * (state == "a") + ["ad_ms"] * row["ad"] + ["background_ms"] * row["background"]
+        names = (
+            ["alive_ms"] + ["pause_ms"] * (state == "a") + ["ad_ms"] * row["ad"] + ["background_ms"] * row["background"]
+        )
         if state in "sprk" and not row["ad"] and not row["background"]:
             kind = {"s": "starting_ms", "p": "play_ms", "r": "stall_ms", "k": "seek_ms"}[state]
             names += ["watched_ms", kind if seen or state == "p" else "starting_ms"]
@@ -148,7 +169,9 @@ def test_every_millisecond(rows: list[Row]) -> None:
 @given(tiny(), st.integers(-(10**9), 10**9))
 @settings(max_examples=100, deadline=None)
 def test_only_the_offset_shows_the_device_clock(rows: list[Row], skew: int) -> None:
-    skewed = [row | {"device_at": row["device_at"] + skew, "post_device_at": row["post_device_at"] + skew} for row in rows]
+    skewed = [
+        row | {"device_at": row["device_at"] + skew, "post_device_at": row["post_device_at"] + skew} for row in rows
+    ]
     plain, other = fold(rows, HOLD, "live"), fold(skewed, HOLD, "live")
     assert plain.spans == other.spans
     assert [s | {"clock_offset_ms": 0} for s in plain.sessions] == [s | {"clock_offset_ms": 0} for s in other.sessions]
