@@ -202,8 +202,13 @@ def rates(b: Browsing, played: Played, want: Wanted, counts_of_visits: F8) -> pd
     Expected visits times the exact take rates of the page in force and the search rates, times episodes by where each
     profile stands and how far it binges, times expected playing time. Only the mix of rungs at a cluster is not a
     formula: it is measured over all that the day played there. Wait, stalls and pauses are left out.
+    Empty on a day of real ratings, which follow no rate of this world.
     """
     p = b.place
+    if b.wanted is not None:
+        return pd.DataFrame(
+            {"cdn_id": [], "file_id": [], "title_id": [], "expected_plays": np.zeros(0), "expected_bytes": np.zeros(0)}
+        )
     plays, minutes = _title_rates(b, counts_of_visits)
     mix = _mix(p, played, want)
     cat = p.cat
@@ -252,7 +257,7 @@ def _title_rates(b: Browsing, visits: F8) -> tuple[F8, F8]:
 def _chain(p: Place, rows: I8, rate: F8, plays: F8, playing: F8) -> None:
     """Add title rates of some profiles: the next episode of each show, and those that follow in a binge."""
     cat = p.cat
-    who, show = np.nonzero(rate > 1e-7)
+    who, show = np.nonzero(rate > 1e-6)
     weight = rate[who, show]
     profile = rows[who]
     episode = np.maximum(p.progress[profile, show], 0) % cat.shows.titles[show]

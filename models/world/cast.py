@@ -77,7 +77,7 @@ def sessions(
     )
     out["mobile"], out["web"] = (want.device == MOBILE) | (want.device == 2), want.device == WEB
     out["ads"] = people.ads[want.profile]
-    preview = (want.device == TV) & (rng.random(n) < 0.06) & (want.cell >= 0)
+    preview = (want.device == TV) & (rng.random(n) < 0.06) & (want.cell >= 0) & synthetic
     out["preload"] = np.where(preview, rng.integers(800, 4_000, n), 0)
     out["preload_leaves"] = preview & (rng.random(n) < 0.2)
     out["fail"], out["crash_per_h"] = 0.004, 0.03

@@ -29,6 +29,8 @@ BEAT_MS = 30_000
 RESUME_MS = 8_000
 SEEK_MS = 120
 RETRIES = 3
+PATIENCE_MS, STALL_PATIENCE_MS, ACTION_MS = 14_000.0, 25_000.0, 780_000.0
+"""Mean waits a viewer of middling liking bears beyond the first seconds, at the start and in a stall; mean time between acts."""
 
 # Modes and event codes; texts are in models.world.beacons.
 PRELOAD, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, ENDED, FAILED, QUIT = range(9)
@@ -198,6 +200,7 @@ STATE = np.dtype(
             "kill",
             "leave",
             "cold",
+            "edge",
         )
     ],
     align=True,
@@ -263,17 +266,18 @@ def _open(s: Any, x: Any, cat: Any, asset: int, setup: int) -> None:
     asset_file, asset_rungs, duration, _, _, _, _ = cat
     s.asset, s.files, s.rungs, s.duration = asset, asset_file[asset], asset_rungs[asset], duration[asset]
     s.chunks = min((s.duration + CHUNK_MS - 1) // CHUNK_MS, MAX_CHUNKS)
+    s.edge = CHUNK_MS
     s.pos = s.end = s.played = s.started = s.fetching = s.failures = s.apart = 0
     s.shown, s.delay, s.rung = -1, -1, -1
     s.attempt_at, s.setup_at = s.now, s.now + setup
-    s.patience_at = s.now + 2_000 + int(exponential(x.seed, D_PATIENCE, s.part, 14_000.0 * (0.5 + x.like)))
+    s.patience_at = s.now + 2_000 + int(exponential(x.seed, D_PATIENCE, s.part, PATIENCE_MS * (0.5 + x.like)))
     s.target = INF
     if x.wanted >= 0:
         s.target = x.wanted
     elif draw(x.seed, D_TARGET, s.part) > 0.2 + 0.6 * x.like:
         depth = draw(x.seed, D_DEPTH, s.part)
         s.target = max(15_000, int(float(s.duration) * depth ** (2.6 - 1.8 * x.like)))
-    s.action_at = int(exponential(x.seed, D_ACTION, s.actions, 780_000.0))
+    s.action_at = int(exponential(x.seed, D_ACTION, s.actions, ACTION_MS))
     s.ad_at = INF if x.ads == 0 else 480_000 + int(600_000.0 * draw(x.seed, D_AD, 1_000 * s.part))
 
 
@@ -323,7 +327,7 @@ def _next(s: Any, x: Any) -> Any:
         elif playing:
             when, what = max(s.now, s.setup_at) + over, 1
     if playing:
-        edge = min(min((s.pos // CHUNK_MS + 1) * CHUNK_MS, s.duration), s.end) - s.pos
+        edge = min(min(s.edge, s.duration), s.end) - s.pos
         if s.now + edge < when:
             when, what = s.now + edge, 2
         if s.target < INF and s.now + s.target - s.played < when:
@@ -450,6 +454,7 @@ def _maybe_play(s: Any, x: Any, kbps: Any, rung_of: Any, outs: Any) -> None:
         _emit(s, outs[0], PS, NO_ERROR)
     elif s.mode == REBUFFERING and _ready(s, RESUME_MS):
         s.stall_ms += s.now - s.stall_from
+        s.edge = (s.pos // CHUNK_MS + 1) * CHUNK_MS
         _set(s, outs[1], PLAYING, 0, s.background, kbps[s.files + rung_of[s.pos // CHUNK_MS]])
         _emit(s, outs[0], PS, NO_ERROR)
 
@@ -480,12 +485,13 @@ def _edge(s: Any, x: Any, cat: Any, seen: Any, rung_of: Any, outs: Any) -> None:
     elif s.pos >= s.end:
         s.stalls += 1
         s.stall_from = s.now
-        s.patience_at = s.now + 1_500 + int(exponential(x.seed, D_STALL, s.stalls, 25_000.0 * (0.5 + x.like)))
+        s.patience_at = s.now + 1_500 + int(exponential(x.seed, D_STALL, s.stalls, STALL_PATIENCE_MS * (0.5 + x.like)))
         _set(s, outs[1], REBUFFERING, 0, s.background, s.shown)
         _emit(s, outs[0], PS, NO_ERROR)
     else:
         if draw(x.seed, D_DROP, s.played // CHUNK_MS) < 0.01:
             s.dropped += 1 + s.played % 7
+        s.edge = (s.pos // CHUNK_MS + 1) * CHUNK_MS
         bitrate = kbps[s.files + rung_of[s.pos // CHUNK_MS]]
         if bitrate != s.shown:
             _set(s, outs[1], PLAYING, 0, s.background, bitrate)
@@ -505,7 +511,7 @@ def _act(s: Any, x: Any, outs: Any, rung_of: Any) -> None:
     """The viewer does something: leaves the app, hides the tab, pauses or seeks."""
     n = s.actions
     s.actions += 1
-    s.action_at = s.played + 1 + int(exponential(x.seed, D_ACTION, s.actions, 780_000.0))
+    s.action_at = s.played + 1 + int(exponential(x.seed, D_ACTION, s.actions, ACTION_MS))
     kind = draw(x.seed, D_KIND, n)
     if x.mobile == 1 and kind < 0.35:
         _set(s, outs[1], s.mode, 0, 1, s.shown)
@@ -565,7 +571,7 @@ def _seek(s: Any, x: Any, outs: Any, n: int, rung_of: Any) -> None:
         s.end = to
     s.pos = to
     s.seek_ready = s.now + SEEK_MS
-    s.patience_at = s.now + 1_500 + int(exponential(x.seed, D_STALL, 1_000 + n, 25_000.0 * (0.5 + x.like)))
+    s.patience_at = s.now + 1_500 + int(exponential(x.seed, D_STALL, 1_000 + n, STALL_PATIENCE_MS * (0.5 + x.like)))
     _set(s, outs[1], SEEKING, 0, s.background, s.shown)
     _emit(s, outs[0], SEEK, NO_ERROR)
 
@@ -588,7 +594,7 @@ def _ad(s: Any, x: Any, kbps: Any, rung_of: Any, outs: Any) -> None:
             _first_frame(s, kbps, rung_of, outs)
         else:
             _set(s, outs[1], STARTING, 0, s.background, s.shown)
-            s.patience_at = s.now + 2_000 + int(exponential(x.seed, D_PATIENCE, 100, 14_000.0 * (0.5 + x.like)))
+            s.patience_at = s.now + 2_000 + int(exponential(x.seed, D_PATIENCE, 100, PATIENCE_MS * (0.5 + x.like)))
     else:
         s.ad_at = s.pos + 480_000 + int(600_000.0 * draw(x.seed, D_AD, 1_000 * s.part + s.ads))
         _set(s, outs[1], PLAYING, 0, s.background, s.shown)
@@ -623,6 +629,7 @@ def _happen(
             _emit(s, outs[0], BACKGROUND, NO_ERROR)
     elif what == 9:
         s.seek_ready = INF
+        s.edge = (s.pos // CHUNK_MS + 1) * CHUNK_MS
         _set(s, outs[1], PLAYING, 0, s.background, kbps[s.files + rung_of[s.pos // CHUNK_MS]])
         _emit(s, outs[0], PS, NO_ERROR)
     elif what == 11:
@@ -649,7 +656,7 @@ def _leave_preload(s: Any, x: Any, outs: Any) -> None:
         _over(s, x, outs, QUIT)
         _emit(s, outs[0], PS, NO_ERROR)
         return
-    s.patience_at = s.now + 2_000 + int(exponential(x.seed, D_PATIENCE, 0, 14_000.0 * (0.5 + x.like)))
+    s.patience_at = s.now + 2_000 + int(exponential(x.seed, D_PATIENCE, 0, PATIENCE_MS * (0.5 + x.like)))
     if draw(x.seed, D_FAIL, 0) < x.fail:
         s.fail_at = s.now
     _attempt(s, x, outs)
