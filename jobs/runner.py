@@ -24,7 +24,8 @@ from jobs import registry
 from jobs import session as spark
 from jobs.context import JobContext
 from jobs.registry import JobSpec, Kind
-from lake import hashing
+from lake import files, hashing
+from lake.audit import judge_frame, judge_rows
 from lake.catalog import NAME, bootstrap, identifier
 from lake.publish import Publishing
 from schemas.tables import Table
@@ -128,11 +129,13 @@ class Runner:
 
     def content_hash(self, table: Table, day: date | None) -> tuple[int, str]:
         """Rows and content hash of a published partition (or of a table without partitions)."""
-        frame = self._partition(table, day)
-        columns = hashing.columns_of(frame)
-        row = frame.selectExpr(*hashing.expressions(columns)).first()
-        assert row is not None
-        return row[hashing.COUNT], hashing.digest(columns, row.asDict())
+        loaded = self.catalog.load_table(identifier(self.settings, table))
+        partition = day.isoformat() if day is not None and table.partition is not None else None
+        if files.count(loaded, table.partition, partition) > hashing.SMALL:
+            verdict = judge_frame(self._partition(table, day), table, None)
+        else:
+            verdict = judge_rows(files.partition(loaded, table.partition, partition), table, None)
+        return verdict.rows, verdict.content_hash
 
     def _partition(self, table: Table, day: date | None) -> DataFrame:
         frame = self.session.table(f"{NAME}.{identifier(self.settings, table)}")

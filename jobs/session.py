@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+
+_registered: WeakSet[SparkSession] = WeakSet()
 
 
 def submitted() -> bool:
@@ -113,6 +116,8 @@ def register_kernel(session: SparkSession, settings: Settings) -> None:
     Raises:
         ConfigError: the kernel jar is missing, stale, or not on the session's class path.
     """
+    if session in _registered:
+        return
     if not submitted():
         jars.kernel_jar(settings)
     java: Any = session._jvm
@@ -121,6 +126,7 @@ def register_kernel(session: SparkSession, settings: Settings) -> None:
         raise ConfigError("the session's class path has no kernel: end this process, run `make setup` and start again")
     fold = settings.fold
     register.all(session._jsparkSession, fold.lateness_ms, fold.hold_ms, fold.pause_limit_ms, fold.session_cap_ms)
+    _registered.add(session)
 
 
 def to_spark(session: SparkSession, frame: pd.DataFrame, table: Table) -> DataFrame:

@@ -1,8 +1,9 @@
-"""Content hash of a partition: order-free, over every column, computed where the rows are.
+"""Content hash of a partition: order-free, over every column.
 
-Each row becomes two 64-bit hashes of (value, is-null) pairs of every column; the partition's hash is made of the row
-count and the sums of the hashes, which do not depend on the rows' order or files. A null and a value, or two
-neighbouring arrays cut elsewhere, cannot trade places: nulls are hashed as such, nested values as JSON.
+Every row becomes two 64-bit hashes of all its values, nulls hashed as such; the partition's hash is made of the row
+count and the sums of the hashes, which do not depend on the rows' order or files. Up to `SMALL` rows they are computed
+by DuckDB on the driver, beyond that by Spark where the rows are: by the content's own size, never by the machine, so
+one content has one hash everywhere.
 """
 
 from __future__ import annotations
@@ -12,32 +13,60 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from schemas import tables
+from schemas.records import Array, Field, Scalar
+from schemas.render import spark
+from schemas.render.sql import DUCKDB, SPARK, Dialect
+from schemas.tables import Table
+
+SMALL = 300_000
+"""Rows up to which a partition is audited and hashed on the driver: there a Spark query costs more than its rows."""
+
 COUNT, FIRST, SECOND = "matinee_rows", "matinee_hash_1", "matinee_hash_2"
 _MODULUS = 1 << 128
 
 
-def expressions(columns: Sequence[tuple[str, str]]) -> list[str]:
-    """Spark SQL aggregates over (column, Spark type as text) pairs; give their row to `digest`."""
-    parts = []
-    for name, kind in sorted(columns):
-        quoted = f"`{name}`"
-        nested = kind.startswith(("array", "struct", "map"))
-        parts += [f"to_json({quoted}, map('ignoreNullFields', 'false'))" if nested else quoted, f"isnull({quoted})"]
-    row = ", ".join(parts)
+def expressions(table: Table, dialect: Dialect) -> list[str]:
+    """Aggregates over a table's columns; give their row to `digest`."""
+    columns = sorted(tables.columns(table), key=lambda f: f.name)
+    first, second, kind = _spark(columns) if dialect is SPARK else _duckdb(columns)
     return [
         f"count(1) AS {COUNT}",
-        f"coalesce(sum(CAST(xxhash64({row}) AS DECIMAL(38, 0))), 0) AS {FIRST}",
-        f"coalesce(sum(CAST(xxhash64('matinee', {row}) AS DECIMAL(38, 0))), 0) AS {SECOND}",
+        f"coalesce(sum(CAST({first} AS {kind})), 0) AS {FIRST}",
+        f"coalesce(sum(CAST({second} AS {kind})), 0) AS {SECOND}",
     ]
 
 
-def digest(columns: Sequence[tuple[str, str]], row: Mapping[str, Any]) -> str:
+def _spark(columns: Sequence[Field]) -> tuple[str, str, str]:
+    parts = []
+    for field in columns:
+        name = SPARK.column(field.name)
+        value = f"to_json({name}, map('ignoreNullFields', 'false'))" if isinstance(field.type, Array) else name
+        parts += [value, f"isnull({name})"]
+    row = ", ".join(parts)
+    return f"xxhash64({row})", f"xxhash64('matinee', {row})", "DECIMAL(38, 0)"
+
+
+def _duckdb(columns: Sequence[Field]) -> tuple[str, str, str]:
+    """MD5 of the row's text: each value with its length before it, so that no two rows read alike."""
+    parts = []
+    for field in columns:
+        name = DUCKDB.column(field.name)
+        if isinstance(field.type, Array):
+            text = f"CAST(to_json({name}) AS VARCHAR)"
+        elif field.type is Scalar.BYTES:
+            text = f"hex({name})"
+        elif field.type is Scalar.TIMESTAMP:
+            text = f"CAST(epoch_us({name}) AS VARCHAR)"
+        else:
+            text = f"CAST({name} AS VARCHAR)"
+        parts.append(f"coalesce(length({text}) || ':' || {text}, '-')")
+    row = " || ".join(parts)
+    return f"md5_number_lower({row})", f"md5_number_upper({row})", "HUGEINT"
+
+
+def digest(table: Table, row: Mapping[str, Any]) -> str:
     """32 hex digits of the aggregates' row; the columns' names and types are part of it."""
-    shape = ",".join(f"{name} {kind}" for name, kind in sorted(columns))
+    shape = ",".join(sorted(f"{field.name} {spark.sql_type(field)}" for field in tables.columns(table)))
     first, second = (int(Decimal(row[key])) % _MODULUS for key in (FIRST, SECOND))
     return hashlib.sha256(f"{shape};{row[COUNT]};{first};{second}".encode()).hexdigest()[:32]
-
-
-def columns_of(frame: Any) -> list[tuple[str, str]]:
-    """(column, type) pairs of a Spark frame."""
-    return [(field.name, field.dataType.simpleString()) for field in frame.schema.fields]

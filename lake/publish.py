@@ -21,10 +21,11 @@ from typing import Any
 
 from conf.errors import AuditFailed, ConfigError, ServiceUnavailable
 from conf.settings import Settings
-from lake import lease, publications
-from lake.audit import Verdict, judge
+from lake import files, hashing, lease, publications
+from lake.audit import Verdict, judge_frame, judge_rows
 from lake.catalog import NAME, identifier
 from lake.publications import AUDITED, Publication
+from schemas.render import spark
 from schemas.tables import Table
 
 MAIN = "main"
@@ -111,7 +112,7 @@ class Publishing:
             ConfigError: columns or types that differ from the table's, each named.
         """
         staged = self._branch(table, partition)
-        frame = conform(frame, table, self.session.table(self.name(table)).schema)
+        frame = conform(frame, table)
         writer = frame._jdf.writeTo(f"{self.name(table)}.branch_{self.run_id}")
         for key, value in {RUN: self.run_id, **(properties or {})}.items():
             writer.option(f"snapshot-property.{key}", value)
@@ -151,8 +152,7 @@ class Publishing:
             AuditFailed: at least one rule is broken; ``main`` is untouched and the branches stay for inspection.
         """
         for staged in self._staged.values():
-            partition = staged.partition.isoformat() if staged.partition else None
-            staged.verdict = judge(self.written(staged.table), staged.table, partition)
+            staged.verdict = self._judge(staged)
         verdicts = [s.verdict for s in self._staged.values() if s.verdict]
         broken = [f"{v.table}: {'; '.join(v.broken)}" for v in verdicts if not v.passed]
         if broken:
@@ -161,6 +161,27 @@ class Publishing:
                 f"The rows are in branch {self.run_id} (read {NAME}.<table>.branch_{self.run_id})"
             )
         return verdicts
+
+    def _judge(self, staged: Staged) -> Verdict:
+        partition = staged.partition.isoformat() if staged.partition else None
+        added = self._added(staged)
+        if sum(int(file.recordCount()) for file in added) > hashing.SMALL:
+            return judge_frame(self.written(staged.table), staged.table, partition)
+        rows = files.read(
+            self.catalog.load_table(identifier(self.settings, staged.table)), [f.location() for f in added]
+        )
+        return judge_rows(rows, staged.table, partition)
+
+    def _added(self, staged: Staged) -> list[Any]:
+        """The data files (Java) that this run's commits added to its branch: all the rows it wrote, and no others."""
+        handle = self._handle(staged.table)
+        snapshot = handle.snapshot(handle.refs().get(self.run_id).snapshotId())
+        added: list[Any] = []
+        while snapshot is not None and snapshot.snapshotId() != staged.base:
+            added += list(snapshot.addedDataFiles(handle.io()))
+            parent = snapshot.parentId()
+            snapshot = handle.snapshot(parent) if parent is not None else None
+        return added
 
     # -- publish -------------------------------------------------------------------------------------------------
 
@@ -265,14 +286,14 @@ def handle(session: Any, name: str) -> Any:
     return session._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session._jsparkSession, name)
 
 
-def conform(frame: Any, table: Table, wanted: Any) -> Any:
+def conform(frame: Any, table: Table) -> Any:
     """The frame with the table's columns in the table's order and types; numbers may be widened, nothing else.
 
     Raises:
         ConfigError: a column is missing, unknown, or of another kind.
     """
     found = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
-    expected = {field.name: field.dataType.simpleString() for field in wanted.fields}
+    expected = {field.name: field.dataType.simpleString() for field in spark.table_struct(table).fields}
     problems = [f"{name}: missing (expected {kind})" for name, kind in expected.items() if name not in found]
     problems += [f"{name}: not a column of the table" for name in found if name not in expected]
     problems += [
