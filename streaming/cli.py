@@ -1,4 +1,4 @@
-"""The commands of this room: `matinee world produce`, `matinee stream qoe | status | cancel | savepoint | topics`."""
+"""Commands: `matinee world produce`, `matinee stream qoe | status | cancel | savepoint | end-day | topics`."""
 
 from __future__ import annotations
 
@@ -182,6 +182,22 @@ def savepoint() -> None:
     from streaming import launch
 
     click.echo(f"stopped; savepoint {launch.savepoint(load())}")
+
+
+@stream.command(name="end-day")
+@click.argument("day", type=Day())
+def end_day(day: date) -> None:
+    """Say that every event received on DAY has been sent, so that the stream can make the day final.
+
+    For events of your own; `matinee world produce` says it itself.
+    """
+    from streaming import produce as sending
+    from streaming import topics as admin
+
+    settings = load()
+    admin.create(settings)
+    sending.end_day(day, settings)
+    click.echo(f"{day} ended on {settings.kafka.partitions} partitions")
 
 
 @stream.command()

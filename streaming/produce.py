@@ -105,10 +105,9 @@ def produce_day(
         produce_catalogue(catalogue_frames, settings, day)
     floor = topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings)
     day_lanes = _day_lanes(lived, settings, floor)
-    newest = [_newest(day_lanes[0], number, floor[number]) for number in range(settings.kafka.partitions)]
     with clients.reaching(settings), _sending(settings) as producer:
         offsets = send(producer, day_lanes, rate=rate, progress=progress, clock=clock)
-        send(producer, [lanes.control(day, settings, newest)])
+    end_day(day, settings)
     produced = Produced(day, _counts(day_lanes), _positions(day_lanes[0], offsets))
     write_truth(lived, produced, settings)
     return produced
@@ -123,14 +122,34 @@ def produce_catalogue(frames: Mapping[str, pd.DataFrame], settings: Settings, da
     return {name: produce_frame(known[name], frame, settings, day=day) for name, frame in frames.items()}
 
 
-def produce_frame(topic: Topic, frame: pd.DataFrame, settings: Settings, *, day: date) -> int:
-    """Send a frame of the topic's record, keyed, stamped with the start of `day` (UTC); returns the messages sent."""
+def produce_frame(topic: Topic, frame: pd.DataFrame, settings: Settings, *, day: date | None = None) -> int:
+    """Send a frame of the topic's record, keyed, in its order; returns the messages sent.
+
+    Messages are stamped with `received_at`; a record that has none with the start of `day` (UTC).
+
+    Raises:
+        UsageError: neither `received_at` nor `day`.
+        ServiceUnavailable, SchemaError: see `produce_day`.
+    """
     topics.create(settings, [topic])
-    stamp = round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    one = lanes.lane(topic, frame, settings, np.full(len(frame), stamp, dtype=np.int64))
+    if "received_at" in frame.columns:
+        due_ms = lanes.millis(frame["received_at"])
+        one = lanes.lane(topic, frame, settings, due_ms, topics.newest_timestamps(topic, settings))
+    elif day is not None:
+        stamp = round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+        one = lanes.lane(topic, frame, settings, np.full(len(frame), stamp, dtype=np.int64))
+    else:
+        raise UsageError(f"{topic.record} has no received_at: say which day the messages are of (day=...)")
     with clients.reaching(settings), _sending(settings) as producer:
         send(producer, [one])
     return len(one)
+
+
+def end_day(day: date, settings: Settings) -> None:
+    """Say on every partition of `playback_event` that every event received on `day` has been sent (decision 5)."""
+    newest = topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings)
+    with clients.reaching(settings), _sending(settings) as producer:
+        send(producer, [lanes.control(day, settings, newest)])
 
 
 def _day_lanes(lived: LivedDay, settings: Settings, floor: Sequence[int]) -> list[Lane]:
@@ -142,11 +161,6 @@ def _day_lanes(lived: LivedDay, settings: Settings, floor: Sequence[int]) -> lis
             ordered = frame.sort_values("received_at", kind="stable")
             found.append(lanes.lane(topic, ordered, settings, lanes.millis(ordered["received_at"])))
     return found
-
-
-def _newest(lane: Lane, partition: int, least: int) -> int:
-    mine = lane.at_ms[lane.partitions == partition]
-    return max(int(mine.max()), least) if len(mine) else least
 
 
 def _counts(sent: Sequence[Lane]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from conf.errors import ConfigError, InputMissing
+from conf.errors import ConfigError, InputMissing, UsageError
 from conf.settings import Settings
 from schemas import topics as catalogue
 from schemas import wire
@@ -136,6 +136,23 @@ def test_a_snapshot_waits_for_an_open_transaction(universe: Callable[[str], Sett
     producer.close()
     topics.settle(catalogue.QOE, settings)
     assert consume.snapshot(catalogue.QOE_PROGRESS, settings)["partition"].tolist() == [2]
+
+
+def test_a_frame_of_ones_own_is_stamped_with_its_arrival(universe: Callable[[str], Settings]) -> None:
+    settings = universe("own")
+    events = days.frame(days.session(np.random.default_rng(1), 7, days.start_ms()))
+    assert produce.produce_frame(catalogue.PLAYBACK_EVENT, events, settings) == len(events)
+    produce.end_day(days.DAY, settings)
+    *sent, last = [m for m in consume.messages(catalogue.PLAYBACK_EVENT, settings) if m.partition == partition(events)]
+    assert [m.at_ms for m in sent] == lanes.millis(events["received_at"]).tolist()
+    assert wire.decode_one(last.value or b"")[0] == "day_end" and last.at_ms > sent[-1].at_ms
+    with pytest.raises(UsageError, match="cdn_cluster has no received_at"):
+        produce.produce_frame(catalogue.CDN_CLUSTER, pd.DataFrame(), settings)
+
+
+def partition(events: pd.DataFrame) -> int:
+    """The partition of a frame of one session."""
+    return lanes.partition_of(events["session_id"].iloc[0].encode(), 4)
 
 
 def test_a_topic_that_is_not_there_is_said(universe: Callable[[str], Settings]) -> None:
