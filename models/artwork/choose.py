@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.artwork.statistics import EPOCH_DAYS
 from models.days import epoch_day, epoch_days
 from models.experiment.assign import HOLDBACK, arms, join_parts, uniforms
+from models.frames import rows
 from models.recommend.taste import EVERYBODY
 
 DRAWS = 64
@@ -39,7 +40,7 @@ COLUMNS = (
 def posterior_draws(
     artwork_ids: Sequence[str], alpha: NDArray[np.float64], beta: NDArray[np.float64], salt: str
 ) -> NDArray[np.float64]:
-    """64 draws from each image's Beta, shape (images, DRAWS); a function of the image's name, salt and posterior alone."""
+    """64 draws from each image's Beta, shape (images, DRAWS); a function of name, salt and posterior alone."""
     out = np.empty((len(artwork_ids), DRAWS))
     for i, (name, a, b) in enumerate(zip(artwork_ids, alpha, beta, strict=True)):
         key = blake2b(f"{salt}\x1f{name}".encode(), digest_size=16).digest()
@@ -58,7 +59,7 @@ def probabilities(draws: NDArray[np.float64], floor: float) -> NDArray[np.float6
     count = len(draws)
     wins = np.bincount(draws.argmax(axis=0), minlength=count) / draws.shape[1]
     least = min(floor, 1.0 / count)
-    return least + (1.0 - count * least) * wins
+    return np.asarray(least + (1.0 - count * least) * wins)
 
 
 def choose(
@@ -94,11 +95,11 @@ def choose(
     offers = _Offers(statistics, artworks, valid_date, salt, floor)
     fresh = fresh[fresh["title_id"].isin(offers.images)].reset_index(drop=True)
     luck = uniforms(salt, join_parts([fresh["profile_id"], fresh["title_id"], [epoch] * len(fresh)]))
-    rows = []
+    fresh_rows = []
     for (profile, title, cell, arm), u in zip(fresh[[*keys, "cell", "arm"]].itertuples(index=False), luck, strict=True):
         images, odds, steps = offers.get(title, cell, arm)
         pick = min(int(np.searchsorted(steps, u, side="right")), len(images) - 1)
-        rows.append(
+        fresh_rows.append(
             (
                 decision_id(profile, title, epoch, policy),
                 profile,
@@ -113,7 +114,7 @@ def choose(
                 odds,
             )
         )
-    made = pd.DataFrame(rows, columns=list(COLUMNS))
+    made = pd.DataFrame(fresh_rows, columns=list(COLUMNS))
     parts = [part for part in (kept[list(COLUMNS)], made) if len(part)]
     out = pd.concat(parts, ignore_index=True) if parts else made
     return out.sort_values(keys, kind="mergesort", ignore_index=True)
@@ -125,7 +126,7 @@ def decision_id(profile_id: str, title_id: str, epoch: int, policy: str) -> str:
 
 
 def _wanted(pages: pd.DataFrame) -> pd.DataFrame:
-    pairs = [(page.profile_id, title) for page in pages.itertuples() for row in page.rows for title in row["title_ids"]]
+    pairs = [(page["profile_id"], title) for page in rows(pages) for row in page["rows"] for title in row["title_ids"]]
     frame = pd.DataFrame(pairs, columns=["profile_id", "title_id"])
     return frame.drop_duplicates().sort_values(["profile_id", "title_id"], ignore_index=True)
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.days import epoch_days
+from models.frames import places
 from models.recommend.taste import EVERYBODY, TasteByDay
 
 EPOCH_DAYS = 7
@@ -143,8 +144,8 @@ def _tables(
     trials: pd.DataFrame, images: pd.DataFrame, cells: list[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Decisions and takes by image and cell; the last column holds the viewers without a taste (yet)."""
-    image = pd.Index(images["artwork_id"]).get_indexer(trials["artwork_id"])
-    cell = pd.Index(cells).get_indexer(trials["cell"])
+    image = places(images["artwork_id"], trials["artwork_id"])
+    cell = places(cells, trials["cell"])
     known = (image >= 0) & (cell >= 0)
     shown = np.zeros((len(images), len(cells)))
     taken = np.zeros_like(shown)
@@ -156,7 +157,7 @@ def _tables(
 def _posterior(
     images: pd.DataFrame, shown: NDArray[np.float64], taken: NDArray[np.float64], lift: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Beta of every image and cell: the image's gamma effect times the show's rate times the match, shape (images, cells)."""
+    """Beta of every image and cell, shape (images, cells): the image's effect times the show's rate times the match."""
     show = pd.factorize(images["title_id"])[0]
     overall = (taken.sum() + 1.0) / (shown.sum() + 50.0)
     expected_show = _by_show(show, shown * lift)

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numba import njit
 from numpy.typing import NDArray
+
+from models.delivery.planner import Planner
+
+UNBOUNDED = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def replay_plan(log: pd.DataFrame, held: pd.DataFrame) -> Served:
 
 
 def replay_lru(warm: pd.DataFrame, log: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int]) -> Served:
-    """Least recently used whole files on every cluster's disk: warmed by one log, counted over the next (see `viewings`).
+    """Least recently used whole files on every disk: warmed by one log, counted over the next (see `viewings`).
 
     Args:
         files: file_id, bytes. disk: bytes by cdn_id.
@@ -75,6 +78,37 @@ def lru_contents(log: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int]) -
     return pd.DataFrame(rows, columns=["cdn_id", "file_id", "bytes"])
 
 
+def most_asked(log: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int]) -> pd.DataFrame:
+    """What each cluster would hold by its own log (see `viewings`) alone: most bytes asked per byte stored first.
+
+    The yardstick "yesterday's counts": bound by the disk, not by a fill budget. Returns cdn_id, file_id, bytes.
+    """
+    asked = log.groupby(["cdn_id", "file_id"])["bytes"].sum().rename("expected_bytes").reset_index()
+    table = asked.merge(files[["file_id", "bytes"]].drop_duplicates("file_id"), on="file_id")
+    return _fill_disks(table, disk)
+
+
+def best_held(rates: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int]) -> pd.DataFrame:
+    """The rate oracle: what clusters would hold that knew the true rates and had all night. cdn_id, file_id, bytes.
+
+    Args:
+        rates: cdn_id, file_id, expected_bytes (truth `rates` of a lived day).
+    """
+    table = rates[["cdn_id", "file_id", "expected_bytes"]].merge(
+        files[["file_id", "bytes"]].drop_duplicates("file_id"), on="file_id"
+    )
+    return _fill_disks(table, disk)
+
+
+def _fill_disks(table: pd.DataFrame, disk: dict[str, int]) -> pd.DataFrame:
+    parts = []
+    for cdn_id in sorted(disk):
+        own = table[table["cdn_id"] == cdn_id]
+        plan = Planner(int(disk[cdn_id]), UNBOUNDED, 0.0).plan(own, own.iloc[:0])
+        parts.append(plan[["file_id", "bytes"]].assign(cdn_id=cdn_id))
+    return pd.concat(parts, ignore_index=True)[["cdn_id", "file_id", "bytes"]]
+
+
 def _replay(warm: pd.DataFrame, log: pd.DataFrame, files: pd.DataFrame, disk: dict[str, int], whole: bool) -> Served:
     size = files.drop_duplicates("file_id").set_index("file_id")["bytes"]
     served = Served(0, 0)
@@ -98,43 +132,28 @@ def _sizes(names: NDArray[np.str_], size: pd.Series) -> NDArray[np.int64]:
     return found.to_numpy(dtype=np.int64)
 
 
-@njit(cache=False)
 def _lru(
     code: NDArray[np.int64], asked: NDArray[np.int64], sizes: NDArray[np.int64], disk: int, whole: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Bytes hit by each request and bytes stored at the end; a doubly linked list over file codes, the last its head."""
-    files = len(sizes)
-    after = np.full(files + 1, files, dtype=np.int64)
-    before = np.full(files + 1, files, dtype=np.int64)
-    stored = np.zeros(files, dtype=np.int64)
-    hits = np.zeros(len(code), dtype=np.int64)
+    """Bytes hit by each request, and bytes of every file stored at the end.
+
+    A dictionary keeps the order in which files were last asked for: about a million requests a second.
+    """
+    size = sizes.tolist()
+    cache: dict[int, int] = {}
+    hits = []
     used = 0
-    for i in range(len(code)):
-        f = code[i]
-        if whole:
-            hits[i] = asked[i] if stored[f] > 0 else 0
-            wanted = sizes[f]
-        else:
-            hits[i] = min(asked[i], stored[f])
-            wanted = max(stored[f], min(asked[i], sizes[f]))
-        if stored[f] > 0:
-            after[before[f]] = after[f]
-            before[after[f]] = before[f]
-        if wanted > disk:
-            used -= stored[f]
-            stored[f] = 0
+    for file, wanted in zip(code.tolist(), asked.tolist(), strict=True):
+        stored = cache.pop(file, 0)
+        used -= stored
+        hits.append((wanted if stored else 0) if whole else min(wanted, stored))
+        keep = size[file] if whole else max(stored, min(wanted, size[file]))
+        if keep > disk:
             continue
-        used += wanted - stored[f]
-        stored[f] = wanted
-        first = after[files]
-        after[files] = f
-        before[f] = files
-        after[f] = first
-        before[first] = f
+        cache[file] = keep
+        used += keep
         while used > disk:
-            last = before[files]
-            used -= stored[last]
-            stored[last] = 0
-            before[files] = before[last]
-            after[before[last]] = files
-    return hits, stored
+            used -= cache.pop(next(iter(cache)))
+    left = np.zeros(len(size), dtype=np.int64)
+    left[list(cache)] = list(cache.values())
+    return np.array(hits, dtype=np.int64), left

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from models.delivery.planner import ADD
+from models.frames import rows
 
 MEDIA_TYPE = "application/cdni; ptype=ci-trigger-command"
 URLS_PER_COMMAND = 500
@@ -54,25 +55,25 @@ def commands(
         ValueError: a planned file has no asset_file row.
     """
     path = dict(zip(files["file_id"], files["url"], strict=True))
-    rows = []
-    for plan in plans.sort_values("cdn_id").itertuples():
-        added = sorted((f for f in plan.files if f["action"] == ADD), key=lambda f: int(f["rank"]))
+    made = []
+    for plan in rows(plans.sort_values("cdn_id")):
+        added = sorted((f for f in plan["files"] if f["action"] == ADD), key=lambda f: int(f["rank"]))
         missing = [f["file_id"] for f in added if f["file_id"] not in path]
         if missing:
             raise ValueError(
-                f"plan {plan.plan_id} adds {missing[0]!r}, which asset_file does not know; "
+                f"plan {plan['plan_id']} adds {missing[0]!r}, which asset_file does not know; "
                 f"{len(missing)} such files; land the asset_file topic first"
             )
-        host = base_url.format(cdn_id=plan.cdn_id).rstrip("/")
+        host = base_url.format(cdn_id=plan["cdn_id"]).rstrip("/")
         urls = [host + "/" + str(path[f["file_id"]]).lstrip("/") for f in added]
         for number, first in enumerate(range(0, len(urls), urls_per_command)):
-            rows.append(
+            made.append(
                 (
-                    f"{plan.plan_id}#{number}",
-                    plan.plan_id,
-                    plan.cdn_id,
-                    plan.plan_date,
+                    f"{plan['plan_id']}#{number}",
+                    plan["plan_id"],
+                    plan["cdn_id"],
+                    plan["plan_date"],
                     command(urls[first : first + urls_per_command], cdn_path),
                 )
             )
-    return pd.DataFrame(rows, columns=["command_id", "plan_id", "cdn_id", "plan_date", "body"])
+    return pd.DataFrame(made, columns=["command_id", "plan_id", "cdn_id", "plan_date", "body"])

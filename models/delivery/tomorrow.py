@@ -11,9 +11,14 @@ import pandas as pd
 
 from models.delivery.planner import ADD, DROP, KEEP, Planner
 from models.delivery.replay import lru_contents, viewings
+from models.frames import rows
 
+SHARE_PRIOR = 0.2
+"""Share of the region's mean cluster a cluster's part is shrunk by towards equal parts."""
 MIX_PRIOR = 0.2
 """Share of a cluster's bytes its codec and rung mix is shrunk by towards the region's."""
+TITLE_PRIOR_VIEWINGS = 8.0
+"""Mean viewings a cluster's fancy for a title is shrunk by towards the region's."""
 WINDOW_START_H, WINDOW_HOURS = 2, 12
 """Fill window on the day of the plan, UTC hours (Open Connect partners: 02:00 to 14:00 local)."""
 
@@ -23,60 +28,59 @@ def cluster_forecast(
 ) -> pd.DataFrame:
     """Bytes expected of every file at every cluster: cdn_id, file_id, bytes, expected_bytes.
 
-    The region's forecast is split by each cluster's part of the region's bytes, and bent by its own mix of codecs and
-    rungs (a slow ISP's viewers watch lower rungs). Clusters without a log take equal parts.
+    The region's forecast is split by each cluster's part of the region's bytes, and bent two ways by its own log: to
+    its mix of codecs and rungs (a slow ISP's viewers watch lower rungs) and to the titles its own viewers watch. Both
+    bends keep the cluster's total. Clusters without a log take equal parts.
 
     Args:
         forecast: record demand_forecast of one day. requests: record cdn_request of the days before. clusters, files:
             newest rows of records cdn_cluster and asset_file.
     """
-    rows = files[["file_id", "bytes", "codec", "rung"]].merge(
-        forecast[["region", "file_id", "expected_bytes"]], on="file_id"
+    known = files[["file_id", "bytes", "codec", "rung", "title_id"]].drop_duplicates("file_id")
+    known = known.assign(kind=known["codec"].astype(str) + "/" + known["rung"].astype(str))
+    table = known.merge(forecast[["region", "file_id", "expected_bytes"]], on="file_id")
+    table = table.sort_values(["region", "file_id"], kind="mergesort", ignore_index=True)
+    log = requests[["cdn_id", "session_id", "file_id", "bytes"]].merge(
+        known[["file_id", "kind", "title_id"]], on="file_id"
     )
-    rows["kind"] = rows["codec"].astype(str) + "/" + rows["rung"].astype(str)
-    rows = rows.sort_values(["region", "file_id"], kind="mergesort", ignore_index=True)
-    log = _log_by_kind(requests, clusters, files)
+    log = log.merge(clusters[["cdn_id", "country"]], on="cdn_id")
     pieces = []
-    for cluster in clusters.sort_values("cdn_id").itertuples():
-        mine = rows[rows["region"] == cluster.country]
-        share, bend = _share_and_bend(log, cluster.cdn_id, cluster.country, clusters)
-        expected = mine["expected_bytes"].to_numpy() * mine["kind"].map(bend).fillna(1.0).to_numpy()
-        total, before = expected.sum(), mine["expected_bytes"].sum()
-        scale = share * (before / total if total > 0 else 1.0)
-        pieces.append(
-            pd.DataFrame(
-                {
-                    "cdn_id": cluster.cdn_id,
-                    "file_id": mine["file_id"].to_numpy(),
-                    "bytes": mine["bytes"].to_numpy(),
-                    "expected_bytes": expected * scale,
-                }
-            )
-        )
-    return pd.concat(pieces, ignore_index=True)
+    for cluster in rows(clusters.sort_values("cdn_id")):
+        mine = table[table["region"] == cluster["country"]]
+        region = log[log["country"] == cluster["country"]]
+        peers = int((clusters["country"] == cluster["country"]).sum())
+        share = _share(region, cluster["cdn_id"], peers)
+        bent = mine["expected_bytes"].to_numpy(dtype=np.float64).copy()
+        for column, prior in (("kind", MIX_PRIOR), ("title_id", None)):
+            bend = _bend(region, cluster["cdn_id"], column, share, prior)
+            bent *= mine[column].map(bend).fillna(1.0).to_numpy(dtype=np.float64)
+        scale = share * mine["expected_bytes"].sum() / bent.sum() if bent.sum() > 0 else 0.0
+        pieces.append(mine[["file_id", "bytes"]].assign(cdn_id=cluster["cdn_id"], expected_bytes=bent * scale))
+    return pd.concat(pieces, ignore_index=True)[["cdn_id", "file_id", "bytes", "expected_bytes"]]
 
 
-def _log_by_kind(requests: pd.DataFrame, clusters: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
-    merged = (
-        requests[["cdn_id", "file_id", "bytes"]]
-        .merge(files[["file_id", "codec", "rung"]], on="file_id")
-        .merge(clusters[["cdn_id", "country"]], on="cdn_id")
-    )
-    merged["kind"] = merged["codec"].astype(str) + "/" + merged["rung"].astype(str)
-    return merged.groupby(["country", "cdn_id", "kind"], as_index=False)["bytes"].sum()
+def _share(region: pd.DataFrame, cdn_id: str, peers: int) -> float:
+    """The cluster's part of its region's bytes, shrunk a little towards equal parts."""
+    total = float(region["bytes"].sum())
+    own = float(region.loc[region["cdn_id"] == cdn_id, "bytes"].sum())
+    weight = SHARE_PRIOR * total / peers
+    return (own + weight) / (total + peers * weight) if total > 0 else 1.0 / peers
 
 
-def _share_and_bend(log: pd.DataFrame, cdn_id: str, country: str, clusters: pd.DataFrame) -> tuple[float, pd.Series]:
-    region = log[log["country"] == country]
-    peers = int((clusters["country"] == country).sum())
-    by_kind = region.groupby("kind")["bytes"].sum().astype(np.float64)
-    if not len(by_kind) or by_kind.sum() == 0:
-        return 1.0 / peers, pd.Series(dtype=np.float64)
-    usual = by_kind / by_kind.sum()
-    own = region[region["cdn_id"] == cdn_id].groupby("kind")["bytes"].sum().reindex(usual.index).fillna(0.0)
-    weight = MIX_PRIOR * by_kind.sum() / peers
-    mixed = (own + weight * usual) / (own.sum() + weight)
-    return float((own.sum() + weight) / (by_kind.sum() + peers * weight)), mixed / usual
+def _bend(region: pd.DataFrame, cdn_id: str, column: str, share: float, prior: float | None) -> pd.Series[float]:
+    """Bytes a cluster served over those its share of the region would give, by `column`, shrunk towards 1.
+
+    `prior` is in shares of the cluster's bytes spread as the region's; None means TITLE_PRIOR_VIEWINGS mean viewings
+    for every title.
+    """
+    usual = region.groupby(column)["bytes"].sum().astype(np.float64) * share
+    own = region[region["cdn_id"] == cdn_id].groupby(column)["bytes"].sum().reindex(usual.index).fillna(0.0)
+    if prior is not None:
+        weight = prior * usual
+    else:
+        viewings_of = max(int((~region.duplicated(["session_id", column])).sum()), 1)
+        weight = pd.Series(TITLE_PRIOR_VIEWINGS * region["bytes"].sum() / viewings_of, index=usual.index)
+    return (own + weight) / (usual + weight).clip(lower=1e-9)
 
 
 def fill_plans(expected: pd.DataFrame, clusters: pd.DataFrame, held: pd.DataFrame, plan_date: date) -> pd.DataFrame:
@@ -87,16 +91,18 @@ def fill_plans(expected: pd.DataFrame, clusters: pd.DataFrame, held: pd.DataFram
         held: cdn_id, file_id, bytes of what is on the disks now (see `on_disk`).
         plan_date: day the plans serve.
     """
-    rows = []
+    made = []
     start = datetime(plan_date.year, plan_date.month, plan_date.day, tzinfo=UTC) - timedelta(hours=24 - WINDOW_START_H)
-    for cluster in clusters.sort_values("cdn_id").itertuples():
-        planner = Planner(int(cluster.disk_bytes), int(cluster.fill_budget_bytes))
-        plan = planner.plan(expected[expected["cdn_id"] == cluster.cdn_id], held[held["cdn_id"] == cluster.cdn_id])
+    for cluster in rows(clusters.sort_values("cdn_id")):
+        planner = Planner(int(cluster["disk_bytes"]), int(cluster["fill_budget_bytes"]))
+        plan = planner.plan(
+            expected[expected["cdn_id"] == cluster["cdn_id"]], held[held["cdn_id"] == cluster["cdn_id"]]
+        )
         kept = plan[plan["action"] != DROP]
-        rows.append(
+        made.append(
             {
-                "plan_id": _plan_id(str(cluster.cdn_id), plan_date, plan),
-                "cdn_id": cluster.cdn_id,
+                "plan_id": _plan_id(str(cluster["cdn_id"]), plan_date, plan),
+                "cdn_id": cluster["cdn_id"],
                 "plan_date": plan_date,
                 "disk_bytes": planner.disk_bytes,
                 "fill_budget_bytes": planner.fill_budget_bytes,
@@ -108,18 +114,18 @@ def fill_plans(expected: pd.DataFrame, clusters: pd.DataFrame, held: pd.DataFram
                 "files": plan.to_dict("records"),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(made)
 
 
 def on_disk(plans: pd.DataFrame) -> pd.DataFrame:
     """What clusters hold under record fill_plan: cdn_id, file_id, bytes; nothing without a plan."""
-    rows = [
-        (plan.cdn_id, f["file_id"], int(f["bytes"]))
-        for plan in plans.itertuples()
-        for f in plan.files
+    held = [
+        (plan["cdn_id"], f["file_id"], int(f["bytes"]))
+        for plan in rows(plans)
+        for f in plan["files"]
         if f["action"] in (ADD, KEEP)
     ]
-    return pd.DataFrame(rows, columns=["cdn_id", "file_id", "bytes"])
+    return pd.DataFrame(held, columns=["cdn_id", "file_id", "bytes"])
 
 
 def disk_from_log(requests: pd.DataFrame, clusters: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:

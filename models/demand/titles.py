@@ -15,9 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.days import epoch_day, epoch_days
+from models.frames import places
 
 HALF_LIFE_DAYS = 3.0
-REGION_SHAPE = 4.0
+REGION_SHAPE = 8.0
 """Shape of the gamma prior of a region's rate over its pooled rate: relative spread 1 / sqrt(shape)."""
 TITLE_SHAPE = 0.5
 """Shape of the gamma prior of a title's rate around the mean rate of its kind and age."""
@@ -78,8 +79,8 @@ def _count(plays: pd.DataFrame, title_ids: NDArray[np.object_], target: int) -> 
         return _Counts([], np.zeros((0, len(title_ids), 0)), target - 1, target - 1)
     first, last = int(day.min()), int(day.max())
     table = np.zeros((len(regions), len(title_ids), last - first + 1))
-    title = pd.Index(title_ids).get_indexer(seen["title_id"])
-    region = pd.Index(regions).get_indexer(seen["country"].astype(str))
+    title = places(title_ids, seen["title_id"])
+    region = places(regions, seen["country"].astype(str))
     np.add.at(table, (region[title >= 0], title[title >= 0], day[title >= 0] - first), 1.0)
     return _Counts(regions, table, first, last)
 
@@ -105,7 +106,7 @@ def _pooled_rate(
         settled = float(got[mine].sum() / max(exposed[mine].sum(), 1e-9))
         mean[mine] = np.where(young[mine], _launch_level(counts, total, launch, mine, settled), settled)
     mean = np.maximum(mean, 1e-9)
-    return mean * (got + TITLE_SHAPE) / (exposed * mean + TITLE_SHAPE)
+    return np.asarray(mean * (got + TITLE_SHAPE) / (exposed * mean + TITLE_SHAPE))
 
 
 def _launch_level(
@@ -127,7 +128,7 @@ def _regional_rate(counts: _Counts, launch: NDArray[np.int64], rate: NDArray[np.
     share = counts.plays.sum(axis=(1, 2)) / counts.plays.sum()
     expected = share[:, None] * rate[None, :]
     got = (counts.plays * weight[None]).sum(axis=2)
-    return expected * (got + REGION_SHAPE) / (expected * weight.sum(axis=1)[None, :] + REGION_SHAPE)
+    return np.asarray(expected * (got + REGION_SHAPE) / (expected * weight.sum(axis=1)[None, :] + REGION_SHAPE))
 
 
 def _weekday(counts: _Counts, target: int) -> float:

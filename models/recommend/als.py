@@ -11,6 +11,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from models.frames import places
 from models.recommend.protocol import blocks, excluded_matrix, single_threaded, top_k
 
 
@@ -67,7 +68,7 @@ class ImplicitALS:
 
     def scores(self, profiles: Sequence[str]) -> NDArray[np.float64]:
         """Dot products, shape (profiles, titles of the training data); rows of unknown profiles are zero."""
-        place = pd.Index(self.profiles).get_indexer(pd.Index(list(profiles)))
+        place = places(self.profiles, profiles)
         with single_threaded():
             found = (
                 self.profile_factors[np.maximum(place, 0)] @ self.title_factors.T

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from models.frames import places
 from models.recommend.als import ImplicitALS
 from models.recommend.parts import NAMES, Parts
 from models.recommend.protocol import blocks, excluded_matrix, single_threaded, top_k
@@ -98,7 +99,7 @@ def dot_scores(
     title_vectors: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Scores of two towers, shape (profiles, titles); profiles not in `known` score by the last coordinate alone."""
-    place = pd.Index(known).get_indexer(pd.Index(list(profiles)))
+    place = places(known, profiles)
     cold = np.zeros(title_vectors.shape[1])
     cold[-1] = 1.0
     left = np.tile(cold, (len(place), 1))
@@ -139,8 +140,8 @@ def _choices(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Each play of a day as a choice among itself and sampled shows that were out: (values, valid)."""
     titles = pd.Index(parts.titles)
-    column = titles.get_indexer(targets["title_id"])
-    row = pd.Index(parts.profiles).get_indexer(targets["profile_id"])
+    column = places(titles, targets["title_id"])
+    row = places(parts.profiles, targets["profile_id"])
     row, column = row[column >= 0], column[column >= 0]
     if len(column) > MAX_TARGETS:
         pick = np.sort(rng.choice(len(column), MAX_TARGETS, replace=False))
@@ -150,7 +151,7 @@ def _choices(
     valid = (parts.launch_day[offered] <= parts.today) & (offered != column[:, None])
     valid[:, 0] = True
     seen = np.zeros((len(parts.profiles) + 1, len(titles)), dtype=bool)
-    seen[pd.Index(parts.profiles).get_indexer(past["profile_id"]), titles.get_indexer(past["title_id"])] = True
+    seen[places(parts.profiles, past["profile_id"]), places(titles, past["title_id"])] = True
     seen[-1] = False
     before = seen[row[:, None], offered].astype(np.float64)[:, :, None]
     return np.concatenate([parts.values(row, offered), before], axis=2), valid

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from models.frames import places
 from models.recommend.protocol import Recommender
 
 
@@ -50,7 +51,7 @@ def evaluate(recommender: Recommender, train: pd.DataFrame, test: pd.DataFrame, 
     hits = listed.merge(test, on=["profile_id", "title_id"])
     targets = test.groupby("profile_id").size().reindex(profiles).to_numpy()
     gain = 1.0 / np.log2(np.arange(k) + 2.0)
-    place = pd.Index(profiles).get_indexer(hits["profile_id"])
+    place = places(profiles, hits["profile_id"])
     dcg = np.bincount(place, weights=gain[hits["rank"].to_numpy(dtype=np.int64)], minlength=len(profiles))
     found = np.bincount(place, minlength=len(profiles))
     reach = np.minimum(targets, k)

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from models.days import epoch_day, epoch_days
 from models.recommend.interactions import shows
@@ -97,13 +98,15 @@ def title_features(
     )
 
 
-def _count(frame: pd.DataFrame, key: str, ids: pd.Index) -> np.ndarray:
-    return frame.groupby(key).size().reindex(ids).fillna(0).to_numpy(np.int64)
+def _count(frame: pd.DataFrame, key: str, ids: pd.Index) -> NDArray[np.int64]:
+    return np.asarray(frame.groupby(key).size().reindex(ids).fillna(0), dtype=np.int64)
 
 
-def _nullable(values: pd.Series) -> np.ndarray:
+def _nullable(values: pd.Series) -> NDArray[np.object_]:
     """Missing values as None."""
-    return values.astype(object).where(values.notna(), None).to_numpy()
+    out = values.to_numpy(dtype=object)
+    out[values.isna().to_numpy()] = None
+    return out
 
 
 def _rebuffering(sessions: pd.DataFrame, today: int) -> pd.Series:
@@ -117,6 +120,6 @@ def _rebuffering(sessions: pd.DataFrame, today: int) -> pd.Series:
     return sums["stall_ms"] / (sums["stall_ms"] + sums["play_ms"])
 
 
-def _no_future(age: np.ndarray, what: str, day: date) -> None:
+def _no_future(age: NDArray[np.int64], what: str, day: date) -> None:
     if len(age) and int(age.min()) < 0:
         raise ValueError(f"{what} hold rows {-int(age.min())} days after {day}; features of a day know nothing later")

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.days import epoch_day, epoch_days
+from models.frames import places
 
 COLUMNS = ("profile_id", "title_id", "day", "country", "weight")
 
@@ -84,8 +85,8 @@ def genre_counts(
     interactions: pd.DataFrame, catalogue: pd.DataFrame, genres: NDArray[np.float64], profiles: list[str]
 ) -> NDArray[np.float64]:
     """Weighted plays by profile and genre, shape (profiles, genres); profiles without plays have a row of zeros."""
-    who = pd.Index(profiles).get_indexer(interactions["profile_id"])
-    what = pd.Index(catalogue["title_id"]).get_indexer(interactions["title_id"])
+    who = places(profiles, interactions["profile_id"])
+    what = places(catalogue["title_id"], interactions["title_id"])
     known = (who >= 0) & (what >= 0)
     counts = np.zeros((len(profiles), genres.shape[1]))
     weight = interactions["weight"].to_numpy()[known]

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.days import epoch_days
+from models.frames import places
 from models.recommend.interactions import decay, from_plays, genre_counts, genre_matrix
 
 CONTINUE = "continue_watching"
@@ -54,7 +55,7 @@ def history(plays: pd.DataFrame, titles: pd.DataFrame, catalogue: pd.DataFrame, 
     pairs = pd.MultiIndex.from_frame(last[["profile_id", "show_id"]])
     completed = done.reindex(pairs).fillna(0).to_numpy()
     required = needed.reindex(last["show_id"]).fillna(np.inf).to_numpy()
-    place = pd.Index(catalogue["title_id"]).get_indexer(last["show_id"])
+    place = places(catalogue["title_id"], last["show_id"])
     finished: dict[str, list[int]] = {}
     unfinished: dict[str, list[int]] = {}
     for profile, show, over in zip(last["profile_id"], place, completed >= required, strict=True):
@@ -166,7 +167,7 @@ def _trends(
     A show rises when its recent share beats its week's share in the country; everybody's one-day share (feature_title)
     joins the evidence.
     """
-    place = pd.Index(catalogue["title_id"]).get_indexer(interactions["title_id"])
+    place = places(catalogue["title_id"], interactions["title_id"])
     day = interactions["day"].to_numpy(dtype=np.int64)
     known = (place >= 0) & (day < today)
     week = features.set_index("title_id").reindex(catalogue["title_id"])[["plays_1d", "plays_7d"]].fillna(0)

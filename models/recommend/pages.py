@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from models.days import epoch_day
 from models.experiment.assign import HOLDBACK, arms
+from models.frames import places
 from models.recommend.blend import dot_scores
 from models.recommend.interactions import from_plays, shows
 from models.recommend.page_rows import CONTINUE, Candidate, History, RowMaker, history
 from models.recommend.popularity import decayed_counts
-from models.recommend.protocol import blocks
+from models.recommend.protocol import BLOCK
 
 ROWS, COLUMNS = 5, 8
 MIN_ROW = 3
@@ -43,6 +44,12 @@ class Serving:
     profile_vectors: NDArray[np.float64] | None
     title_vectors: NDArray[np.float64] | None
 
+    def scores(self, profiles: list[str], popular: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log odds of a take up to a constant, shape (profiles, shows); `popular` for everybody without a model."""
+        if self.profile_vectors is None or self.title_vectors is None:
+            return np.repeat(popular[None, :], len(profiles), axis=0)
+        return dot_scores(profiles, self.profiles, self.profile_vectors, self.title_vectors)
+
 
 def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFrame) -> Serving:
     """The model the promotion row lets serve; decayed popularity when it does not, or its factors are missing.
@@ -58,7 +65,7 @@ def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFr
     if not len(mine):
         return none
     who, what = mine[mine["side"] == "profile"], mine[mine["side"] == "title"]
-    place = pd.Index(what["entity_id"]).get_indexer(catalogue["title_id"])
+    place = places(what["entity_id"], catalogue["title_id"])
     known = np.array([np.asarray(v, dtype=np.float64) for v in what["vector"]])
     titles = np.zeros((len(catalogue), known.shape[1]))
     titles[:, -1] = known[:, -1].min()  # a show the model never saw ranks with the least popular
@@ -95,24 +102,20 @@ def home_pages(
     maker = RowMaker(catalogue, plays, people, model.title_vectors, features, today)
     title_ids = catalogue["title_id"].to_numpy(dtype=object)
     arm = arms(salt, people["profile_id"], holdback)
+    ids = people["profile_id"].astype(str).tolist()
     pages = []
-    for block in blocks(range(len(people))):  # type: ignore[arg-type]
-        ids = people["profile_id"].iloc[list(block)].tolist()
-        scores = (
-            popular[None, :].repeat(len(ids), axis=0)
-            if model.title_vectors is None
-            else dot_scores(ids, model.profiles, model.profile_vectors, model.title_vectors)
-        )  # type: ignore[arg-type]
+    for first in range(0, len(ids), BLOCK):
+        block = range(first, min(first + BLOCK, len(ids)))
+        scores = model.scores([ids[i] for i in block], popular)
         for i, score in zip(block, scores, strict=True):
-            person = people.iloc[int(i)]
-            allowed = _allowed(person, catalogue, past, today)
+            allowed = _allowed(people.iloc[i], catalogue, past, today)
             if arm[i] == HOLDBACK:
-                rows, model_id = _popular_rows(np.where(allowed, popular, -np.inf)), FALLBACK
+                chosen, model_id = _popular_rows(np.where(allowed, popular, -np.inf)), FALLBACK
             else:
                 ranked = np.where(allowed, score, -np.inf)
-                candidates = maker.rows(str(person["profile_id"]), str(person["country"]), ranked, past)
-                rows, model_id = build(candidates, ranked), model.model_id
-            pages.append(_page(str(person["profile_id"]), page_date, str(arm[i]), model_id, rows, title_ids))
+                candidates = maker.rows(ids[i], str(people["country"].iat[i]), ranked, past)
+                chosen, model_id = build(candidates, ranked), model.model_id
+            pages.append(_page(ids[i], page_date, str(arm[i]), model_id, chosen, title_ids))
     return pd.DataFrame(pages, columns=["page_id", "profile_id", "page_date", "page_arm", "model_id", "rows"])
 
 
@@ -125,7 +128,8 @@ def build(candidates: list[Candidate], score: NDArray[np.float64]) -> list[Candi
     worth = np.exp(np.where(np.isfinite(score), score - score[np.isfinite(score)].max(initial=-700.0), -np.inf))
     view = 1.0 / np.log2(np.arange(COLUMNS) + 2.0)
     placed = np.zeros(len(score), dtype=bool)
-    left, chosen = list(candidates), []
+    left = list(candidates)
+    chosen: list[Candidate] = []
     while left and len(chosen) < ROWS:
         fills = [c.shows[~placed[c.shows]][:COLUMNS] for c in left]
         gains = [

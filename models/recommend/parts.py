@@ -1,4 +1,4 @@
-"""The parts of a ranking: popularity, country, factors, genre taste and newness, each one number per profile and show."""
+"""The parts of a ranking: popularity, country, factors, taste and newness, each a number per profile and show."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.frames import places
 from models.recommend.als import ImplicitALS
 from models.recommend.interactions import decay, genre_counts, genre_matrix
 from models.recommend.popularity import HALF_LIFE_DAYS
@@ -58,8 +59,8 @@ class Parts:
         als.fit(interactions)
         profiles = als.profiles
         plays = decay(interactions["day"].to_numpy(dtype=np.int64), today - 1, half_life_days)
-        show = pd.Index(titles).get_indexer(interactions["title_id"])
-        counts = np.bincount(show[show >= 0], weights=plays[show >= 0], minlength=len(titles))
+        show = places(titles, interactions["title_id"])
+        counts = np.bincount(show[show >= 0], weights=plays[show >= 0], minlength=len(titles)).astype(np.float64)
         age = today - catalogue["launch_day"].to_numpy(dtype=np.int64)
         constant = np.ones((len(profiles), 1))
         left = {"popularity": constant, "new": constant, "unplayed": constant}
@@ -102,7 +103,7 @@ def _scaled(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np
 
 
 def _factor_part(als: ImplicitALS, titles: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    place = pd.Index(als.titles).get_indexer(pd.Index(titles))
+    place = places(als.titles, titles)
     right = np.zeros((len(titles), als.title_factors.shape[1]))
     right[place >= 0] = als.title_factors[place[place >= 0]]
     return als.profile_factors, _scaled(als.profile_factors, right)
@@ -129,7 +130,7 @@ def _country_part(
     """Log of a show's share in a country over its share everywhere, shrunk; a profile has its latest country."""
     countries = sorted(set(interactions["country"]))
     index = pd.Index(countries)
-    code = index.get_indexer(interactions["country"])
+    code = places(index, interactions["country"])
     table = np.zeros((len(countries), len(counts)))
     known = show >= 0
     np.add.at(table, (code[known], show[known]), plays[known])
@@ -140,5 +141,5 @@ def _country_part(
         "profile_id", keep="last"
     )
     left = np.zeros((len(profiles), len(countries)))
-    left[pd.Index(profiles).get_indexer(latest["profile_id"]), index.get_indexer(latest["country"])] = 1.0
+    left[places(profiles, latest["profile_id"]), places(index, latest["country"])] = 1.0
     return left, _scaled(left, ratio)

@@ -21,7 +21,7 @@ def decayed_counts(
     """Plays of every title, each halved every `half_life_days`: (sorted title ids, counts)."""
     titles, code = np.unique(interactions["title_id"].to_numpy(dtype=object).astype(str), return_inverse=True)
     weight = decay(interactions["day"].to_numpy(dtype=np.int64), today, half_life_days)
-    return titles.astype(object), np.bincount(code, weights=weight, minlength=len(titles))
+    return titles.astype(object), np.bincount(code, weights=weight, minlength=len(titles)).astype(np.float64)
 
 
 class DecayedPopularity:

@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from models.frames import places
+
 BLOCK = 1024
 """Profiles scored at a time: bounds memory at BLOCK x titles doubles."""
 
@@ -21,7 +23,7 @@ class Recommender(Protocol):
     name: str
 
     def fit(self, interactions: pd.DataFrame) -> Self:
-        """Learn from profile_id, title_id, day, weight (see interactions.from_plays); a second fit forgets the first."""
+        """Learn from interactions (see interactions.from_plays); a second fit forgets the first."""
         ...
 
     def recommend(self, profiles: Sequence[str], k: int, exclude: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -35,7 +37,8 @@ class Recommender(Protocol):
 
 def single_threaded() -> AbstractContextManager[object]:
     """Pins BLAS and OpenMP to one thread: sums in one order, the same bits on every rerun."""
-    return threadpool_limits(limits=1)
+    pinned: AbstractContextManager[object] = threadpool_limits(limits=1)
+    return pinned
 
 
 def top_k(
@@ -70,8 +73,8 @@ def excluded_matrix(
     """Excluded pairs as a mask, shape (profiles, titles); unknown ids are no harm."""
     if exclude is None:
         return None
-    who = pd.Index(list(profiles)).get_indexer(exclude["profile_id"])
-    what = pd.Index(titles).get_indexer(exclude["title_id"])
+    who = places(profiles, exclude["profile_id"])
+    what = places(titles, exclude["title_id"])
     mask = np.zeros((len(profiles), len(titles)), dtype=bool)
     known = (who >= 0) & (what >= 0)
     mask[who[known], what[known]] = True

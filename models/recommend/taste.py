@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.days import epoch_days
+from models.frames import places
 from models.recommend.interactions import genre_matrix, shows
 
 EVERYBODY = "*"
@@ -34,8 +35,8 @@ class TasteByDay:
         if not self.genres:
             raise ValueError(f"none of the {len(catalogue)} shows has a genre; record title needs at least one each")
         self.profiles: NDArray[np.object_] = np.unique(plays["profile_id"].astype(str).to_numpy()).astype(object)
-        show = pd.Index(catalogue["title_id"]).get_indexer(plays["show_id"])
-        who = pd.Index(self.profiles).get_indexer(plays["profile_id"])
+        show = places(catalogue["title_id"], plays["show_id"])
+        who = places(self.profiles, plays["profile_id"])
         watched = plays["watched_ms"].to_numpy(dtype=np.int64)
         day = epoch_days(plays["play_date"])
         good = (show >= 0) & (watched > 0)
@@ -52,7 +53,7 @@ class TasteByDay:
 
     def cells(self, profile_ids: pd.Series, before: NDArray[np.int64]) -> NDArray[np.object_]:
         """Top genre of each profile from plays before each epoch day, shape (n,); EVERYBODY without any."""
-        who = pd.Index(self.profiles).get_indexer(profile_ids)
+        who = places(self.profiles, profile_ids)
         out = np.full(len(who), EVERYBODY, dtype=object)
         names = np.array(self.genres, dtype=object)
         for day in np.unique(before).tolist():

@@ -80,7 +80,10 @@ def _decide(scores: dict[str, Score]) -> tuple[bool, str]:
     if not scores:
         return False, "no day to test on: two days with plays are needed; decayed popularity serves"
     own, floor = scores[Blend.name], scores[FALLBACK]
-    words = f"{METRIC} {own.ndcg:.4f} against {floor.ndcg:.4f} of {FALLBACK} on {own.pairs} new pairs of {own.profiles} profiles"
+    words = (
+        f"{METRIC} {own.ndcg:.4f} against {floor.ndcg:.4f} of {FALLBACK} "
+        f"on {own.pairs} new pairs of {own.profiles} profiles"
+    )
     if own.ndcg > floor.ndcg:
         return True, f"promoted: {words}"
     return False, f"not promoted, {FALLBACK} serves: {words}"

@@ -50,7 +50,7 @@ def uniform_log(
     """A day of uniformly drawn images; a take follows base * exp(effect * weight of the viewer's genre). And the plays
     of the day before that give each profile its taste."""
     rng = np.random.default_rng(seed)
-    images = {t: own for t, own in artworks.groupby("title_id")}
+    images = dict(list(artworks.groupby("title_id")))
     rows = []
     for p in range(profiles):
         for title in rng.choice(titles["title_id"], 12, replace=False):
@@ -178,7 +178,7 @@ def test_decisions_are_counted_once_however_often_shown() -> None:
 def test_the_match_of_theme_and_taste_is_found() -> None:
     titles, artworks = catalogue(60)
     for effect in (0.0, 2.0):
-        outcomes, plays = uniform_log(titles, artworks, 3000, effect)
+        outcomes, _ = uniform_log(titles, artworks, 3000, effect)
         cell = outcomes["profile_id"].str[1:].astype(int) % 3
         images = artworks.sort_values(["title_id", "artwork_id"], ignore_index=True)
         place = pd.Index(images["artwork_id"]).get_indexer(outcomes["artwork_id"])

@@ -15,6 +15,7 @@ from models.delivery.tomorrow import cluster_forecast, fill_plans, on_disk
 FILES = pd.DataFrame(
     {
         "file_id": ["t1-avc-0", "t1-avc-1", "t2-avc-0", "t2-avc-1"],
+        "title_id": ["t1", "t1", "t2", "t2"],
         "codec": "avc",
         "rung": [0, 1, 0, 1],
         "bytes": [10, 40, 10, 40],
@@ -38,7 +39,12 @@ FORECAST = pd.DataFrame(
     }
 )
 REQUESTS = pd.DataFrame(
-    {"cdn_id": ["fast", "fast", "slow"], "file_id": ["t1-avc-0", "t1-avc-1", "t1-avc-0"], "bytes": [100, 900, 1000]}
+    {
+        "cdn_id": ["fast", "fast", "slow"],
+        "file_id": ["t1-avc-0", "t1-avc-1", "t1-avc-0"],
+        "session_id": ["s1", "s2", "s3"],
+        "bytes": [100, 900, 1000],
+    }
 )
 DAY = date(2026, 3, 1)
 
@@ -53,6 +59,18 @@ def test_the_region_is_split_without_loss_and_bent_to_the_rungs_of_the_isp() -> 
     )
     assert by_rung.loc["slow", 0] > by_rung.loc["slow", 1]
     assert by_rung.loc["fast", 1] > by_rung.loc["fast", 0]
+
+
+def test_a_cluster_leans_to_the_titles_its_viewers_watch_and_little_evidence_bends_little() -> None:
+    def lean(viewings: int) -> float:
+        log = pd.DataFrame(
+            [(c, f"s{c}{n}", f"{t}-avc-0", 10) for c, t in (("fast", "t1"), ("slow", "t2")) for n in range(viewings)],
+            columns=["cdn_id", "session_id", "file_id", "bytes"],
+        )
+        found = cluster_forecast(FORECAST, log, CLUSTERS, FILES).set_index(["cdn_id", "file_id"])["expected_bytes"]
+        return float(found["fast", "t1-avc-0"] / found["slow", "t1-avc-0"])
+
+    assert 1.0 < lean(2) < 1.6 < lean(40)
 
 
 def test_no_log_means_equal_parts() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,17 +28,19 @@ def files(sizes: dict[str, int]) -> pd.DataFrame:
 def plain_lru(
     rows: list[tuple[str, int]], sizes: dict[str, int], disk: int, whole: bool
 ) -> tuple[list[int], dict[str, int]]:
-    """The same rules with an OrderedDict: the oracle."""
-    cache: OrderedDict[str, int] = OrderedDict()
+    """The same rules, looking for the oldest by hand: the oracle."""
+    cache: dict[str, int] = {}
+    asked_at: dict[str, int] = {}
     hits = []
-    for file_id, asked in rows:
-        stored = cache.pop(file_id, 0)
+    for now, (file_id, asked) in enumerate(rows):
+        stored = cache.get(file_id, 0)
         hits.append((asked if stored else 0) if whole else min(asked, stored))
-        wanted = sizes[file_id] if whole else max(stored, asked)
-        if wanted <= disk:
-            cache[file_id] = wanted
+        cache[file_id] = sizes[file_id] if whole else max(stored, asked)
+        asked_at[file_id] = now
+        if cache[file_id] > disk:
+            del cache[file_id]
         while sum(cache.values()) > disk:
-            cache.popitem(last=False)
+            del cache[min(cache, key=asked_at.__getitem__)]
     return hits, dict(cache)
 
 
