@@ -74,8 +74,8 @@ class WorldConfig:
     )
     visits_per_profile_day: float = 1.0
     day_scale: tuple[float, ...] = (1.0,)
-    film_minutes: tuple[int, int] = (22, 50)
-    episode_minutes: tuple[int, int] = (8, 20)
+    film_minutes: tuple[int, int] = (18, 40)
+    episode_minutes: tuple[int, int] = (7, 16)
     film_share: float = 0.6
     series_episodes: tuple[int, int] = (2, 6)
     launches_in_run: float = 0.06

@@ -12,7 +12,26 @@ from math import log
 from typing import Any
 
 CHUNK, BEAT, TIMEOUT, CAP = 4_000, 30_000, 20_000, 6 * 3_600_000
-PATIENCE, STALL, TARGET, DEPTH, ACTION, KIND, PAUSE, SEEK, AD, AD_MS, CRASH, BINGE, AWAY, KILL, LEAVE, DROP, FAIL, SETUP = range(18)
+(
+    PATIENCE,
+    STALL,
+    TARGET,
+    DEPTH,
+    ACTION,
+    KIND,
+    PAUSE,
+    SEEK,
+    AD,
+    AD_MS,
+    CRASH,
+    BINGE,
+    AWAY,
+    KILL,
+    LEAVE,
+    DROP,
+    FAIL,
+    SETUP,
+) = range(18)
 PRELOAD, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, ENDED, FAILED, QUIT = range(9)
 CODES = ("ps", "t", "e", "br", "bc", "c", "as", "ae", "abs", "abe", "sk")
 MASK = 2**64 - 1
@@ -58,7 +77,9 @@ class SlowPlayer:
         self.part = self.stalls = self.stalled = self.throughput = self.actions = self.ads = 0
         self.download: dict[str, Any] | None = None
         self.alive, self.crashed = True, False
-        self.resume = self.ad_end = self.ad_start = self.away_end = self.quirk = self.seek_ready = self.preload_end = self.fail = None
+        self.resume = self.ad_end = self.ad_start = self.away_end = self.quirk = self.seek_ready = self.preload_end = (
+            self.fail
+        ) = None
         self.killed = self.leaving = False
         self.beat = self.now + BEAT
         self.open(int(x["asset"]), 180 + self.exp(SETUP, 0, 220.0))
@@ -84,8 +105,21 @@ class SlowPlayer:
 
     def report(self, code: str) -> None:
         stalled = self.stalled + (self.now - self.stall_from if self.mode == REBUFFERING else 0)
-        self.events.append((CODES.index(code), self.mode, self.now, self.shown, self.end - self.pos, self.stalls, stalled, self.delay,
-                            self.pos, self.background, self.ad))
+        self.events.append(
+            (
+                CODES.index(code),
+                self.mode,
+                self.now,
+                self.shown,
+                self.end - self.pos,
+                self.stalls,
+                stalled,
+                self.delay,
+                self.pos,
+                self.background,
+                self.ad,
+            )
+        )
 
     def change(self, **new: int) -> None:
         before = (self.mode, self.ad, self.background, self.shown)
@@ -98,7 +132,11 @@ class SlowPlayer:
 
     def finish(self, mode: int, code: str | None = "ps") -> None:
         if self.download:
-            self.log(self.download["bytes"] * (self.now - self.download["from"]) // max(self.whole() - self.download["from"], 1))
+            self.log(
+                self.download["bytes"]
+                * (self.now - self.download["from"])
+                // max(self.whole() - self.download["from"], 1)
+            )
         if self.mode == REBUFFERING:
             self.stalled += self.now - self.stall_from
         self.alive = False
@@ -200,12 +238,22 @@ class SlowPlayer:
             self.source[q] = self.w.disks[x["cluster"]].touch(file, self.w.sizes[file])
         minute = min(self.now // 60_000, len(self.w.edge_up[x["cluster"]]) - 1)
         edge = bool(self.source[q] and self.w.edge_up[x["cluster"]][minute])
-        size = int(float(self.kbps[q]) * float(min(CHUNK, self.duration - k * CHUNK)) * self.w.vbr[self.asset][k % 64] / 8.0)
+        size = int(
+            float(self.kbps[q]) * float(min(CHUNK, self.duration - k * CHUNK)) * self.w.vbr[self.asset][k % 64] / 8.0
+        )
         latency = self.step(self.now)[2]
         rtt = self.w.edge_rtt[x["cluster"]] + (0 if edge else self.w.origin_rtt[x["cluster"]])
         self.rungs[k] = q
-        self.download = {"file": file, "edge": edge, "bytes": size, "left": size * 8.0, "from": self.now,
-                         "first_byte": self.now + rtt + latency, "rung": q, "over": None}
+        self.download = {
+            "file": file,
+            "edge": edge,
+            "bytes": size,
+            "left": size * 8.0,
+            "from": self.now,
+            "first_byte": self.now + rtt + latency,
+            "rung": q,
+            "over": None,
+        }
 
     def arrived(self) -> None:
         d = self.download or {}
@@ -249,7 +297,11 @@ class SlowPlayer:
         n, x = self.now, self.x
         waiting = self.mode in (STARTING, REBUFFERING, SEEKING) and not self.ad
         over = self.end - self.pos + CHUNK - int(x["max_buffer"])
-        boundary = self.pos >= self.duration or self.pos >= self.end or (self.pos % CHUNK == 0 and self.pos > 0 and self.pos != self.passed)
+        boundary = (
+            self.pos >= self.duration
+            or self.pos >= self.end
+            or (self.pos % CHUNK == 0 and self.pos > 0 and self.pos != self.passed)
+        )
         if self.download and self.download["over"] == n:
             self.arrived()
         elif not self.download and self.end < self.duration and over <= 0 and n >= self.setup:
@@ -296,7 +348,14 @@ class SlowPlayer:
             self.report("t")
         else:
             return False
-        if self.alive and self.mode == STARTING and not self.ad and self.ad_start is None and self.fail is None and self.full(int(x["start_buffer"])):
+        if (
+            self.alive
+            and self.mode == STARTING
+            and not self.ad
+            and self.ad_start is None
+            and self.fail is None
+            and self.full(int(x["start_buffer"]))
+        ):
             self.first_frame()
             self.passed = self.pos
             self.report("ps")
@@ -371,7 +430,11 @@ class SlowPlayer:
         to = min(max((self.pos + jump) // CHUNK * CHUNK, 0), (self.duration - 1) // CHUNK * CHUNK)
         if not self.pos <= to < self.end:
             if self.download:
-                self.log(self.download["bytes"] * (self.now - self.download["from"]) // max(self.whole() - self.download["from"], 1))
+                self.log(
+                    self.download["bytes"]
+                    * (self.now - self.download["from"])
+                    // max(self.whole() - self.download["from"], 1)
+                )
             self.end = to
         self.pos = to
         self.seek_ready = self.now + 120

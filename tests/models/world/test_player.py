@@ -14,16 +14,29 @@ from models.world.cast import Played
 from models.world.rng import draw, stream
 from tests.models.world.slow_player import Disk, SlowPlayer, mix
 
-TINY = WorldConfig(seed=5, profiles=120, shows=24, days=2, isps_per_country=1, film_minutes=(1, 3), episode_minutes=(1, 2), ad_share=0.4)
+TINY = WorldConfig(
+    seed=5,
+    profiles=120,
+    shows=24,
+    days=2,
+    isps_per_country=1,
+    film_minutes=(1, 3),
+    episode_minutes=(1, 2),
+    ad_share=0.4,
+)
 SESSIONS = 40
 
 
 def setting(traces_seed: int) -> tuple[World, np.ndarray, network.Environment, delivery.Disks]:
     """Sessions that meet everything: ads, previews, poor lines, impatient viewers, crashes, a cluster that goes down."""
     world = World.create(replace(TINY, seed=traces_seed))
-    place = Place(world.config, world.people, world.cat, world.isps, world.liking, world.useful(0), world._states[0].progress, 0)
+    place = Place(
+        world.config, world.people, world.cat, world.isps, world.liking, world.useful(0), world._states[0].progress, 0
+    )
     want = wanted(browse(place, world._states[0].counts, None, None, None))
-    rows, _ = cast.sessions(world.config, want, world.people, world.cat, world.isps, world.traces, (), stream(1, "x"), 0)
+    rows, _ = cast.sessions(
+        world.config, want, world.people, world.cat, world.isps, world.traces, (), stream(1, "x"), 0
+    )
     rng = np.random.default_rng(traces_seed)
     rows = rows[:SESSIONS]
     rows["access"] *= rng.choice([0.05, 0.15, 1.0], len(rows))
@@ -39,14 +52,28 @@ def setting(traces_seed: int) -> tuple[World, np.ndarray, network.Environment, d
 def slow(world: World, rows: np.ndarray, env: network.Environment, disk: int) -> list[SlowPlayer]:
     """The same sessions in the same order, ticking."""
     cat, traces = world.cat, world.traces
-    loops = [[(int(traces.until[i]), float(traces.kbps[i]), int(traces.latency_ms[i])) for i in range(a, b)]
-             for a, b in zip(traces.first[:-1], traces.first[1:], strict=True)]
+    loops = [
+        [(int(traces.until[i]), float(traces.kbps[i]), int(traces.latency_ms[i])) for i in range(a, b)]
+        for a, b in zip(traces.first[:-1], traces.first[1:], strict=True)
+    ]
     space = SimpleNamespace(
-        duration=[int(d) for d in cat.duration_ms[cat.asset_title]], following=[int(n) for n in cat.asset_next],
-        ladders=[[int(k) for k in cat.file_kbps[f: f + n]] for f, n in zip(cat.asset_file, cat.asset_rungs, strict=True)],
-        first_file=[int(f) for f in cat.asset_file], sizes=[int(b) for b in cat.file_bytes], vbr=cat.asset_vbr, traces=loops,
-        factor=env.factor, origin_factor=env.origin_factor, edge_up=env.edge_up, edge_rtt=[int(r) for r in world.isps.edge_rtt_ms],
-        origin_rtt=[int(r) for r in world.isps.origin_rtt_ms], origin_kbps=world.config.origin_kbps, disks=[Disk(disk) for _ in world.isps.cdn_id])
+        duration=[int(d) for d in cat.duration_ms[cat.asset_title]],
+        following=[int(n) for n in cat.asset_next],
+        ladders=[
+            [int(k) for k in cat.file_kbps[f : f + n]] for f, n in zip(cat.asset_file, cat.asset_rungs, strict=True)
+        ],
+        first_file=[int(f) for f in cat.asset_file],
+        sizes=[int(b) for b in cat.file_bytes],
+        vbr=cat.asset_vbr,
+        traces=loops,
+        factor=env.factor,
+        origin_factor=env.origin_factor,
+        edge_up=env.edge_up,
+        edge_rtt=[int(r) for r in world.isps.edge_rtt_ms],
+        origin_rtt=[int(r) for r in world.isps.origin_rtt_ms],
+        origin_kbps=world.config.origin_kbps,
+        disks=[Disk(disk) for _ in world.isps.cdn_id],
+    )
     return [SlowPlayer(row, space).run() for row in rows]
 
 
@@ -61,11 +88,25 @@ def test_it_equals_the_player_that_ticks(seed: int) -> None:
     played = fast(world, rows, env, disks)
     for i, other in enumerate(slow(world, rows, env, size)):
         e, t, r = (a[a["session"] == i] for a in (played.events, played.intervals, played.requests))
-        columns = ("code", "mode", "at", "kbps", "buffer", "stalls", "stall_ms", "delay", "playhead", "background", "ad")
+        columns = (
+            "code",
+            "mode",
+            "at",
+            "kbps",
+            "buffer",
+            "stalls",
+            "stall_ms",
+            "delay",
+            "playhead",
+            "background",
+            "ad",
+        )
         assert [tuple(int(row[c]) for c in columns) for row in e] == other.events, f"events of session {i}"
         spans = ("part", "mode", "ad", "background", "kbps", "start", "end")
         assert [tuple(int(row[c]) for c in spans) for row in t] == other.timeline, f"timeline of session {i}"
-        assert {(int(q["file"]), int(q["edge"]), int(q["minute"])): int(q["bytes"]) for q in r} == other.fetched, f"bytes of session {i}"
+        assert {(int(q["file"]), int(q["edge"]), int(q["minute"])): int(q["bytes"]) for q in r} == other.fetched, (
+            f"bytes of session {i}"
+        )
         assert bool(played.ends["crashed"][i]) == other.crashed
     modes = set(played.intervals["mode"].tolist())
     assert {0, 1, 2, 3} <= modes, "the sessions did not meet enough"

@@ -15,7 +15,12 @@ from tests.models.world.conftest import SMALL
 def fingerprint(day: Day) -> str:
     """Hash over every column of every frame and the poison."""
     state = sha256()
-    for name, frame in [("events", day.events), ("impressions", day.impressions), ("cdn", day.cdn_requests), *day.truth.items()]:
+    for name, frame in [
+        ("events", day.events),
+        ("impressions", day.impressions),
+        ("cdn", day.cdn_requests),
+        *day.truth.items(),
+    ]:
         state.update(name.encode())
         for column in frame:
             state.update(repr((column, frame[column].tolist())).encode())

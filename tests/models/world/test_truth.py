@@ -9,8 +9,14 @@ import pandas as pd
 from models.playback.spans import Policy, fold
 from models.world import Day, World
 
-SUMS = {"start_delay_ms": "start_delay_ms", "stall_ms": "stall_ms", "stalls": "stalls", "play_ms": "play_ms", "seek_ms": "seek_ms",
-        "ad_ms": "ad_ms"}
+SUMS = {
+    "start_delay_ms": "start_delay_ms",
+    "stall_ms": "stall_ms",
+    "stalls": "stalls",
+    "play_ms": "play_ms",
+    "seek_ms": "seek_ms",
+    "ad_ms": "ad_ms",
+}
 """Column of the world's truth, measure of the fold."""
 OWN_COUNTERS = ["stall_count", "stall_total_ms", "start_delay_ms"]
 
@@ -25,8 +31,10 @@ def folded(day: Day) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for session_id, group in events.groupby("session_id", sort=False):
         sessions = fold(group.to_dict("records"), Policy(), "final").sessions
-        rows.append({"session_id": session_id, "segments": len(sessions), "missing": sum(s["missing"] for s in sessions)}
-                    | {m: sum(s[m] for s in sessions) for m in {*SUMS.values(), "plays", "attempts"}})
+        rows.append(
+            {"session_id": session_id, "segments": len(sessions), "missing": sum(s["missing"] for s in sessions)}
+            | {m: sum(s[m] for s in sessions) for m in {*SUMS.values(), "plays", "attempts"}}
+        )
     return pd.DataFrame(rows)
 
 
