@@ -27,7 +27,7 @@ def airflow(context: click.Context) -> None:
 
 @airflow.command("test")
 @click.argument("dag")
-@click.argument("day", type=DAY)
+@click.argument("day", type=DAY, metavar="DAY")
 @click.pass_context
 def try_day(context: click.Context, dag: str, day: datetime) -> None:
     """Run DAG for DAY in this shell, without scheduler, pool or retries (`airflow dags test`)."""
@@ -39,7 +39,7 @@ def try_day(context: click.Context, dag: str, day: datetime) -> None:
 
 @airflow.command("run")
 @click.argument("dag")
-@click.argument("day", type=DAY)
+@click.argument("day", type=DAY, metavar="DAY")
 def run_day(dag: str, day: datetime) -> None:
     """Let the running Airflow run DAG for DAY (by its REST API) and wait for the end."""
     local = LocalAirflow(load())
