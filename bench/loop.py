@@ -27,8 +27,8 @@ from bench.plays import impression_outcomes, plays_of
 from models.artwork.choose import COLUMNS as CHOICE_COLUMNS
 from models.artwork.choose import choose
 from models.artwork.statistics import artwork_statistics, policy_id
-from models.delivery.replay import best_held, most_asked, replay_lru, replay_lru_bytes, replay_plan, viewings
-from models.delivery.tomorrow import cluster_forecast, fill_plans, held_now, on_disk
+from models.delivery import yardsticks
+from models.delivery.tomorrow import cluster_forecast, fill_plans, held_now
 from models.demand.files import demand_forecast
 from models.experiment.intervals import Comparison, compare, per_profile
 from models.recommend.features import profile_features, title_features
@@ -189,7 +189,7 @@ def play_seed(seed: int, sizes: Sizes) -> Outcome:
     last = sizes.history - 1
     decided = logs.decide(config.date(last), last, sizes)
     after = world.live(sizes.history, pages=decided.pages, artwork=decided.artwork, plan=decided.plan)
-    history = viewings(pd.concat(logs.requests, ignore_index=True))
+    history = pd.concat(logs.requests, ignore_index=True)
     logs.add(after, config.date(sizes.history))
     scores = offloads(world, after, history, logs.requests[last], decided.plan)
     shown = logs.outcomes[-1]
@@ -208,19 +208,18 @@ def offloads(
     world: World, after: Day, history: pd.DataFrame, yesterday: pd.DataFrame, plan: pd.DataFrame
 ) -> dict[str, float]:
     """Offload of every line, replayed over the log of the day after."""
-    catalogue = world.catalogue(after.day)
-    files, clusters = catalogue["asset_file"], catalogue["cdn_cluster"]
-    disk = {str(c): int(b) for c, b in zip(clusters["cdn_id"], clusters["disk_bytes"], strict=True)}
-    log = viewings(after.cdn_requests)
-    edge = after.cdn_requests.loc[after.cdn_requests["tier"] == "edge", "bytes"].sum()
+    catalogue, log = world.catalogue(after.day), after.cdn_requests
+    lines = yardsticks.offload_lines(
+        log, history, yesterday, plan, after.truth["rates"], catalogue["asset_file"], catalogue["cdn_cluster"]
+    )
     return {
-        "plan": replay_plan(log, on_disk(plan)).offload,
-        "lru": replay_lru(history, log, files, disk).offload,
-        "lru_bytes": replay_lru_bytes(history, log, files, disk).offload,
-        "yesterday": replay_plan(log, most_asked(viewings(yesterday), files, disk)).offload,
-        "no_plan": 0.0,
-        "oracle": replay_plan(log, best_held(after.truth["rates"], files, disk)).offload,
-        "logged": float(edge / after.cdn_requests["bytes"].sum()),
+        "plan": lines[yardsticks.OURS],
+        "lru": lines[yardsticks.LRU],
+        "lru_bytes": lines[yardsticks.LRU_PARTS],
+        "yesterday": lines[yardsticks.YESTERDAY],
+        "no_plan": lines[yardsticks.NOTHING],
+        "oracle": lines[yardsticks.ORACLE],
+        "logged": float(log.loc[log["tier"] == "edge", "bytes"].sum() / log["bytes"].sum()),
     }
 
 

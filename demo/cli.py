@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -14,13 +14,30 @@ from conf.settings import load
 
 
 @click.group(name="demo", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--ratings", type=click.Path(path_type=Path), help="Folder in MovieLens layout (csv or dat): each rating becomes one viewing.")
-@click.option("--traces", type=click.Path(path_type=Path), help="Folder of JSON network traces (duration_ms, bandwidth_kbps, latency_ms).")
+@click.option(
+    "--ratings",
+    type=click.Path(path_type=Path),
+    help="Folder in MovieLens layout (csv or dat): each rating becomes one viewing.",
+)
+@click.option(
+    "--traces",
+    type=click.Path(path_type=Path),
+    help="Folder of JSON network traces (duration_ms, bandwidth_kbps, latency_ms).",
+)
 @click.option("--profiles", type=click.IntRange(20, 1_000_000), help="Viewers of the world.")
-@click.option("--history", "history_days", type=click.IntRange(2, 60), default=7, show_default=True, help="Days before the live day.")
+@click.option(
+    "--history",
+    "history_days",
+    type=click.IntRange(2, 60),
+    default=7,
+    show_default=True,
+    help="Days before the live day.",
+)
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the world.")
 @click.pass_context
-def demo(ctx: click.Context, ratings: Path | None, traces: Path | None, profiles: int | None, history_days: int, seed: int) -> None:
+def demo(
+    ctx: click.Context, ratings: Path | None, traces: Path | None, profiles: int | None, history_days: int, seed: int
+) -> None:
     """Play the loop: history, a live day with an outage, decisions, the day after; then a report.
 
     \b
@@ -36,7 +53,7 @@ def demo(ctx: click.Context, ratings: Path | None, traces: Path | None, profiles
 @demo.command("check-ratings")
 @click.option("--ratings", type=click.Path(path_type=Path), required=True, help="The folder the demo was given.")
 def check_ratings(ratings: Path) -> None:
-    """Hold the lake of a demo against its ratings, both ways: every rating one attempt, every rated attempt one rating."""
+    """Hold the lake of a demo against its ratings, both ways: each rating one attempt, each rated attempt one rating."""
     from demo import real_input
 
     for line in real_input.check(load(), ratings):
@@ -56,14 +73,14 @@ def play(ratings: Path | None, traces: Path | None, profiles: int | None, histor
     from demo.loop import Loop
     from demo.meter import Meter
 
-    was_up = stack.status(base).running
+    was_up = stack.status(base).well
     console.print("[bold]start broker and Flink[/bold]" if not was_up else "[dim]broker and Flink are up[/dim]")
     stack.up(base, say=lambda text: console.print(f"  [dim]{text}[/dim]"))
     made = universe.create(base.paths.var, base.stack.dir, datetime.now(), overlay={})
     os.environ["MATINEE_CONFIG"] = str(made.config)
     settings = load()
     try:
-        with Meter(lambda: stack.pids(base)) as meter:
+        with Meter(lambda: [child.pid for child in stack.status(base).children]) as meter:
             story = Loop(settings, made, given, console, meter).play()
     except KeyboardInterrupt:
         if not was_up:
@@ -72,13 +89,17 @@ def play(ratings: Path | None, traces: Path | None, profiles: int | None, histor
         raise
     console.print()
     console.print(report.terminal(story))
-    console.print(f"\nreport   {_short(made.report)}\nlake     matinee --demo sql \"SHOW TABLES\"\nstack    still up; stop it with: make down")
+    console.print(
+        f"\nreport   {_short(made.report)}\n"
+        'lake     matinee --demo sql "SHOW TABLES"\n'
+        "stack    still up; stop it with: make down"
+    )
     sys.stdout.flush()
 
 
 def _input(ratings, traces, profiles, history_days, seed):  # type: ignore[no-untyped-def]
     from demo.loop import Input
-    from models.world import WorldConfig
+    from models.world.config import WorldConfig
 
     config = replace(WorldConfig(), seed=seed, days=history_days + 2, ratings_days=history_days)
     if profiles is not None:

@@ -1,7 +1,8 @@
-"""Collect a `Story` from what the demo left: lake tables, the stream's topics, and the world's truth for the yardsticks."""
+"""Collect a `Story` from what the demo left: lake tables, the stream's topics, the world's truth for yardsticks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,37 +13,66 @@ from demo import score
 from demo.story import FaultWindow, Story
 from demo.universe import Universe
 from lake.reader import Lake
-from models.delivery import replay
-from models.delivery.tomorrow import on_disk
-from models.world import World
+from models.delivery.yardsticks import offload_lines
 from models.world.faults import Fault
 from schemas import tables as t
 from schemas import topics
 from schemas.tables import Table
 from streaming import consume
 
+CATALOGUE = (t.BRONZE_TITLE, t.BRONZE_ARTWORK, t.BRONZE_ASSET_FILE, t.BRONZE_PROFILE, t.BRONZE_CDN_CLUSTER)
 
-def story(settings: Settings, universe: Universe, world: World, live: date, after: date, fault: Fault, isp: str) -> Story:
-    """The demo's story; timings and memory are filled in by the caller."""
+
+def story(
+    settings: Settings,
+    universe: Universe,
+    truth: Mapping[str, pd.DataFrame],
+    live: date,
+    after: date,
+    fault: Fault,
+    isp: str,
+) -> Story:
+    """The demo's story; timings and memory are filled in by the caller. `truth` is the world's, of the day after."""
     lake = Lake(settings)
-    catalogue = world.catalogue(after)
+    catalogue = {table.record: _newest(lake, table) for table in CATALOGUE}
     plan = lake.read(t.FILL_PLAN, day=after)
     choices = lake.read(t.ARTWORK_CHOICE, day=after)
     rates, lifts = score.take_rates(lake.read(t.IMPRESSION_OUTCOME, day=after))
     log = _log(lake, after)
+    history = lake.sql(
+        f"SELECT * FROM {t.BRONZE_CDN_REQUEST.fqn} WHERE received_date < DATE '{after.isoformat()}'"
+    ).to_df()
     forecast = lake.read(t.DEMAND_FORECAST, day=after)
     asked = score.asked_bytes(log, catalogue["cdn_cluster"])
     promotion = lake.read(t.PROMOTION, day=live).iloc[0].to_dict()
     return Story(
-        universe=universe.id, live_day=live, next_day=after, fault=_window(fault, isp, live),
-        qoe=_stream_minutes(settings, live), funnel=_funnel(lake, live),
+        universe=universe.id,
+        live_day=live,
+        next_day=after,
+        fault=_window(fault, isp, live),
+        qoe=_stream_minutes(settings, live),
+        funnel=_funnel(lake, live),
         forecast=score.forecast_against_asked(forecast, asked),
-        disk=score.disk_by_title(plan, catalogue["asset_file"], catalogue["title"]), plan=plan.drop(columns="files"),
-        offload=_offload(lake, world, live, after, plan, log, catalogue["cdn_cluster"]),
-        logged_offload=score.edge_share(log), take_rates=rates, lifts=lifts,
-        page=_page(lake, after, choices, catalogue), reconcile=lake.read(t.RECONCILE_RESULT, day=live),
-        counts=_counts(lake, settings, live, after), model=promotion,
+        disk=score.disk_by_title(plan, catalogue["asset_file"], catalogue["title"]),
+        plan=plan.drop(columns="files"),
+        offload=offload_lines(
+            log, history, _log(lake, live), plan, truth["rates"], catalogue["asset_file"], catalogue["cdn_cluster"]
+        ),
+        logged_offload=score.edge_share(log),
+        take_rates=rates,
+        lifts=lifts,
+        page=_page(lake, after, choices, catalogue),
+        reconcile=lake.read(t.RECONCILE_RESULT, day=live),
+        counts=_counts(lake, settings, live, after),
+        model=promotion,
     )
+
+
+def _newest(lake: Lake, table: Table) -> pd.DataFrame:
+    """The newest row of every entity of a catalogue table."""
+    key = next(topic.key for topic in topics.CATALOGUE if topic.record == table.record)
+    frame = lake.read(table).sort_values(["received_date", "kafka_partition", "kafka_offset"])
+    return frame.drop_duplicates(key, keep="last").sort_values(key, ignore_index=True)
 
 
 def _window(fault: Fault, isp: str, day: date) -> FaultWindow:
@@ -75,23 +105,6 @@ def _log(lake: Lake, day: date) -> pd.DataFrame:
     return lake.read(t.BRONZE_CDN_REQUEST, day=day)
 
 
-def _offload(lake: Lake, world: World, live: date, after: date, plan: pd.DataFrame, log: pd.DataFrame,
-             clusters: pd.DataFrame) -> dict[str, float]:
-    """Every policy on the same log of the day after: what would the edge have served?"""
-    disk = {str(row.cdn_id): int(row.disk_bytes) for row in clusters.itertuples()}
-    budget = {str(row.cdn_id): int(row.fill_budget_bytes) for row in clusters.itertuples()}
-    before, asked = replay.viewings(_log(lake, live)), replay.viewings(log)
-    files = world.catalogue(after)["asset_file"]
-    lines = {
-        "no plan, empty disk": 0.0,
-        "LRU": replay.replay_lru(before, asked, disk).offload,
-        "yesterday's counts": replay.replay_plan(asked, replay.most_asked(before, files, disk)).offload,
-        "our plan": replay.replay_plan(asked, on_disk(plan)).offload,
-        "rate oracle": replay.replay_plan(asked, world.rate_oracle(after, disk, budget)).offload,
-    }
-    return lines
-
-
 def _page(lake: Lake, day: date, choices: pd.DataFrame, catalogue: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """The page with most rows among those of the policy arm: the one worth looking at."""
     pages = lake.read(t.HOME_PAGE, day=day)
@@ -100,17 +113,27 @@ def _page(lake: Lake, day: date, choices: pd.DataFrame, catalogue: dict[str, pd.
     ranked = shown.assign(n=shown["rows"].map(len)).sort_values(["n", "profile_id"], ascending=[False, True])
     page = ranked.iloc[0].to_dict()
     profiles = catalogue["profile"].set_index("profile_id")
-    return score.drawn_page(page, choices, catalogue["title"], catalogue["artwork"], profiles.loc[page["profile_id"]].to_dict())
+    return score.drawn_page(
+        page, choices, catalogue["title"], catalogue["artwork"], profiles.loc[page["profile_id"]].to_dict()
+    )
 
 
 def _counts(lake: Lake, settings: Settings, live: date, after: date) -> dict[str, int]:
     """Rows at rest of the whole run, and what lies in the dead-letter topic."""
+
     def rows(table: Table) -> int:
         return int(lake.sql(f"SELECT count(*) AS n FROM {table.fqn}").to_df()["n"].iloc[0])
 
-    landed = {f"{table.name}s landed": rows(table) for table in (t.BRONZE_PLAYBACK_EVENT, t.BRONZE_IMPRESSION, t.BRONZE_CDN_REQUEST)}
+    landed = {
+        f"{table.name}s landed": rows(table)
+        for table in (t.BRONZE_PLAYBACK_EVENT, t.BRONZE_IMPRESSION, t.BRONZE_CDN_REQUEST)
+    }
     return {
-        **landed, "quarantined": rows(t.QUARANTINE),
+        **landed,
+        "quarantined": rows(t.QUARANTINE),
         "dead_letters": sum(1 for _ in consume.messages(topics.DLQ_PLAYBACK_EVENT, settings)),
-        "spans": rows(t.SPAN), "sessions": rows(t.SESSION), "plays": rows(t.PLAY), "pages": rows(t.HOME_PAGE),
+        "spans": rows(t.SPAN),
+        "sessions": rows(t.SESSION),
+        "plays": rows(t.PLAY),
+        "pages": rows(t.HOME_PAGE),
     }

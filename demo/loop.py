@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 
 import pandas as pd
 from rich.console import Console
@@ -22,9 +22,10 @@ from demo.story import Story
 from demo.universe import Universe
 from jobs import registry
 from jobs.runner import Runner
-from models.world import World, WorldConfig, faults
-from models.world.ratings import Ratings
-from models.world.traces import Trace
+from models.world import faults
+from models.world.config import WorldConfig
+from models.world.network import Traces
+from models.world.service import World
 from schemas import topics
 from streaming import consume, launch, produce
 from streaming import topics as admin
@@ -40,8 +41,8 @@ class Input:
 
     config: WorldConfig
     history_days: int
-    ratings: Ratings | None = None
-    traces: tuple[Trace, ...] | None = None
+    ratings: tuple[pd.DataFrame, pd.DataFrame] | None = None
+    traces: Traces | None = None
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Loop:
     meter: Meter
     sent: dict[str, int] = field(default_factory=dict)
     poison: int = 0
+    known: dict[str, set[int]] = field(default_factory=dict)
 
     def play(self) -> Story:
         """Run the whole course and write the report.
@@ -63,7 +65,8 @@ class Loop:
             MatineeError: as any of its parts.
         """
         with self._step("build the world"):
-            world = World.create(self.given.config, ratings=self.given.ratings, traces=self.given.traces)
+            rated, movies = self.given.ratings or (None, None)
+            world = World.create(self.given.config, rated, self.given.traces, movies)
             admin.create(self.settings)
         with self._stream() as job_id:
             with self._step("start Spark"):
@@ -72,17 +75,18 @@ class Loop:
                 return self._days(world, runner, job_id)
 
     def _days(self, world: World, runner: Runner, job_id: str) -> Story:
-        first = self.given.config.start
-        live = first + timedelta(days=self.given.history_days)
-        after = live + timedelta(days=1)
-        history = [first + timedelta(days=n) for n in range(self.given.history_days)]
-        for day in history:
+        eve = self.given.history_days
+        history, (live, after) = (
+            [world.config.date(n) for n in range(eve)],
+            (world.config.date(eve), world.config.date(eve + 1)),
+        )
+        for n, day in enumerate(history):
             with self._step(f"history {day}"):
-                self._live(world, day)
-        isp = str(world.catalogue(live)["cdn_cluster"]["isp"].iloc[0])
+                self._live(world, n)
+        isp = busiest_isp(world, eve)
         fault = faults.isp_outage(isp, start=FAULT_START_MIN, minutes=FAULT_MINUTES)
         with self._step(f"live day {live}, outage of {isp}"):
-            self._live(world, live, injected=(fault,))
+            self._live(world, eve, injected=(fault,))
         self._run(runner, "land", ["ingest"], [live])
         self._run(runner, "fold history", HISTORY_JOBS, history)
         self._run(runner, "fold the live day", (*HISTORY_JOBS, "qoe_daily"), [live])
@@ -91,23 +95,44 @@ class Loop:
         self._run(runner, "reconcile", ["reconcile"], [live])
         self._run(runner, "decide", DECISION_JOBS, [live])
         with self._step(f"day after {after}, under what came back over Kafka"):
-            self._live(world, after, **self._decisions())
+            truth = self._live(world, eve + 1, **self._decisions())
         self._run(runner, "land and fold the day after", ("ingest", *HISTORY_JOBS, "qoe_daily"), [after])
         with self._step("write the report"):
-            story = gather.story(self.settings, self.universe, world, live, after, fault, isp)
+            story = gather.story(self.settings, self.universe, truth, live, after, fault, isp)
             story.counts = {"messages_sent": sum(self.sent.values()), "poison": self.poison, **story.counts}
         story.timings, story.peak_memory_bytes = self.meter.steps, self.meter.peak_bytes
         self.universe.report.write_text(report.html(story), encoding="utf-8")
         return story
 
-    def _live(self, world: World, day: date, injected: tuple[faults.Fault, ...] = (),
-              pages: pd.DataFrame | None = None, artwork: pd.DataFrame | None = None, plan: pd.DataFrame | None = None) -> None:
-        lived = world.live(day, pages=pages, artwork=artwork, plan=plan, faults=injected)
+    def _live(
+        self,
+        world: World,
+        n: int,
+        injected: tuple[faults.Fault, ...] = (),
+        pages: pd.DataFrame | None = None,
+        artwork: pd.DataFrame | None = None,
+        plan: pd.DataFrame | None = None,
+    ) -> Mapping[str, pd.DataFrame]:
+        """Live day number `n` and send what its systems saw; returns the day's truth."""
+        day = world.config.date(n)
+        lived = world.live(n, pages=pages, artwork=artwork, plan=plan, faults=injected)
         with self._bar(f"  produce {day}") as progress:
-            done = produce.produce_day(lived, self.settings, catalogue_frames=world.catalogue(day), progress=progress)
+            done = produce.produce_day(
+                lived, self.settings, on=day, catalogue_frames=self._news(world, n), progress=progress
+            )
         self.poison += len(done.poison)
         for name, count in done.messages.items():
             self.sent[name] = self.sent.get(name, 0) + count
+        return lived.truth
+
+    def _news(self, world: World, n: int) -> dict[str, pd.DataFrame]:
+        """Catalogue rows that are new or changed since the day before: a catalogue topic carries changes."""
+        now, news = world.catalogue(n), {}
+        for name, frame in now.items():
+            text = pd.util.hash_pandas_object(frame.astype(str), index=False)
+            news[name] = frame[~text.isin(self.known.get(name, set()))]
+            self.known[name] = set(text)
+        return {name: frame for name, frame in news.items() if len(frame)}
 
     def _decisions(self) -> Mapping[str, pd.DataFrame]:
         """Pages, artwork and plan as a reader of the compacted topics finds them, read committed."""
@@ -140,10 +165,20 @@ class Loop:
 
     @contextmanager
     def _bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        columns = (TextColumn("[dim]{task.description}[/dim]"), BarColumn(bar_width=30), TaskProgressColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("[dim]{task.description}[/dim]"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(name, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 
     def _say(self, text: str) -> None:
         self.console.print(f"  [dim]{text}[/dim]", highlight=False)
+
+
+def busiest_isp(world: World, n: int) -> str:
+    """The ISP with most profiles: an outage there is seen."""
+    return str(world.catalogue(n)["profile"]["isp"].value_counts(sort=True).sort_index(kind="stable").idxmax())

@@ -20,10 +20,24 @@ from demo.story import Estimate, FaultWindow
 INK, MUTED, GRID = "#1c2430", "#7b8794", "#e6e9ee"
 ACCENT, WARM, COOL, GOOD = "#c8102e", "#e07a1f", "#2f6f9f", "#3a8f5c"
 STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK,
-    "xtick.color": MUTED, "ytick.color": MUTED, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True, "svg.fonttype": "none", "svg.hashsalt": "matinee",
-    "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold", "legend.frameon": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "matinee",
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "legend.frameon": False,
 }
 
 
@@ -40,16 +54,34 @@ def qoe_over_the_day(qoe: pd.DataFrame, fault: FaultWindow, minutes: int = 10) -
         top.fill_between(total.index, total.to_numpy(), color=COOL, alpha=0.25, lw=0)
         top.plot(total.index, total, color=COOL, lw=1.4)
         top.set_title("Sessions alive")
-        sums = frame[frame["rollup"] == "place"].groupby(["isp", "window"])[["rebuffer_ratio_num", "rebuffer_ratio_den"]].sum()
+        sums = (
+            frame[frame["rollup"] == "place"]
+            .groupby(["isp", "window"])[["rebuffer_ratio_num", "rebuffer_ratio_den"]]
+            .sum()
+        )
         for isp, rows in sums.groupby(level="isp"):
             rows = rows.droplevel("isp")
             ratio = 100 * rows["rebuffer_ratio_num"] / rows["rebuffer_ratio_den"].where(rows["rebuffer_ratio_den"] > 0)
             guilty = isp == fault.isp
-            bottom.plot(ratio.index, ratio, color=ACCENT if guilty else MUTED, lw=2.0 if guilty else 0.8,
-                        alpha=1 if guilty else 0.6, label=str(isp) if guilty else None, zorder=3 if guilty else 2)
+            bottom.plot(
+                ratio.index,
+                ratio,
+                color=ACCENT if guilty else MUTED,
+                lw=2.0 if guilty else 0.8,
+                alpha=1 if guilty else 0.6,
+                label=str(isp) if guilty else None,
+                zorder=3 if guilty else 2,
+            )
         for axes in (top, bottom):
             axes.axvspan(fault.start_at, fault.end_at, color=ACCENT, alpha=0.08, lw=0)
-        bottom.text(fault.start_at, bottom.get_ylim()[1] * 0.96, f"  {fault.name}: {fault.isp}", color=ACCENT, va="top", fontsize=9)
+        bottom.text(
+            fault.start_at,
+            bottom.get_ylim()[1] * 0.96,
+            f"  {fault.name}: {fault.isp}",
+            color=ACCENT,
+            va="top",
+            fontsize=9,
+        )
         bottom.set_title("Rebuffer ratio by ISP, percent")
         bottom.legend(loc="upper left")
         bottom.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
@@ -76,21 +108,32 @@ def funnel(steps: Mapping[str, int]) -> str:
 
 
 def forecast_against_truth(forecast: pd.DataFrame) -> str:
-    """Expected against asked bytes, one dot a file and region, both axes logarithmic; the diagonal is a perfect forecast."""
+    """Expected against asked bytes, one dot a file and region, both axes logarithmic; the diagonal is perfect."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 5.2), layout="constrained")
         axes = figure.subplots()
         seen = forecast[(forecast["expected_bytes"] > 0) & (forecast["asked_bytes"] > 0)]
         for method, colour in (("history", COOL), ("release_calendar", WARM)):
             rows = seen[seen["method"] == method]
-            axes.scatter(rows["expected_bytes"], rows["asked_bytes"], s=8, alpha=0.45, lw=0, color=colour,
-                         label=f"{method.replace('_', ' ')} ({len(rows):,})")
+            axes.scatter(
+                rows["expected_bytes"],
+                rows["asked_bytes"],
+                s=8,
+                alpha=0.45,
+                lw=0,
+                color=colour,
+                label=f"{method.replace('_', ' ')} ({len(rows):,})",
+            )
         if len(seen):
             values = seen[["expected_bytes", "asked_bytes"]].to_numpy()
             ends = [values.min(), values.max()]
             axes.plot(ends, ends, color=INK, lw=0.8)
             axes.set(xscale="log", yscale="log")
-        axes.set(xlabel="expected bytes", ylabel="bytes asked for on the day after", title="Forecast against truth, by file and region")
+        axes.set(
+            xlabel="expected bytes",
+            ylabel="bytes asked for on the day after",
+            title="Forecast against truth, by file and region",
+        )
         axes.legend(loc="upper left")
         return _svg(figure)
 
@@ -104,7 +147,9 @@ def disk_before_and_after(disk: pd.DataFrame, cdn_id: str, top: int = 24) -> str
         figure = Figure(figsize=(10, 0.22 * max(len(rows), 4) + 1), layout="constrained")
         axes = figure.subplots()
         place, height = np.arange(len(rows)), 0.38
-        axes.barh(place - height / 2, rows["before_bytes"] / 1e9, height, color=MUTED, alpha=0.6, label="before the fill")
+        axes.barh(
+            place - height / 2, rows["before_bytes"] / 1e9, height, color=MUTED, alpha=0.6, label="before the fill"
+        )
         axes.barh(place + height / 2, rows["after_bytes"] / 1e9, height, color=GOOD, label="after the fill")
         axes.set_yticks(place, rows["name"], fontsize=8)
         axes.invert_yaxis()
@@ -125,7 +170,9 @@ def offload_lines(offload: Mapping[str, float], logged: float) -> str:
         for i, (_, value) in enumerate(rows):
             axes.text(100 * value + 0.4, i, f"{100 * value:.1f} %", va="center", fontsize=9)
         axes.axvline(100 * logged, color=ACCENT, lw=1.2, ls="--")
-        axes.text(100 * logged, len(rows) - 0.45, f" logged {100 * logged:.1f} %", color=ACCENT, fontsize=9, va="bottom")
+        axes.text(
+            100 * logged, len(rows) - 0.45, f" logged {100 * logged:.1f} %", color=ACCENT, fontsize=9, va="bottom"
+        )
         axes.grid(axis="y", visible=False)
         axes.set(title="Bytes served from the edge on the day after", xlim=(0, 100))
         return _svg(figure)

@@ -26,12 +26,14 @@ def read_ratings(folder: Path | None) -> tuple[pd.DataFrame, pd.DataFrame] | Non
     """
     if folder is None:
         return None
-    files = {name: (_folder(folder, "--ratings") / name).read_bytes() for name in RATINGS_FILES if (folder / name).is_file()}
+    files = {
+        name: (_folder(folder, "--ratings") / name).read_bytes() for name in RATINGS_FILES if (folder / name).is_file()
+    }
     return rated.parse(files)
 
 
 def read_traces(folder: Path | None) -> Traces | None:
-    """Every JSON trace below a folder; None stays None. Descriptions of videos (JSON objects) beside them are passed over.
+    """Every JSON trace below a folder; None stays None. Descriptions of videos (JSON objects) among them are skipped.
 
     Raises:
         UsageError: no such folder, or no trace in it.
@@ -42,7 +44,9 @@ def read_traces(folder: Path | None) -> Traces | None:
     paths = sorted(_folder(folder, "--traces").rglob("*.json"))
     files = {str(path.relative_to(folder)): path.read_bytes() for path in paths if not _describes_a_video(path)}
     if not files:
-        raise UsageError(f"--traces {folder} holds no *.json trace; unpack the archive there, or name the folder it was unpacked to")
+        raise UsageError(
+            f"--traces {folder} holds no *.json trace; unpack the archive there, or name the folder it was unpacked to"
+        )
     return traced.parse(files)
 
 
@@ -53,7 +57,7 @@ def _folder(folder: Path, option: str) -> Path:
 
 
 def _describes_a_video(path: Path) -> bool:
-    """A ladder with segment sizes, as trace collections hold beside the traces: a JSON object, where a trace is a list."""
+    """A ladder with segment sizes, as collections hold beside the traces: a JSON object, where a trace is a list."""
     raw = path.read_bytes()
     if not raw.lstrip().startswith(b"{"):
         return False
@@ -74,16 +78,28 @@ def check(settings: Settings, folder: Path) -> Iterator[str]:
     found = read_ratings(folder)
     assert found is not None
     ratings = found[0]
-    expected = pd.DataFrame({"session_id": [
-        rated.session_id(user, item, at) for user, item, at in zip(ratings["user_id"], ratings["item_id"], ratings["rated_at"], strict=True)]})
+    expected = pd.DataFrame(
+        {
+            "session_id": [
+                rated.session_id(user, item, at)
+                for user, item, at in zip(ratings["user_id"], ratings["item_id"], ratings["rated_at"], strict=True)
+            ]
+        }
+    )
     lake = Lake(settings)
-    attempts = lake.sql("SELECT session_id, SUM(attempts) AS attempts FROM silver.session WHERE revision = 'final' GROUP BY session_id").to_df()
+    attempts = lake.sql(
+        "SELECT session_id, SUM(attempts) AS attempts FROM silver.session WHERE revision = 'final' GROUP BY session_id"
+    ).to_df()
     rated_ids = attempts[attempts["session_id"].str.startswith(rated.SESSION_PREFIX)]
     without = expected[~expected["session_id"].isin(rated_ids.loc[rated_ids["attempts"] == 1, "session_id"])]
     beyond = rated_ids[~rated_ids["session_id"].isin(expected["session_id"])]
-    yield f"ratings {len(expected):,}, distinct session ids {expected['session_id'].nunique():,}, attempts of rated sessions {int(rated_ids['attempts'].sum()):,}"
+    yield f"ratings: {len(expected):,}, with {expected['session_id'].nunique():,} distinct session ids"
+    yield f"attempts of rated sessions in silver.session: {int(rated_ids['attempts'].sum()):,}"
     yield f"ratings without exactly one attempt: {len(without):,}"
     yield f"rated attempts without a rating: {len(beyond):,}"
     if len(without) or len(beyond):
         first = (without if len(without) else beyond)["session_id"].iloc[0]
-        raise AuditFailed(f"{len(without):,} ratings and {len(beyond):,} attempts do not meet, first session {first}; see silver.session and bronze.quarantine")
+        raise AuditFailed(
+            f"{len(without):,} ratings and {len(beyond):,} attempts do not meet, the first is session {first}; "
+            "look for it in silver.session and bronze.quarantine"
+        )

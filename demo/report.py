@@ -18,7 +18,9 @@ HERE = Path(__file__).parent
 
 def html(story: Story) -> str:
     """The report as one HTML text: no script, no outside resource."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined
+    )
     environment.filters["hue"] = _hue
     cluster = _busiest_cluster(story)
     drawn = {
@@ -43,26 +45,48 @@ def headline(story: Story) -> list[tuple[str, str, str]]:
         ("Stream against batch", f"{differing:,} differing integers", f"of {integers:,} compared"),
         ("Bytes from the edge, day after", f"{100 * ours:.1f} %", _others(story)),
         ("Distance to the rate oracle", f"{100 * (oracle - ours):.1f} points", f"oracle {100 * oracle:.1f} %"),
-        ("Page take rate", story.take_rates["page policy"].percent(2), f"holdback {story.take_rates['page holdback'].percent(2)}"),
-        ("Artwork take rate", story.take_rates["artwork policy"].percent(2), f"holdback {story.take_rates['artwork holdback'].percent(2)}"),
+        (
+            "Page take rate",
+            story.take_rates["page policy"].percent(2),
+            f"holdback {story.take_rates['page holdback'].percent(2)}",
+        ),
+        (
+            "Artwork take rate",
+            story.take_rates["artwork policy"].percent(2),
+            f"holdback {story.take_rates['artwork holdback'].percent(2)}",
+        ),
         ("Dead letters", f"{story.counts['dead_letters']:,}", f"poison sent {story.counts['poison']:,}"),
-        ("Recommender", f"{story.model['metric']} {story.model['value']:.4f}", f"best baseline {story.model['baseline']:.4f}, {'promoted' if story.model['promoted'] else 'not promoted'}"),
+        (
+            "Recommender",
+            f"{story.model['metric']} {story.model['value']:.4f}",
+            f"best baseline {story.model['baseline']:.4f}, {'promoted' if story.model['promoted'] else 'not promoted'}",
+        ),
     ]
     return rows
 
 
 def terminal(story: Story) -> Table:
     """The headline and the slowest steps as a terminal table."""
-    table = Table(title=f"matinee demo {story.universe}", title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table = Table(
+        title=f"matinee demo {story.universe}", title_justify="left", show_header=False, box=None, padding=(0, 2)
+    )
     for name, value, beside in headline(story):
         table.add_row(name, f"[bold]{value}[/bold]", f"[dim]{beside}[/dim]")
     seconds = sum(took for _, took in story.timings)
-    table.add_row("Time", f"{seconds:.0f} s", f"[dim]peak memory {story.peak_memory_bytes / 2**30:.1f} GiB (proportional set size)[/dim]")
+    table.add_row(
+        "Time",
+        f"{seconds:.0f} s",
+        f"[dim]peak memory {story.peak_memory_bytes / 2**30:.1f} GiB (proportional set size)[/dim]",
+    )
     return table
 
 
 def _others(story: Story) -> str:
-    rest = [f"{name} {100 * value:.1f} %" for name, value in story.offload.items() if name not in ("our plan", "rate oracle")]
+    rest = [
+        f"{name} {100 * value:.1f} %"
+        for name, value in story.offload.items()
+        if name not in ("our plan", "rate oracle")
+    ]
     return ", ".join(rest)
 
 

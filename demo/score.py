@@ -48,7 +48,9 @@ def asked_bytes(requests: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame:
 
 def forecast_against_asked(forecast: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     """Forecast joined to what was asked: every file of either side, 0 where a side has nothing."""
-    both = forecast[["region", "file_id", "method", "expected_bytes"]].merge(asked, on=["region", "file_id"], how="outer")
+    both = forecast[["region", "file_id", "method", "expected_bytes"]].merge(
+        asked, on=["region", "file_id"], how="outer"
+    )
     both["method"] = both["method"].fillna("not forecast")
     return both.fillna({"expected_bytes": 0.0, "asked_bytes": 0})
 
@@ -61,12 +63,14 @@ def edge_share(requests: pd.DataFrame) -> float:
 
 def planned_files(plan: pd.DataFrame) -> pd.DataFrame:
     """`fill_plan` records flattened: one row per cluster and file."""
-    rows = [{"cdn_id": record["cdn_id"], **dict(item)} for record in plan.to_dict("records") for item in record["files"]]
+    rows = [
+        {"cdn_id": record["cdn_id"], **dict(item)} for record in plan.to_dict("records") for item in record["files"]
+    ]
     return pd.DataFrame(rows, columns=["cdn_id", "file_id", "rank", "bytes", "expected_bytes", "action"])
 
 
 def disk_by_title(plan: pd.DataFrame, files: pd.DataFrame, titles: pd.DataFrame) -> pd.DataFrame:
-    """What every cluster held before the fill (kept and dropped files) and holds after it (kept and added), by title."""
+    """What every cluster held before the fill (kept and dropped) and holds after it (kept and added), by title."""
     rows = planned_files(plan).merge(files[["file_id", "title_id"]], on="file_id")
     rows["before_bytes"] = rows["bytes"].where(rows["action"].isin(["keep", "drop"]), 0)
     rows["after_bytes"] = rows["bytes"].where(rows["action"].isin(["keep", "add"]), 0)
@@ -74,8 +78,9 @@ def disk_by_title(plan: pd.DataFrame, files: pd.DataFrame, titles: pd.DataFrame)
     return sums.merge(titles[["title_id", "name"]], on="title_id", how="left")
 
 
-def drawn_page(page: dict[str, Any], choices: pd.DataFrame, titles: pd.DataFrame, artwork: pd.DataFrame,
-               profile: dict[str, Any]) -> dict[str, Any]:
+def drawn_page(
+    page: dict[str, Any], choices: pd.DataFrame, titles: pd.DataFrame, artwork: pd.DataFrame, profile: dict[str, Any]
+) -> dict[str, Any]:
     """A `home_page` record with what a viewer would see: names, themes of the chosen images, their probabilities."""
     names = titles.set_index("title_id")["name"]
     genres = titles.set_index("title_id")["genres"]
@@ -86,7 +91,18 @@ def drawn_page(page: dict[str, Any], choices: pd.DataFrame, titles: pd.DataFrame
         cells = []
         for title_id in row["title_ids"]:
             picked = chosen.loc[title_id] if title_id in chosen.index else None
-            theme = str(themes[picked["artwork_id"]]) if picked is not None else str(list(genres[title_id])[0])
-            cells.append({"name": str(names[title_id]), "theme": theme, "probability": None if picked is None else float(picked["probability"])})
+            theme = str(themes[picked["artwork_id"]]) if picked is not None else str(next(iter(genres[title_id])))
+            cells.append(
+                {
+                    "name": str(names[title_id]),
+                    "theme": theme,
+                    "probability": None if picked is None else float(picked["probability"]),
+                }
+            )
         rows.append({"heading": row["heading"], "reason": row["reason"], "cells": cells})
-    return {**{key: page[key] for key in ("profile_id", "model_id")}, "country": profile["country"], "device": profile["device"], "rows": rows}
+    return {
+        **{key: page[key] for key in ("profile_id", "model_id")},
+        "country": profile["country"],
+        "device": profile["device"],
+        "rows": rows,
+    }

@@ -49,7 +49,7 @@ class Story:
     forecast: pd.DataFrame
     """region, file_id, method, expected_bytes, asked_bytes: forecast for the day after against what was asked."""
     disk: pd.DataFrame
-    """cdn_id, title_id, name, before_bytes, after_bytes: the disk of every cluster by title before and after the fill."""
+    """cdn_id, title_id, name, before_bytes, after_bytes: every cluster's disk by title before and after the fill."""
     plan: pd.DataFrame
     """cdn_id, disk_bytes, fill_budget_bytes, held_bytes, fill_bytes."""
     offload: dict[str, float]

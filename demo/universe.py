@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,4 +62,4 @@ def _point_latest(home: Path, name: str) -> None:
     """Swap the link in one step, so that a reader finds the old one or the new one."""
     spare = home / f".latest-{name}"
     spare.symlink_to(name)
-    os.replace(spare, home / "latest")
+    spare.replace(home / "latest")

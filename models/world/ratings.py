@@ -26,6 +26,13 @@ from models.world.rng import stream
 from models.world.taste import F4
 
 Source = bytes | IO[bytes]
+SESSION_PREFIX = "rating-"
+"""How the id of a rating's session begins; sessions that the world draws itself never begin so."""
+
+
+def session_id(user_id: str, item_id: str, rated_at: int) -> str:
+    """The playback session of one rating: a hash of user, title and time (ms since 1970)."""
+    return SESSION_PREFIX + blake2b(f"{user_id}\x1f{item_id}\x1f{rated_at}".encode(), digest_size=12).hexdigest()
 
 
 def parse(files: Mapping[str, Source]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -201,8 +208,7 @@ def viewings(config: WorldConfig, people: Population, what: Shows, ratings: pd.D
     top = float(ordered["rating"].max()) or 1.0
     share = 0.08 + 0.92 * (ordered["rating"].to_numpy(np.float64) / top) ** 1.6
     ids = [
-        blake2b(f"{u}\x1f{i}\x1f{t}".encode(), digest_size=12).hexdigest()
-        for u, i, t in zip(ordered["user_id"], ordered["item_id"], ordered["rated_at"], strict=True)
+        session_id(u, i, t) for u, i, t in zip(ordered["user_id"], ordered["item_id"], ordered["rated_at"], strict=True)
     ]
     return pd.DataFrame(
         {
