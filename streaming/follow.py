@@ -78,10 +78,14 @@ def follow(
     """Look once a second until there is a reason to return, or to raise; see `streaming.launch.run`."""
     watch = Watch(job_id)
     began = time.monotonic()
-    told = -1
+    told, state = -1, ""
     while True:
         job = _look(settings, job_id)
         watch.judge(job)
+        found = "the cluster does not answer" if job is None else job.state
+        if found != state:
+            state = found
+            say(state if job is None or state == "RUNNING" or not job.last_failure else f"{state}: {job.last_failure}")
         working = job is not None and job.state == "RUNNING" and bool(job.checkpoints)
         if detach and working:
             return

@@ -21,6 +21,7 @@ from conf import environments, flink, jars, kernel
 from conf import stack as one_machine
 from conf.errors import InputMissing, MatineeError, ServiceUnavailable
 from conf.settings import ROOT, Settings
+from schemas import topics as catalogue
 from streaming import rest, topics
 from streaming.follow import LOOK_S, Say, follow, mute
 from streaming.jobs import plan
@@ -88,7 +89,7 @@ def start(settings: Settings, *, fresh: bool = False) -> Submission:
         return Submission(running.id, True, None)
     origin = None if fresh else resumable(settings)
     job_id = str(child("submit", _request(settings, pipeline_jars(settings), origin), settings)["job_id"])
-    _remember(settings, {"job_id": job_id})
+    _remember(settings, {"job_id": job_id, "topic_id": topics.identity(catalogue.PLAYBACK_EVENT, settings)})
     return Submission(job_id, False, origin)
 
 
@@ -160,11 +161,16 @@ def _remember(settings: Settings, found: dict[str, str]) -> None:
 
 
 def resumable(settings: Settings) -> str | None:
-    """Where the next submission goes on from: the last run's savepoint or newest checkpoint, if it still exists."""
+    """Where the next submission goes on from: the last run's savepoint or newest checkpoint, if it still exists.
+
+    None too where `playback_event` was made anew since: offsets of the old topic would skip what lies in the new one.
+    """
     path = _record(settings)
     if not path.is_file():
         return None
     last: dict[str, str] = json.loads(path.read_text())
+    if last.get("topic_id") != topics.identity(catalogue.PLAYBACK_EVENT, settings):
+        return None
     savepoint = last.get("savepoint")
     if savepoint is not None and rest.there(savepoint):
         return savepoint
@@ -200,7 +206,8 @@ def savepoint(settings: Settings) -> str:
             if cause is not None:
                 raise MatineeError(f"no savepoint of job {running.id}: {root_cause(cause['stack-trace'])}")
             address = str(answer["operation"]["location"])
-            _remember(settings, {"job_id": running.id, "savepoint": address})
+            source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
+            _remember(settings, {"job_id": running.id, "topic_id": source, "savepoint": address})
             _await_end(settings, running.id)
             return address
         time.sleep(LOOK_S / 4)

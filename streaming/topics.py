@@ -79,6 +79,12 @@ def delete(settings: Settings, wanted: Iterable[Topic] = TOPICS) -> list[str]:
     return there
 
 
+def identity(topic: Topic, settings: Settings) -> str:
+    """The broker's own id of a topic: another one after it was deleted and made again, or on another broker."""
+    with clients.admin(settings) as client:
+        return str(client.describe_topics([real_name(topic, settings)])[0]["topic_id"])
+
+
 def newest_timestamps(topic: Topic, settings: Settings) -> list[int]:
     """The greatest record timestamp (UTC ms) of each partition, -1 where there is none."""
     wanted = dict.fromkeys(partitions(topic, settings), OffsetSpec.MAX_TIMESTAMP)

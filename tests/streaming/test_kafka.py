@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from conf.errors import ConfigError, InputMissing, UsageError
 from conf.settings import Settings
 from schemas import topics as catalogue
 from schemas import wire
-from streaming import clients, consume, lanes, produce, topics
+from streaming import clients, consume, lanes, launch, produce, topics
 from tests.streaming import days
 
 pytestmark = pytest.mark.kafka
@@ -148,6 +149,28 @@ def test_a_frame_of_ones_own_is_stamped_with_its_arrival(universe: Callable[[str
     assert wire.decode_one(last.value or b"")[0] == "day_end" and last.at_ms > sent[-1].at_ms
     with pytest.raises(UsageError, match="cdn_cluster has no received_at"):
         produce.produce_frame(catalogue.CDN_CLUSTER, pd.DataFrame(), settings)
+
+
+def test_a_topic_made_anew_is_read_from_its_start(universe: Callable[[str], Settings]) -> None:
+    settings = _created(universe("anew"))
+    state = settings.paths.var / "chk-7"
+    state.mkdir()
+    (state / "_metadata").touch()
+    source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
+    launch._remember(settings, {"job_id": "0" * 32, "topic_id": source, "savepoint": state.as_uri()})
+    assert launch.resumable(settings) == state.as_uri()
+    topics.delete(settings)
+    wait_gone(settings)
+    assert launch.resumable(_created(settings)) is None
+
+
+def wait_gone(settings: Settings) -> None:
+    """Deleting a topic takes the broker a moment."""
+    deadline = time.monotonic() + 60
+    with clients.admin(settings) as client:
+        while any(name.startswith(settings.kafka.topic_prefix) for name in client.list_topics()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def partition(events: pd.DataFrame) -> int:
