@@ -65,6 +65,7 @@ def judge_rows(rows: Any, table: Table, partition: str | None) -> Verdict:
     counters = _counters(table, partition, DUCKDB)
     selected = ", ".join([*hashing.expressions(table, DUCKDB), *_named(counters, DUCKDB)])
     with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
         connection.register("rows", rows)
         found = connection.execute(f"SELECT {selected} FROM rows").fetch_arrow_table().to_pylist()[0]
     return _verdict(table, counters, found)

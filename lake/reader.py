@@ -249,6 +249,7 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
     import duckdb_extension_iceberg
 
     connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")  # or a date of a time would be the machine's
     for package in (duckdb_extension_avro, duckdb_extension_iceberg):
         found = sorted(Path(str(package.__file__)).parent.rglob(f"v{duckdb.__version__}/*.duckdb_extension"))
         if not found:

@@ -1,0 +1,93 @@
+"""The audit counts what breaks a rule and hashes what it saw, whatever the order of the rows."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from lake import audit
+from schemas import tables as t
+from schemas.render import iceberg
+from schemas.tables import Table
+from tests.jobs.frames import DAY, rows
+
+
+def _arrow(table: Table, frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, schema=iceberg.schema(table).as_arrow(), preserve_index=False)
+
+
+def _judge(table: Table, *given: dict[str, Any]) -> audit.Verdict:
+    return audit.judge_rows(_arrow(table, rows(table, *given)), table, DAY.isoformat())
+
+
+def test_good_rows_pass() -> None:
+    verdict = _judge(t.PLAY, *[{"session_id": f"s{n}"} for n in range(5)])
+    assert verdict.passed and verdict.rows == 5
+
+
+def test_an_empty_partition_passes() -> None:
+    verdict = _judge(t.PLAY)
+    assert verdict.passed and verdict.rows == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule"),
+    [
+        ({"title_id": None}, "title_id__not_null: 1 rows"),
+        ({"watched_ms": -1}, "watched_ms__min: 1 rows"),
+        ({"watched_share": 1.5}, "watched_share__max: 1 rows"),
+        ({"play_date": date(2026, 11, 2)}, f"{audit.OUTSIDE}: 1 rows"),
+        ({"play_date": None}, f"{audit.OUTSIDE}: 1 rows"),
+        ({"session_id": "s0"}, "key__unique: 1 rows"),
+    ],
+)
+def test_a_broken_rule_is_named_with_its_count(broken: dict[str, Any], rule: str) -> None:
+    verdict = _judge(t.PLAY, {"session_id": "s0"}, {"session_id": "s1"}, {"session_id": "s2"} | broken)
+    assert rule in verdict.broken and not verdict.passed
+
+
+def _random_rows(rng: random.Random, count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "session_id": f"s{n}", "watched_ms": rng.randint(0, 10**9), "watched_share": rng.random(),
+            "impression_id": rng.choice((None, "", "i")), "event_at": datetime(2026, 11, 1, n % 24, tzinfo=UTC),
+        }
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def test_hash_ignores_order_and_nothing_else() -> None:
+    made = _random_rows(random.Random(1), 40)
+    whole = _judge(t.PLAY, *made).content_hash
+    shuffled = made[:]
+    random.Random(2).shuffle(shuffled)
+    assert _judge(t.PLAY, *shuffled).content_hash == whole
+    seen = {whole}
+    changes: dict[str, Any] = {
+        "watched_ms": 1, "watched_share": 0.123456789012345, "impression_id": "j", "started": True, "country": "zz",
+        "event_at": datetime(2026, 11, 1, 5, 0, 0, 1000, tzinfo=UTC), "available_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }  # fmt: skip
+    for column, value in changes.items():
+        seen.add(_judge(t.PLAY, made[0] | {column: value}, *made[1:]).content_hash)
+    assert len(seen) == 1 + len(changes)
+    assert _judge(t.PLAY, *made[1:]).content_hash not in seen
+
+
+def test_hash_keeps_neighbours_and_nulls_apart() -> None:
+    def row(title: str, show: str | None) -> str:
+        return _judge(t.PLAY, {"session_id": "s", "title_id": title, "impression_id": show}).content_hash
+
+    assert len({row("ab", "c"), row("a", "bc"), row("ab", None), row("ab", ""), row("ab", "-")}) == 5
+
+    def page(*lists: list[str]) -> str:
+        made = [{"row_kind": "k", "heading": "h", "reason": "r", "title_ids": ids} for ids in lists]
+        return _judge(t.HOME_PAGE, {"profile_id": "p", "rows": made}).content_hash
+
+    assert (
+        len({page(["a"], ["b", "c"]), page(["a", "b"], ["c"]), page(["a", "b", "c"]), page([], ["a", "b", "c"])}) == 4
+    )

@@ -1,0 +1,143 @@
+"""The notebook's door: rows in every form, time travel, SQL, clear refusals; no JVM, no network, any time zone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import lake
+from conf.errors import ConfigError, InputMissing, UsageError
+from conf.settings import ROOT, Settings
+from lake.cli import sql
+from schemas import tables as t
+from tests.fixtures.spark import lake_variables
+from tests.lake import facts
+
+DAY = date(2026, 11, 1)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    made = facts.settings_of(tmp_path_factory.mktemp("reader"))
+    plays = [
+        {"session_id": f"s{n}", "play_date": DAY + timedelta(days=n % 3), "watched_ms": 1000 * n,
+         "event_at": datetime(2026, 11, 1, 2, tzinfo=UTC) + timedelta(days=n % 3)}
+        for n in range(30)
+    ]  # fmt: skip
+    facts.given(made, t.PLAY, *plays)
+    facts.given(made, t.PLAY, {"session_id": "later", "play_date": DAY, "watched_ms": 7})
+    facts.given(
+        made,
+        t.HOME_PAGE,
+        {"profile_id": "p", "rows": [{"row_kind": "k", "heading": "h", "reason": "r", "title_ids": ["a", "b"]}]},
+    )
+    facts.bootstrap(made)
+    return made
+
+
+def test_a_day_in_every_form(settings: Settings) -> None:
+    home = lake.connect(settings)
+    assert home.days(t.PLAY) == [DAY, DAY + timedelta(days=1), DAY + timedelta(days=2)]
+    as_pandas = home.read("silver.play", day="2026-11-02", columns=["session_id", "watched_ms"])
+    assert as_pandas.watched_ms.sum() == sum(1000 * n for n in range(30) if n % 3 == 1)
+    for form in ("arrow", "polars", "duckdb"):
+        found = home.read(t.PLAY, day="2026-11-02", to=form)  # type: ignore[arg-type]
+        assert (found.shape[0] if form != "arrow" else found.num_rows) == 10
+    assert len(home.read(t.PLAY, days=("2026-11-02", "2026-11-03"))) == 20
+    times = home.read(t.PLAY, day=DAY, to="arrow").schema.field("event_at").type
+    assert str(times) == "timestamp[ms, tz=UTC]"
+    assert home.read(t.HOME_PAGE).loc[0, "rows"][0]["title_ids"].tolist() == ["a", "b"]
+
+
+def test_time_travel(settings: Settings) -> None:
+    home = lake.connect(settings)
+    first, second = home.snapshots(t.PLAY)
+    assert len(home.read(t.PLAY)) == 31
+    assert len(home.read(t.PLAY, as_of=first.snapshot_id)) == 30
+    assert len(home.read(t.PLAY, as_of=second.committed_at)) == 31
+    assert home.read(t.PLAY, as_of=first.committed_at - timedelta(seconds=1)).empty
+    with pytest.raises(UsageError, match="time zone"):
+        home.read(t.PLAY, as_of=datetime(2026, 1, 1))
+    with pytest.raises(UsageError, match="has no snapshot 5"):
+        home.read(t.PLAY, as_of=5)
+
+
+def test_sql_joins_tables_and_knows_empty_ones(settings: Settings) -> None:
+    home = lake.connect(settings)
+    found = home.sql(
+        "SELECT play_date, sum(watched_ms) AS ms FROM silver.play p ANTI JOIN silver.session s USING (session_id) "
+        "GROUP BY 1 ORDER BY 1"
+    )
+    assert found.ms.tolist()[0] == 7 + sum(1000 * n for n in range(30) if n % 3 == 0)
+    with pytest.raises(UsageError, match="silver.play"):
+        home.sql("SELECT * FROM silver.plays")
+
+
+@pytest.mark.parametrize(
+    ("table", "day", "error"), [("silver.nothing", None, ConfigError), ("silver.play", "1st", UsageError)]
+)
+def test_refusals(settings: Settings, table: str, day: str | None, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        lake.connect(settings).read(table, day=day)
+    with pytest.raises(UsageError, match="watched_ms"):
+        lake.connect(settings).read(t.PLAY, columns=["watched"])
+    with pytest.raises(UsageError, match="no partitions"):
+        lake.connect(settings).read(t.PUBLICATION, day=DAY)
+
+
+def test_no_lake_yet(tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match="ingest"):
+        lake.connect(facts.settings_of(tmp_path))
+
+
+def test_first_rows_without_java_in_another_time_zone(settings: Settings, tmp_path: Path) -> None:
+    """A process with an empty PATH and a zone behind UTC: the same dates, and no pyspark."""
+    code = (
+        "import sys, lake; home = lake.connect()\n"
+        "days = home.sql('SELECT event_at::DATE AS day, count(*) AS n FROM silver.play GROUP BY 1 ORDER BY 1')\n"
+        "print(days.to_dict('list'))\n"
+        "print('pyspark' in sys.modules)"
+    )
+    folder = Path(settings.lake.catalog_uri.removeprefix("sqlite:///")).parent.parent
+    env = {
+        **lake_variables(folder),
+        "PATH": str(tmp_path),
+        "TZ": "America/New_York",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "2026, 11, 1" in lines[0] and "2026, 10, 31" not in lines[0]
+    assert lines[1] == "False"
+
+
+def test_command_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(settings.lake.catalog_uri.removeprefix("sqlite:///")).parent.parent
+    for name, value in lake_variables(folder).items():
+        monkeypatch.setenv(name, value)
+    text = "SELECT session_id, watched_ms FROM silver.play WHERE watched_ms < 2000 ORDER BY ALL"
+    shown = CliRunner().invoke(sql, [text])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.splitlines() == [
+        "session_id  watched_ms",
+        "----------  ----------",
+        "later                7",
+        "s0                   0",
+        "s1                1000",
+    ]
+    as_json = CliRunner().invoke(sql, [text, "--format", "json"])
+    assert as_json.output.splitlines()[0] == '{"session_id": "later", "watched_ms": 7}'
+    as_csv = CliRunner().invoke(sql, [text, "--format", "csv"])
+    assert as_csv.output.splitlines() == ["session_id,watched_ms", "later,7", "s0,0", "s1,1000"]
+    assert CliRunner().invoke(sql, [text, "--format", "xml"]).exception.exit_code == 2  # type: ignore[union-attr]
+    assert os.environ["MATINEE__LAKE__WAREHOUSE"].startswith("file://")
