@@ -26,9 +26,8 @@ def read_ratings(folder: Path | None) -> tuple[pd.DataFrame, pd.DataFrame] | Non
     """
     if folder is None:
         return None
-    files = {
-        name: (_folder(folder, "--ratings") / name).read_bytes() for name in RATINGS_FILES if (folder / name).is_file()
-    }
+    _folder(folder, "--ratings")
+    files = {name: (folder / name).read_bytes() for name in RATINGS_FILES if (folder / name).is_file()}
     return rated.parse(files)
 
 

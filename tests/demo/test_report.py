@@ -1,0 +1,109 @@
+"""The report: self-contained, with the story's own figures in it, the same bytes for the same story."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from demo import report
+from demo.story import Estimate, FaultWindow, Story
+
+LIVE = date(2026, 1, 12)
+FAULT = FaultWindow(
+    "isp_outage", "cedar-de", datetime(2026, 1, 12, 18, tzinfo=UTC), datetime(2026, 1, 12, 19, tzinfo=UTC)
+)
+
+
+def minutes() -> pd.DataFrame:
+    start = pd.Timestamp("2026-01-12", tz="UTC")
+    rows = []
+    for n in range(0, 1440, 10):
+        hurt = 1080 <= n < 1140
+        rows.append(("total", "*", start + timedelta(minutes=n), 600_000, 1, 100))
+        for isp in ("cedar-de", "birch-us"):
+            rows.append(("place", isp, start + timedelta(minutes=n), 0, 40 if hurt and isp == FAULT.isp else 1, 100))
+    names = ["rollup", "isp", "minute_at", "concurrency_num", "rebuffer_ratio_num", "rebuffer_ratio_den"]
+    return pd.DataFrame(rows, columns=names)
+
+
+@pytest.fixture
+def story() -> Story:
+    some = Estimate(0.05, 0.04, 0.06, 900)
+    rates = dict.fromkeys(("page policy", "page holdback", "artwork policy", "artwork holdback"), some)
+    reconciled = {"rollup": ["total", "total"], "metric": ["attempts_num", "plays_num"]}
+    sums = {"rows_stream": [10, 10], "rows_batch": [10, 10], "rows_missing": [0, 0], "differing": [0, 3]}
+    row = {
+        "heading": "Because you watched <Rain & Sons>",
+        "reason": "you finished it",
+        "cells": [
+            {"name": "Night Train", "theme": "crime", "probability": 0.41},
+            {"name": "Seagulls", "theme": "drama", "probability": None},
+        ],
+    }
+    return Story(
+        universe="20260112-120000",
+        live_day=LIVE,
+        next_day=LIVE + timedelta(days=1),
+        fault=FAULT,
+        qoe=minutes(),
+        funnel={"impressions": 1000, "attempts": 90, "first frame": 81},
+        forecast=pd.DataFrame(
+            {
+                "region": ["DE", "DE"],
+                "file_id": ["f", "g"],
+                "method": ["history", "release_calendar"],
+                "expected_bytes": [1e9, 2e9],
+                "asked_bytes": [9e8, 1e9],
+            }
+        ),
+        disk=pd.DataFrame(
+            {"cdn_id": ["c1"], "title_id": ["t"], "name": ["Night Train"], "before_bytes": [1e9], "after_bytes": [2e9]}
+        ),
+        plan=pd.DataFrame(
+            {
+                "cdn_id": ["c1"],
+                "disk_bytes": [10**10],
+                "fill_budget_bytes": [10**9],
+                "held_bytes": [9 * 10**9],
+                "fill_bytes": [10**9],
+            }
+        ),
+        offload={"our plan": 0.55, "LRU": 0.47, "rate oracle": 0.7},
+        logged_offload=0.53,
+        take_rates=rates,
+        lifts={"page": some, "artwork": some},
+        page={"profile_id": "p1", "model_id": "als@1", "country": "DE", "device": "tv", "rows": [row]},
+        reconcile=pd.DataFrame({**reconciled, **sums}),
+        counts={"dead_letters": 7, "poison": 7},
+        timings=[("land", 3.0)],
+        peak_memory_bytes=3 * 2**30,
+        model={"metric": "ndcg", "value": 0.2, "baseline": 0.1, "promoted": True},
+    )
+
+
+def test_the_page_needs_nothing_from_outside(story: Story) -> None:
+    page = report.html(story)
+    assert "<script" not in page
+    assert not re.findall(r"(?:src|href)=\"(?!#)[^\"]*\"", page.replace("xlink:href", ""))
+    assert page.count("<svg") == 6
+
+
+def test_figures_stand_on_the_page(story: Story) -> None:
+    page = report.html(story)
+    for text in ("3 differing integers", "55.0 %", "15.0 points", "Night Train", "41 %", "cedar-de"):
+        assert text in page, text
+    assert "Because you watched &lt;Rain &amp; Sons&gt;" in page
+
+
+def test_the_same_story_gives_the_same_bytes(story: Story) -> None:
+    assert report.html(story) == report.html(story)
+
+
+def test_the_guilty_isp_is_drawn_in_its_own_colour(story: Story) -> None:
+    from demo import pictures
+
+    svg = pictures.qoe_over_the_day(story.qoe, FAULT)
+    assert svg.count(pictures.ACCENT) >= 3  # its line, the window, the label
