@@ -53,7 +53,7 @@ def demo(
 @demo.command("check-ratings")
 @click.option("--ratings", type=click.Path(path_type=Path), required=True, help="The folder the demo was given.")
 def check_ratings(ratings: Path) -> None:
-    """Hold the lake of a demo against its ratings, both ways: each rating one attempt, each rated attempt one rating."""
+    """Hold a demo's lake against its ratings, both ways: each rating one attempt, each rated attempt its rating."""
     from demo import real_input
 
     for line in real_input.check(load(), ratings):
