@@ -38,7 +38,13 @@ class Publication:
 
     def published(self) -> Publication:
         """The same row, published now."""
-        return replace(self, state=PUBLISHED, updated_at=datetime.now(UTC))
+        return replace(self, state=PUBLISHED, updated_at=now())
+
+
+def now() -> datetime:
+    """The time in whole milliseconds, as records keep it."""
+    found = datetime.now(UTC)
+    return found.replace(microsecond=found.microsecond // 1000 * 1000)
 
 
 def record(catalog: SqlCatalog, settings: Settings, rows: Iterable[Publication]) -> None:

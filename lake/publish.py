@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from types import TracebackType
 from typing import Any
 
@@ -222,7 +222,7 @@ class Publishing:
             state=AUDITED,
             content_hash=verdict.content_hash,
             audit=verdict.as_json(),
-            updated_at=datetime.now(UTC),
+            updated_at=publications.now(),
         )
 
     def _forward(self, table: Table, branch: str, snapshot_id: int) -> None:

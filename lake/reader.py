@@ -221,14 +221,16 @@ def convert(relation: Any, to: Form) -> Any:
 
 
 def _utc(table: Any) -> Any:
-    """DuckDB hands times out in the session's zone; ours are UTC in milliseconds."""
+    """Times as records keep them, in milliseconds; a finer time of somebody's own query stays as fine as it is."""
     import pyarrow as pa
 
-    fields = [
-        pa.field(f.name, pa.timestamp("ms", tz="UTC")) if pa.types.is_timestamp(f.type) and f.type.tz else f
-        for f in table.schema
-    ]
-    return table.cast(pa.schema(fields))
+    columns = []
+    for column in table.columns:
+        if pa.types.is_timestamp(column.type) and column.type.tz:
+            whole = column.cast(pa.timestamp("ms", tz="UTC"), safe=False)
+            column = whole if whole.cast(column.type).equals(column) else column
+        columns.append(column)
+    return pa.table(columns, names=table.column_names)
 
 
 def _iso(day: date | str) -> str:

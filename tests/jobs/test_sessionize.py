@@ -1,0 +1,124 @@
+"""sessionize and qoe_daily over random sessions around midnight: row by row what the Python reference says."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+import lake
+from models.playback.spans import REVISIONS, Policy, fold
+from schemas import records
+from schemas import tables as t
+from schemas.records import Scalar
+from schemas.render import frames as oracle
+from schemas.render.sql import DAILY_KEYS
+from tests.jobs import stream
+from tests.lake import facts
+
+if TYPE_CHECKING:
+    from jobs.runner import Runner
+
+pytestmark = pytest.mark.spark
+DAYS = [stream.DAY + timedelta(days=n) for n in (-1, 0, 1)]
+RUNNING_MS = 600_000
+
+
+def _bronze(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    landed = []
+    for row in rows:
+        times = {n: datetime.fromtimestamp(row[n] / 1000, UTC) for n in ("device_at", "received_at", "post_device_at")}
+        kept = {k: v for k, v in row.items() if k != "kafka_at"}
+        landed.append(kept | times | {"received_date": times["received_at"].date()})
+    return landed
+
+
+@pytest.fixture(scope="module")
+def events() -> list[dict[str, Any]]:
+    return stream.events(21, 250)
+
+
+@pytest.fixture(scope="module")
+def reference(events: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    by_session = defaultdict(list)
+    for row in events:
+        by_session[row["session_id"]].append(row)
+    folded = [fold(rows, Policy(), revision) for rows in by_session.values() for revision in REVISIONS]
+    return {
+        "span": _typed("span", [row for f in folded for row in f.spans]),
+        "session": _typed("session", [row for f in folded for row in f.sessions]),
+    }
+
+
+def _typed(record: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    for field in records.load(record).fields:
+        if field.type is Scalar.TIMESTAMP:
+            frame[field.name] = pd.to_datetime(frame[field.name], unit="ms", utc=True).astype("datetime64[ms, UTC]")
+        elif field.type is Scalar.DATE:
+            frame[field.name] = [date(1970, 1, 1) + timedelta(days=d) for d in frame[field.name]]
+    return frame
+
+
+def _same(found: pd.DataFrame, expected: pd.DataFrame, keys: list[str]) -> None:
+    columns = list(found)
+    left, right = (
+        f[columns].sort_values(keys, ignore_index=True).astype(object).where(lambda x: x.notna(), None)
+        for f in (found, expected)
+    )
+    assert len(left) == len(right)
+    for column in columns:
+        assert left[column].tolist() == right[column].tolist(), column
+
+
+def test_days_equal_the_reference(
+    new_lake: Callable[..., Runner], events: list[dict[str, Any]], reference: dict[str, pd.DataFrame]
+) -> None:
+    runner = new_lake()
+    facts.given(runner.settings, t.BRONZE_PLAYBACK_EVENT, *_bronze(events))
+    facts.given(runner.settings, t.BRONZE_TITLE, {
+        "title_id": "t1", "show_id": "series", "duration_ms": RUNNING_MS, "received_date": DAYS[0] - timedelta(days=9),
+    })  # fmt: skip
+    received = {row["received_date"] for row in _bronze(events)}
+    days = [day for day in DAYS if day in received]
+    assert len(days) >= 2, "the sessions must cross midnight"
+    runner.run(["sessionize", "qoe_daily"], days)
+    home = lake.connect(runner.settings)
+    spans, sessions = home.read(t.SPAN), home.read(t.SESSION)
+    inside = {
+        name: frame[frame[column].isin(days)]
+        for (name, frame), column in zip(reference.items(), ("start_date", "close_date"), strict=True)
+    }
+    _same(spans, inside["span"], ["session_id", "segment", "revision", "span"])
+    _same(sessions, inside["session"], ["session_id", "segment", "revision"])
+    _plays_follow(home.read(t.PLAY), inside["session"], reference["span"])
+    minutes = oracle.rollup_sums(inside["span"])
+    _same(home.read(t.QOE_MINUTE), minutes, list(t.QOE_MINUTE.key))
+    final = oracle.rollup_sums(inside["span"][inside["span"].revision == "final"], DAILY_KEYS)
+    _same(home.read(t.QOE_DAILY), final, ["event_date", *t.QOE_DAILY.key])
+
+
+def _plays_follow(plays: pd.DataFrame, sessions: pd.DataFrame, spans: pd.DataFrame) -> None:
+    attempts = sessions[(sessions.revision == "final") & (sessions.attempts > 0)]
+    assert len(plays) == len(attempts) > 50
+    merged = plays.merge(attempts, on=["session_id", "segment"], suffixes=("", "_s"), validate="one_to_one")
+    assert len(merged) == len(plays)
+    last = spans[(spans.revision == "final") & ~spans.state.isin(["ended", "failed", "quit"])].sort_values("span")
+    stalled = last.groupby(["session_id", "segment"]).state.last() == "rebuffering"
+    known = merged.title_id == "t1"
+    share = (merged.play_ms / RUNNING_MS).clip(upper=1.0).where(known, 0.0)
+    assert merged.watched_ms.tolist() == merged.play_ms.tolist()
+    assert merged.show_id.tolist() == merged.title_id.where(~known, "series").tolist()
+    assert merged.watched_share.tolist() == share.tolist()
+    assert merged.quality_play.tolist() == ((share >= 0.9) | ((merged.play_ms >= 120_000) & (share >= 0.1))).tolist()
+    ended_badly = merged.end_reason.eq("failed") | [
+        bool(stalled.get((s, g), False)) for s, g in zip(merged.session_id, merged.segment, strict=True)
+    ]
+    assert merged.censored.tolist() == ended_badly.tolist()
+    assert ended_badly.any() and merged.quality_play.any()
+    known_at = [datetime.combine(d, datetime.min.time(), UTC) + timedelta(days=1, hours=2) for d in merged.play_date]
+    assert list(merged.available_at) == known_at
