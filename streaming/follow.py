@@ -92,18 +92,22 @@ def follow(
         if until_day is not None and working:
             open_ = open_partitions(settings, until_day)
             if len(open_) != told:
-                told = len(open_)
-                count = settings.kafka.partitions
+                told, count = len(open_), settings.kafka.partitions
                 say(f"{until_day}: {count - told} of {count} partitions complete")
             if not open_:
                 topics.settle(catalogue.QOE, settings)
                 return
-            if timeout_s is not None and time.monotonic() - began > timeout_s:
-                raise InputMissing(
-                    f"{until_day} is not complete on partition {', '.join(map(str, open_))} after {timeout_s:.0f} s: "
-                    "has the producer sent its control records (`matinee world produce`)?"
-                )
+        if until_day is not None and timeout_s is not None and time.monotonic() - began > timeout_s:
+            raise _incomplete(settings, until_day, timeout_s, state)
         time.sleep(LOOK_S)
+
+
+def _incomplete(settings: Settings, day: date, timeout_s: float, state: str) -> InputMissing:
+    numbers = ", ".join(map(str, open_partitions(settings, day)))
+    return InputMissing(
+        f"{day} is not complete on partition {numbers} after {timeout_s:.0f} s (job {state}): has the producer ended "
+        "the day (`matinee world produce` does, `matinee stream end-day` for events of your own)?"
+    )
 
 
 def _look(settings: Settings, job_id: str) -> Job | None:

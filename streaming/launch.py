@@ -122,15 +122,19 @@ def child(verb: str, request: dict[str, Any], settings: Settings) -> dict[str, A
 
     Raises:
         MatineeError: it failed; the root exception is in the message.
+        ServiceUnavailable: no answer within `SUBMIT_S`.
     """
-    done = subprocess.run(
-        [str(environments.python("streaming")), "-m", "streaming.jobs.qoe", verb],
-        input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, timeout=SUBMIT_S,
-        env=_environment(settings),
-    )
+    try:
+        done = subprocess.run(
+            [str(environments.python("streaming")), "-m", "streaming.jobs.qoe", verb],
+            input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, timeout=SUBMIT_S,
+            env=_environment(settings),
+        )
+    except subprocess.TimeoutExpired:
+        raise ServiceUnavailable(f"Flink's client did not {verb} the stream job within {SUBMIT_S} s") from None
     answers = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not answers:
-        raise MatineeError(f"the stream job could not be {verb}ed: {root_cause(done.stderr or done.stdout)}")
+        raise MatineeError(f"Flink's client could not {verb} the stream job: {root_cause(done.stderr or done.stdout)}")
     found: dict[str, Any] = json.loads(answers[-1])
     return found
 
