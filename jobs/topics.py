@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,23 @@ def real_name(settings: Settings, name: str) -> str:
     return settings.kafka.topic_prefix + name
 
 
+def knock(settings: Settings) -> None:
+    """Open and close a connection to a bootstrap address: a broker that is away is known at once.
+
+    Raises:
+        ServiceUnavailable: none of the addresses answers.
+    """
+    refused: OSError | None = None
+    for address in settings.kafka.bootstrap.split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            refused = error
+    raise ServiceUnavailable(f"no broker answers on {settings.kafka.bootstrap} ({refused}): run `matinee up`")
+
+
 @contextmanager
 def consumer(settings: Settings) -> Iterator[KafkaConsumer]:
     """A consumer without a group.
@@ -41,6 +59,7 @@ def consumer(settings: Settings) -> Iterator[KafkaConsumer]:
         ServiceUnavailable: the broker does not answer.
     """
     address = settings.kafka.bootstrap
+    knock(settings)
     try:
         client = KafkaConsumer(
             bootstrap_servers=address,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,6 +20,14 @@ DAY = datetime.fromtimestamp(hostile.MIDNIGHT / 1000, UTC).date()
 """The day after the midnight around which hostile sessions lie."""
 
 POISON = (b"", b"\x01nothing", b"\x00\x00\x00\x03\xe7later", b"\x00\x00\x00\x00\x01")
+
+
+def universe(stack: Settings, name: str) -> dict[str, str]:
+    """Variables that put a test's topics beside all others on the stack's broker."""
+    return {
+        "MATINEE__KAFKA__BOOTSTRAP": stack.kafka.bootstrap,
+        "MATINEE__KAFKA__TOPIC_PREFIX": f"{name}-{secrets.token_hex(3)}.",
+    }
 
 
 @dataclass

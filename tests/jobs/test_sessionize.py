@@ -115,9 +115,8 @@ def _plays_follow(plays: pd.DataFrame, sessions: pd.DataFrame, spans: pd.DataFra
     assert merged.show_id.tolist() == merged.title_id.where(~known, "series").tolist()
     assert merged.watched_share.tolist() == share.tolist()
     assert merged.quality_play.tolist() == ((share >= 0.9) | ((merged.play_ms >= 120_000) & (share >= 0.1))).tolist()
-    ended_badly = merged.end_reason.eq("failed") | [
-        bool(stalled.get((s, g), False)) for s, g in zip(merged.session_id, merged.segment, strict=True)
-    ]
+    last_of = [bool(stalled.get(place, False)) for place in zip(merged.session_id, merged.segment, strict=True)]
+    ended_badly = merged.end_reason.eq("failed") | pd.Series(last_of, index=merged.index)
     assert merged.censored.tolist() == ended_badly.tolist()
     assert ended_badly.any() and merged.quality_play.any()
     known_at = [datetime.combine(d, datetime.min.time(), UTC) + timedelta(days=1, hours=2) for d in merged.play_date]
