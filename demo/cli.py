@@ -64,6 +64,18 @@ def check_ratings(ratings: Path) -> None:
         click.echo(line)
 
 
+@demo.command("report")
+def write_report() -> None:
+    """Write the report of a demo once more, from its lake, topics and truth (matinee --demo ID demo report)."""
+    from demo import gather, report
+
+    settings = load()
+    story = gather.story(settings, gather.Run.read(settings.paths.var))
+    path = settings.paths.var / "report.html"
+    path.write_text(report.html(story), encoding="utf-8")
+    click.echo(_short(path))
+
+
 def play(ratings: Path | None, traces: Path | None, profiles: int | None, history_days: int, seed: int) -> None:
     """Set a universe up, bring the stack up, play the loop, print its figures."""
     from rich.console import Console

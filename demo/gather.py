@@ -2,69 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from conf.errors import InputMissing
 from conf.settings import Settings
 from demo import score
 from demo.story import FaultWindow, Story
-from demo.universe import Universe
 from lake.reader import Lake
 from models.delivery.yardsticks import offload_lines
-from models.world.faults import Fault
 from schemas import tables as t
 from schemas import topics
 from schemas.tables import Table
 from streaming import consume
+from streaming.produce import truth_folder
 
 CATALOGUE = (t.BRONZE_TITLE, t.BRONZE_ARTWORK, t.BRONZE_ASSET_FILE, t.BRONZE_PROFILE, t.BRONZE_CDN_CLUSTER)
+RUN = "run.json"
 
 
-def story(
-    settings: Settings,
-    universe: Universe,
-    truth: Mapping[str, pd.DataFrame],
-    live: date,
-    after: date,
-    fault: Fault,
-    isp: str,
-) -> Story:
-    """The demo's story; timings and memory are filled in by the caller. `truth` is the world's, of the day after."""
+@dataclass
+class Run:
+    """What only the run itself knows: its days, what it sent, how long it took. Kept in ``run.json``."""
+
+    live_day: date
+    next_day: date
+    messages_sent: int = 0
+    poison: int = 0
+    timings: list[tuple[str, float]] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+
+    def write(self, folder: Path) -> None:
+        """Write ``folder/run.json``."""
+        (folder / RUN).write_text(json.dumps(asdict(self), default=str, indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Read ``folder/run.json``.
+
+        Raises:
+            InputMissing: the demo of this folder has not come to its report.
+        """
+        path = folder / RUN
+        if not path.is_file():
+            raise InputMissing(f"{path} is missing: this demo did not come to its end; play one with `make demo`")
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        days = {name: date.fromisoformat(raw.pop(name)) for name in ("live_day", "next_day")}
+        return cls(**days, **{**raw, "timings": [(name, float(took)) for name, took in raw["timings"]]})
+
+
+def story(settings: Settings, run: Run) -> Story:
+    """The story of the demo whose settings these are."""
+    live, after = run.live_day, run.next_day
     lake = Lake(settings)
     catalogue = {table.record: _newest(lake, table) for table in CATALOGUE}
     plan = lake.read(t.FILL_PLAN, day=after)
     choices = lake.read(t.ARTWORK_CHOICE, day=after)
     rates, lifts = score.take_rates(lake.read(t.IMPRESSION_OUTCOME, day=after))
     log = _log(lake, after)
-    history = lake.sql(
-        f"SELECT * FROM {t.BRONZE_CDN_REQUEST.fqn} WHERE received_date < DATE '{after.isoformat()}'"
-    ).to_df()
+    history = lake.sql(f"SELECT * FROM {t.BRONZE_CDN_REQUEST.fqn} WHERE received_date < DATE '{after.isoformat()}'")
     forecast = lake.read(t.DEMAND_FORECAST, day=after)
     asked = score.asked_bytes(log, catalogue["cdn_cluster"])
     promotion = lake.read(t.PROMOTION, day=live).iloc[0].to_dict()
     return Story(
-        universe=universe.id,
+        universe=settings.paths.var.name,
         live_day=live,
         next_day=after,
-        fault=_window(fault, isp, live),
+        fault=_fault(settings, live),
         qoe=_stream_minutes(settings, live),
         funnel=_funnel(lake, live),
         forecast=score.forecast_against_asked(forecast, asked),
         disk=score.disk_by_title(plan, catalogue["asset_file"], catalogue["title"]),
         plan=plan.drop(columns="files"),
         offload=offload_lines(
-            log, history, _log(lake, live), plan, truth["rates"], catalogue["asset_file"], catalogue["cdn_cluster"]
+            log,
+            history,
+            _log(lake, live),
+            plan,
+            _truth(settings, after, "rates"),
+            catalogue["asset_file"],
+            catalogue["cdn_cluster"],
         ),
         logged_offload=score.edge_share(log),
         take_rates=rates,
         lifts=lifts,
         page=_page(lake, after, choices, catalogue),
         reconcile=lake.read(t.RECONCILE_RESULT, day=live),
-        counts=_counts(lake, settings, live, after),
+        counts={"messages_sent": run.messages_sent, "poison": run.poison, **_counts(lake, settings)},
         model=promotion,
+        timings=run.timings,
+        peak_memory_bytes=run.peak_memory_bytes,
     )
 
 
@@ -75,10 +107,16 @@ def _newest(lake: Lake, table: Table) -> pd.DataFrame:
     return frame.drop_duplicates(key, keep="last").sort_values(key, ignore_index=True)
 
 
-def _window(fault: Fault, isp: str, day: date) -> FaultWindow:
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    start = midnight + timedelta(minutes=fault.start)
-    return FaultWindow(fault.name, isp, start, start + timedelta(minutes=fault.minutes))
+def _truth(settings: Settings, day: date, name: str) -> pd.DataFrame:
+    """A truth frame of the world; the report is the only reader beside the tests."""
+    return pd.read_parquet(truth_folder(settings, day) / f"{name}.parquet")
+
+
+def _fault(settings: Settings, day: date) -> FaultWindow:
+    """The fault that was injected on the day, as the world's truth has it."""
+    row = _truth(settings, day, "faults").iloc[0]
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(minutes=int(row["start"]))
+    return FaultWindow(str(row["name"]), str(row["isp"]), start, start + timedelta(minutes=int(row["minutes"])))
 
 
 def _stream_minutes(settings: Settings, day: date) -> pd.DataFrame:
@@ -118,11 +156,11 @@ def _page(lake: Lake, day: date, choices: pd.DataFrame, catalogue: dict[str, pd.
     )
 
 
-def _counts(lake: Lake, settings: Settings, live: date, after: date) -> dict[str, int]:
+def _counts(lake: Lake, settings: Settings) -> dict[str, int]:
     """Rows at rest of the whole run, and what lies in the dead-letter topic."""
 
     def rows(table: Table) -> int:
-        return int(lake.sql(f"SELECT count(*) AS n FROM {table.fqn}").to_df()["n"].iloc[0])
+        return int(lake.sql(f"SELECT count(*) AS n FROM {table.fqn}")["n"].iloc[0])
 
     landed = {
         f"{table.name}s landed": rows(table)

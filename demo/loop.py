@@ -95,12 +95,12 @@ class Loop:
         self._run(runner, "reconcile", ["reconcile"], [live])
         self._run(runner, "decide", DECISION_JOBS, [live])
         with self._step(f"day after {after}, under what came back over Kafka"):
-            truth = self._live(world, eve + 1, **self._decisions())
+            self._live(world, eve + 1, **self._decisions())
         self._run(runner, "land and fold the day after", ("ingest", *HISTORY_JOBS, "qoe_daily"), [after])
-        with self._step("write the report"):
-            story = gather.story(self.settings, self.universe, truth, live, after, fault, isp)
-            story.counts = {"messages_sent": sum(self.sent.values()), "poison": self.poison, **story.counts}
-        story.timings, story.peak_memory_bytes = self.meter.steps, self.meter.peak_bytes
+        run = gather.Run(live, after, sum(self.sent.values()), self.poison, self.meter.steps, self.meter.peak_bytes)
+        run.write(self.universe.folder)
+        self.console.print("[bold]write the report[/bold]")
+        story = gather.story(self.settings, run)
         self.universe.report.write_text(report.html(story), encoding="utf-8")
         return story
 
@@ -112,8 +112,8 @@ class Loop:
         pages: pd.DataFrame | None = None,
         artwork: pd.DataFrame | None = None,
         plan: pd.DataFrame | None = None,
-    ) -> Mapping[str, pd.DataFrame]:
-        """Live day number `n` and send what its systems saw; returns the day's truth."""
+    ) -> None:
+        """Live day number `n` and send what its systems saw; the producer keeps the truth aside."""
         day = world.config.date(n)
         lived = world.live(n, pages=pages, artwork=artwork, plan=plan, faults=injected)
         with self._bar(f"  produce {day}") as progress:
@@ -123,7 +123,6 @@ class Loop:
         self.poison += len(done.poison)
         for name, count in done.messages.items():
             self.sent[name] = self.sent.get(name, 0) + count
-        return lived.truth
 
     def _news(self, world: World, n: int) -> dict[str, pd.DataFrame]:
         """Catalogue rows that are new or changed since the day before: a catalogue topic carries changes."""
