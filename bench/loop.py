@@ -246,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profiles", type=int, default=2000)
     parser.add_argument("--shows", type=int, default=300)
     parser.add_argument("--history", type=int, default=8, help="days lived before the decisions")
-    parser.add_argument("--holdback", type=float, default=0.4, help="share of profiles held back, in each experiment")
+    parser.add_argument("--holdback", type=float, default=0.5, help="share of profiles held back, in each experiment")
     parser.add_argument("--need", type=int, help="wins each contest needs; default nine in ten")
     parser.add_argument("--json", type=Path, help="also write every seed's figures to this file")
     parser.add_argument("--report-only", action="store_true", help="end with 0 whoever wins")

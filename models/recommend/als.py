@@ -26,7 +26,7 @@ class ImplicitALS:
     name = "implicit_als"
 
     def __init__(
-        self, factors: int = 32, regularization: float = 5.0, alpha: float = 6.0, iterations: int = 12, seed: int = 17
+        self, factors: int = 16, regularization: float = 20.0, alpha: float = 6.0, iterations: int = 12, seed: int = 17
     ) -> None:
         self.factors = factors
         self.regularization = regularization

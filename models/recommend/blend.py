@@ -25,8 +25,8 @@ PRIOR_STRENGTH = 4.0
 """Pull of the prior weights, in plays; thin data stay near them."""
 CONTROLS = 1
 """Parts used while learning only: the show was seen before (repeats are the page's business, not the ranking's)."""
-MAX_TARGETS = 4000
-NEGATIVES = 160
+MAX_TARGETS = 3000
+NEGATIVES = 128
 
 
 class Blend:

@@ -76,20 +76,20 @@ class RowMaker:
         today: int,
     ) -> None:
         """`catalogue`: interactions.shows, sorted. `title_vectors`: None when no model serves. `today`: page day."""
-        self.catalogue = catalogue
-        self.names = catalogue["name"].tolist()
+        self.names, self.ids = catalogue["name"].tolist(), catalogue["title_id"].tolist()
         self.is_new = today - catalogue["launch_day"].to_numpy() <= NEW_DAYS
         self.genre_names, self.genres = genre_matrix(catalogue)
         self.main_genre = self.genres.argmax(axis=1)
         interactions = from_plays(plays)
-        self.similar = _similarity(title_vectors)
+        self.unit = _unit(title_vectors)
+        self._near: dict[int, NDArray[np.float64]] = {}
         self.trend = _trends(interactions, catalogue, features, today)
-        ids = profiles["profile_id"].tolist()
-        counts = genre_counts(interactions, catalogue, self.genres, ids)
+        people = profiles["profile_id"].tolist()
+        counts = genre_counts(interactions, catalogue, self.genres, people)
         total = counts.sum(axis=0)
         base = total / total.sum() if total.sum() > 0 else np.full(len(total), 1.0 / max(len(total), 1))
         own = (counts + 2.0 * base) / (counts.sum(axis=1, keepdims=True) + 2.0)
-        self.lift = dict(zip(ids, np.where(counts > 0, own / np.maximum(base, 1e-9), 0.0), strict=True))
+        self.lift = dict(zip(people, np.where(counts > 0, own / np.maximum(base, 1e-9), 0.0), strict=True))
 
     def rows(self, profile_id: str, country: str, score: NDArray[np.float64], past: History) -> list[Candidate]:
         """Candidate rows, each ordered for this profile; shows scored minus infinity are left out.
@@ -97,66 +97,69 @@ class RowMaker:
         Args:
             score: shape (shows,), log odds of a take; minus infinity where the profile may not see the show.
         """
-        begun = [s for s in past.unfinished.get(profile_id, []) if np.isfinite(score[s])]
-        score = score.copy()
-        score[begun] = -np.inf  # what was begun has a row of its own
+        begun = continue_row(profile_id, score, past)
+        if begun is not None:
+            score = score.copy()
+            score[begun.shows] = -np.inf  # what was begun has a row of its own
         found = [Candidate("top_picks", "Top picks for you", "ranked by what you watched", _order(score))]
-        if begun:
-            found.append(
-                Candidate(CONTINUE, "Continue watching", "begun and not finished", np.array(begun, dtype=np.int64))
-            )
-        if self.similar is not None:
-            for show in past.finished.get(profile_id, [])[:WATCHED_ROWS]:
-                near = np.where(self.similar[show] > 0, score + 2.0 * self.similar[show], -np.inf)
-                near[show] = -np.inf
-                found.append(
-                    Candidate(
-                        "because_you_watched",
-                        f"Because you watched {self.names[show]}",
-                        f"finished {self.catalogue['title_id'].iat[show]}",
-                        _order(near),
-                    )
-                )
+        found += [begun] if begun is not None else []
+        found += self._because_watched(profile_id, score, past)
         if country in self.trend:
             rising = self.trend[country]
+            shows = _order(np.where(np.isfinite(rising), score + 0.3 * np.maximum(rising, -9.0), -np.inf))
             found.append(
-                Candidate(
-                    "trending",
-                    f"Trending in {country}",
-                    "watched more than usual in the last days",
-                    _order(np.where(np.isfinite(rising), score + 0.3 * np.maximum(rising, -9.0), -np.inf)),
-                )
+                Candidate("trending", f"Trending in {country}", "watched more than usual in the last days", shows)
             )
-        found.append(
-            Candidate("new", "New", f"out for at most {NEW_DAYS} days", _order(np.where(self.is_new, score, -np.inf)))
-        )
+        fresh = _order(np.where(self.is_new, score, -np.inf))
+        found.append(Candidate("new", "New", f"out for at most {NEW_DAYS} days", fresh))
+        return found + self._genres(profile_id, score)
+
+    def _because_watched(self, profile_id: str, score: NDArray[np.float64], past: History) -> list[Candidate]:
+        """Shows near one the profile finished: a cosine above 0, which counts beside the ranking."""
+        made: list[Candidate] = []
+        if self.unit is None:
+            return made
+        for show in past.finished.get(profile_id, [])[:WATCHED_ROWS]:
+            if show not in self._near:
+                self._near[show] = self.unit @ self.unit[show]
+            near = np.where(self._near[show] > 0, score + 2.0 * self._near[show], -np.inf)
+            near[show] = -np.inf
+            heading, reason = f"Because you watched {self.names[show]}", f"finished {self.ids[show]}"
+            made.append(Candidate("because_you_watched", heading, reason, _order(near)))
+        return made
+
+    def _genres(self, profile_id: str, score: NDArray[np.float64]) -> list[Candidate]:
+        """The genres the profile watches most above everybody's share."""
         lift = self.lift.get(profile_id, np.zeros(len(self.genre_names)))
+        made = []
         for genre in np.argsort(-lift, kind="stable")[:GENRE_ROWS]:
             if lift[genre] > 0:
-                found.append(
-                    Candidate(
-                        "genre",
-                        self.genre_names[genre].capitalize(),
-                        f"you watch {lift[genre]:.1f} times as much of it as others",
-                        _order(np.where(self.main_genre == genre, score, -np.inf)),
-                    )
-                )
-        return found
+                reason = f"you watch {lift[genre]:.1f} times as much of it as others"
+                shows = _order(np.where(self.main_genre == genre, score, -np.inf))
+                made.append(Candidate("genre", self.genre_names[genre].capitalize(), reason, shows))
+        return made
+
+
+def continue_row(profile_id: str, score: NDArray[np.float64], past: History) -> Candidate | None:
+    """Shows the profile began and did not finish, the latest first; None without any it may see."""
+    begun = [show for show in past.unfinished.get(profile_id, []) if np.isfinite(score[show])]
+    if not begun:
+        return None
+    return Candidate(CONTINUE, "Continue watching", "begun and not finished", np.array(begun, dtype=np.int64))
 
 
 def _order(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    order = np.argsort(-values, kind="stable")
-    return order[np.isfinite(values[order])]
+    usable = np.flatnonzero(np.isfinite(values))
+    return usable[np.argsort(-values[usable], kind="stable")]
 
 
-def _similarity(title_vectors: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-    """Cosine of the personal parts of show vectors (all but the last coordinate), shape (shows, shows)."""
+def _unit(title_vectors: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    """Personal parts of show vectors (all but the last coordinate) at length 1, shape (shows, d - 1)."""
     if title_vectors is None or title_vectors.shape[1] < 2:
         return None
     own = title_vectors[:, :-1]
     length = np.linalg.norm(own, axis=1, keepdims=True)
-    unit = np.divide(own, length, out=np.zeros_like(own), where=length > 0)
-    return np.asarray(unit @ unit.T)
+    return np.divide(own, length, out=np.zeros_like(own), where=length > 0)
 
 
 def _trends(

@@ -1,7 +1,8 @@
 """Tomorrow's home page of every profile: rows chosen one after another, each for what it adds to the rows above.
 
 Stage-wise greedy with deduplication beat row-independent ranking and a fixed template by half (notes on MovieLens 1M:
-N2DCG .43 against .29 and .32). The holdback's page has the same shape and rules with decayed popularity alone.
+N2DCG .43 against .29 and .32). The holdback's page has the same shape and rules, continue watching too, and ranks by
+decayed popularity alone: the experiment measures the model, not the rules.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from models.experiment.assign import HOLDBACK, arms
 from models.frames import places
 from models.recommend.blend import dot_scores
 from models.recommend.interactions import from_plays, shows
-from models.recommend.page_rows import CONTINUE, Candidate, History, RowMaker, history
+from models.recommend.page_rows import CONTINUE, Candidate, History, RowMaker, continue_row, history
 from models.recommend.popularity import decayed_counts
 from models.recommend.protocol import BLOCK
 
 ROWS, COLUMNS = 5, 8
 MIN_ROW = 3
-"""A row with fewer shows left is not shown, except continue watching."""
+"""A row with fewer shows left is not shown, except continue watching, which comes first."""
 FALLBACK = "decayed_popularity"
 
 
@@ -110,7 +111,7 @@ def home_pages(
         for i, score in zip(block, scores, strict=True):
             allowed = _allowed(people.iloc[i], catalogue, past, today)
             if arm[i] == HOLDBACK:
-                chosen, model_id = _popular_rows(np.where(allowed, popular, -np.inf)), FALLBACK
+                chosen, model_id = _popular_rows(ids[i], np.where(allowed, popular, -np.inf), past), FALLBACK
             else:
                 ranked = np.where(allowed, score, -np.inf)
                 candidates = maker.rows(ids[i], str(people["country"].iat[i]), ranked, past)
@@ -122,26 +123,20 @@ def home_pages(
 def build(candidates: list[Candidate], score: NDArray[np.float64]) -> list[Candidate]:
     """Choose up to ROWS rows of up to COLUMNS shows, no show twice; each next row adds the most expected takes.
 
-    Expected takes of a row: exp(score) of its shows, discounted to the right. Rows that cannot be filled are not
-    shown; continue watching always is, last if its shows are worth little.
+    Continue watching comes first where there is one. Expected takes of a row: exp(score) of its shows, discounted to
+    the right. Rows that cannot be filled are not shown.
     """
     worth = np.exp(np.where(np.isfinite(score), score - score[np.isfinite(score)].max(initial=-700.0), -np.inf))
     view = 1.0 / np.log2(np.arange(COLUMNS) + 2.0)
     placed = np.zeros(len(score), dtype=bool)
-    left = list(candidates)
     chosen: list[Candidate] = []
+    left = sorted(candidates, key=lambda row: row.kind != CONTINUE)
     while left and len(chosen) < ROWS:
-        fills = [c.shows[~placed[c.shows]][:COLUMNS] for c in left]
-        gains = [
-            float((worth[f] * view[: len(f)]).sum()) if len(f) >= MIN_ROW or c.kind == CONTINUE else -1.0
-            for c, f in zip(left, fills, strict=True)
-        ]
-        best = int(np.argmax(gains))
-        if gains[best] < 0:
+        fills = [row.shows[~placed[row.shows]][:COLUMNS] for row in left]
+        gains = [float((worth[f] * view[: len(f)]).sum()) if len(f) >= MIN_ROW else -1.0 for f in fills]
+        best = 0 if left[0].kind == CONTINUE else int(np.argmax(gains))
+        if gains[best] < 0 and left[best].kind != CONTINUE:
             break
-        pinned = [i for i, c in enumerate(left) if c.kind == CONTINUE]
-        if pinned and len(chosen) == ROWS - 1:
-            best = pinned[0]
         row = left.pop(best)
         placed[fills[best]] = True
         chosen.append(Candidate(row.kind, row.heading, row.reason, fills[best]))
@@ -156,11 +151,17 @@ def _chunks(places: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
     return [piece for piece in pieces if len(piece)]
 
 
-def _popular_rows(score: NDArray[np.float64]) -> list[Candidate]:
+def _popular_rows(profile_id: str, score: NDArray[np.float64], past: History) -> list[Candidate]:
+    """The holdback's page: continue watching, which any service has, then decayed popularity alone."""
+    begun = continue_row(profile_id, score, past)
+    score = score.copy()
+    score[begun.shows if begun is not None else []] = -np.inf
     order = np.argsort(-score, kind="stable")
-    return [
+    order = order[np.isfinite(score[order])]
+    top = [] if begun is None else [Candidate(begun.kind, begun.heading, begun.reason, begun.shows[:COLUMNS])]
+    return top + [
         Candidate("popular", "Popular", "most watched, newer plays count more", piece)
-        for piece in _chunks(order[np.isfinite(score[order])], ROWS)
+        for piece in _chunks(order, ROWS - len(top))
     ]
 
 

@@ -49,7 +49,7 @@ def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date) -> Training:
     catalogue = shows(titles)
     known = interactions["title_id"].isin(set(catalogue["title_id"]))
     interactions = interactions[known].reset_index(drop=True)
-    als = {"factors": 32, "regularization": 5.0, "alpha": 6.0, "iterations": 12, "seed": 17}
+    als = {"factors": 16, "regularization": 20.0, "alpha": 6.0, "iterations": 12, "seed": 17}
     scores: dict[str, Score] = {}
     past, test = time_split(interactions, epoch_day(day))
     if len(past) and len(test):

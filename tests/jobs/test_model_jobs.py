@@ -42,10 +42,12 @@ def universe(seed: int = 4, profiles: int = 30, films: int = 24) -> dict[str, pd
          "bitrate_kbps": 500 * (rung + 1), "bytes": 1_000 * (rung + 1), "url": f"/v/{film}/{rung}.mp4"}
         for film in ids for rung in range(2)])  # fmt: skip
     profile = pd.DataFrame({
-        "profile_id": [f"p{i:02d}" for i in range(profiles)], "household_id": "h", "country": ["DE", "FR"] * (profiles // 2),
+        "profile_id": [f"p{i:02d}" for i in range(profiles)], "household_id": "h",
+        "country": ["DE", "FR"] * (profiles // 2),
         "isp": "i", "device": "tv", "created_date": START, "maturity_limit": 21})  # fmt: skip
     cluster = pd.DataFrame({
-        "cdn_id": ["c-de", "c-fr"], "isp": "i", "country": ["DE", "FR"], "disk_bytes": 20_000, "fill_budget_bytes": 6_000,
+        "cdn_id": ["c-de", "c-fr"], "isp": "i", "country": ["DE", "FR"],
+        "disk_bytes": 20_000, "fill_budget_bytes": 6_000,
         "edge_latency_ms": 10, "origin_latency_ms": 60})  # fmt: skip
     play, request, outcome, session = [], [], [], []
     for i, person in enumerate(profile.itertuples()):
@@ -70,7 +72,8 @@ def universe(seed: int = 4, profiles: int = 30, films: int = 24) -> dict[str, pd
             for show in rng.choice(ids[1:], 6, replace=False):
                 n = int(rng.integers(3))
                 outcome.append({
-                    "impression_id": f"{sid}.{show}", "page_id": f"{sid}", "profile_id": person.profile_id, "title_id": show,
+                    "impression_id": f"{sid}.{show}", "page_id": f"{sid}",
+                    "profile_id": person.profile_id, "title_id": show,
                     "artwork_id": f"{show}-a{n}", "artwork_probability": 1 / 3, "artwork_decision_id": None,
                     "row_kind": "popular", "row": 0, "col": 0, "page_arm": "policy", "artwork_arm": "policy",
                     "country": person.country, "device": "tv", "shown_at": at(day, i), "shown_date": day,
