@@ -49,6 +49,11 @@ def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]
         "execution.checkpointing.timeout": "2 min",
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        # The sums of every minute and cohort are some 50,000 rows a day in the demo's world. On the heap every
+        # checkpoint writes all of them (13.6 MB a second after one day); RocksDB writes what changed (0.15 MB).
+        "state.backend.type": "rocksdb",
+        "state.backend.rocksdb.memory.fixed-per-slot": "48mb",
+        "execution.checkpointing.incremental": "true",
         # Bounded: by default a job with checkpoints that cannot run restarts for ever in silence. Eight attempts take
         # two minutes, longer than a TaskManager needs to be started again; after five quiet minutes the count is 0.
         "restart-strategy.type": "exponential-delay",
