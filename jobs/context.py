@@ -46,7 +46,7 @@ class JobContext:
         if missing:
             raise InputMissing(f"job {self.spec.name} of {self.day}: " + "; ".join(missing))
         answer = {reads[0].table.name: self._frame(reads) for reads in by_table.values()}
-        for topic in self.spec.reads_topics:
+        for topic in reversed(self.spec.reads_topics):  # what vouches for the others stands last and is read first
             answer[f"topic.{topic.name}"] = self.topic(topic)
         return answer
 

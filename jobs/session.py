@@ -7,6 +7,7 @@ are set here. Only `jobs` imports pyspark.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+import psutil
 from pyspark.sql import DataFrame, SparkSession
 
 from conf import jars
@@ -50,14 +52,26 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
     builder = SparkSession.builder.appName(app)
     for key, value in {**_semantics(settings), **({} if submitted() else _resources(settings))}.items():
         builder = builder.config(key, value)
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
     try:
         session = builder.getOrCreate()
+    except (KeyboardInterrupt, SystemExit):
+        _end_jvm(before)
+        raise
     except (FileNotFoundError, RuntimeError, OSError) as error:
         raise ConfigError(
             f"Spark did not start ({error}): a Java 17 must be on PATH or in JAVA_HOME; `matinee doctor` checks"
         ) from error
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def _end_jvm(before: set[int]) -> None:
+    """End the driver JVM of an interrupted start: nobody has its port yet, so it would wait for ever."""
+    for child in psutil.Process().children(recursive=True):
+        if child.pid not in before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def attach(session: SparkSession, settings: Settings) -> SparkSession:

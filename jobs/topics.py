@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def knock(settings: Settings) -> None:
 
 
 @contextmanager
-def consumer(settings: Settings) -> Iterator[KafkaConsumer]:
+def consumer(settings: Settings, isolation: str = "read_committed") -> Iterator[KafkaConsumer]:
     """A consumer without a group.
 
     Raises:
@@ -63,7 +64,7 @@ def consumer(settings: Settings) -> Iterator[KafkaConsumer]:
     try:
         client = KafkaConsumer(
             bootstrap_servers=address,
-            isolation_level="read_committed",
+            isolation_level=isolation,
             enable_auto_commit=False,
             bootstrap_timeout_ms=10_000,
             allow_auto_create_topics=False,
@@ -94,6 +95,25 @@ def bounds(settings: Settings, topics: Mapping[str, Topic] | tuple[Topic, ...]) 
     return found
 
 
+def settle(settings: Settings, topic: Topic, patience_s: float = 60.0) -> None:
+    """Wait until everything that lies in the topic now is committed or aborted, so that no reader stops short.
+
+    Flink's sinks commit one after the other: a row of `qoe_progress` may be seen before the sums it vouches for.
+
+    Raises:
+        ServiceUnavailable: a transaction stays open longer than `patience_s`.
+    """
+    name = real_name(settings, topic.name)
+    deadline = time.monotonic() + patience_s
+    with consumer(settings, isolation="read_uncommitted") as dirty, consumer(settings) as clean:
+        parts = [TopicPartition(name, p) for p in sorted(dirty.partitions_for_topic(name) or ())]
+        written = dirty.end_offsets(parts)
+        while any(stable < written[part] for part, stable in clean.end_offsets(parts).items()):
+            if time.monotonic() > deadline:
+                raise ServiceUnavailable(f"topic {name}: a transaction stays open longer than {patience_s:.0f} s")
+            time.sleep(0.1)
+
+
 def raw(session: SparkSession, settings: Settings, topic: Topic, start: Offsets, end: Offsets) -> DataFrame:
     """Messages of ``[start, end)``: key, value, partition, offset, timestamp, timestampType, topic."""
     real = real_name(settings, topic.name)
@@ -118,6 +138,8 @@ def snapshot(session: SparkSession, settings: Settings, topic: Topic) -> DataFra
         InputMissing: the topic is not there.
         AuditFailed: a message cannot be decoded.
     """
+    if topic.name in bounds(settings, (topic,)):
+        settle(settings, topic)
     held = bounds(settings, (topic,)).get(topic.name)
     if held is None:
         raise InputMissing(f"topic {real_name(settings, topic.name)!r} is not on the broker {settings.kafka.bootstrap}")
