@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.world.player import ERROR, PS
+from models.world.machine import ERROR, PS
 from models.world.population import I8
 
 EVENT_TEXT = np.array(["ps", "t", "e", "br", "bc", "c", "as", "ae", "abs", "abe", "sk"], dtype=object)

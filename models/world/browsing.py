@@ -16,7 +16,7 @@ from models.world.config import WorldConfig
 from models.world.home import ChosenArtwork, Pages, Seen
 from models.world.population import DEVICES, F8, I8, Clusters, Obj, Population
 from models.world.rng import stream
-from models.world.taste import F4
+from models.world.taste import F4, IMPOSSIBLE
 
 MOBILE = DEVICES.index("mobile")
 
@@ -54,7 +54,7 @@ class Browsing:
 def browse(
     place: Place, counts: F8, pages: pd.DataFrame | None, artwork: pd.DataFrame | None, viewings: pd.DataFrame | None
 ) -> Browsing:
-    """Let everyone browse. `viewings` (real ratings of the day) replace takes and searches; a few of them see a page."""
+    """Let everyone browse. `viewings` (real ratings of the day) replace takes and searches; a few see a page."""
     config, people, cat, day = place.config, place.people, place.cat, place.day
     rng = stream(config.seed, "browse", day)
     laid = home.lay_out(config, people, cat, counts, pages, day)
@@ -97,11 +97,12 @@ def _spread(seen: Seen, visits: I8, n: int) -> Seen:
 
 
 def _search(useful: F4, who: I8, rng: np.random.Generator, block: int = 2_000) -> I8:
-    """One show each by the multinomial logit over everything playable (Gumbel maxima)."""
+    """One show each by the multinomial logit over everything playable (Gumbel maxima); -1 if nothing is."""
     out = np.empty(len(who), dtype=np.int64)
     for i in range(0, len(who), block):
         rows = who[i : i + block]
-        out[i : i + block] = (useful[rows] + rng.gumbel(size=(len(rows), useful.shape[1]))).argmax(axis=1)
+        best = (useful[rows] + rng.gumbel(size=(len(rows), useful.shape[1]))).argmax(axis=1)
+        out[i : i + block] = np.where(useful[rows, best] > IMPOSSIBLE / 2, best, -1)
     return out
 
 
@@ -182,7 +183,7 @@ def impressions(b: Browsing) -> pd.DataFrame:
 
 
 def takes(b: Browsing) -> pd.DataFrame:
-    """Truth of every impression: its logit, its exact probability given that its row was seen, the parts, the outcome."""
+    """Truth of every impression: logit, exact probability given that its row was seen, the parts, the outcome."""
     s = b.seen
     return pd.DataFrame(
         {
@@ -272,7 +273,8 @@ def _chain(p: Place, rows: I8, rate: F8, plays: F8, playing: F8) -> None:
         weight = weight * whole * binge
         episode = episode + 1
         on = episode < cat.shows.titles[show]
-        weight, episode, show, like, binge, cluster = (x[on] for x in (weight, episode, show, like, binge, cluster))
+        weight, like, binge = weight[on], like[on], binge[on]
+        episode, show, cluster = episode[on], show[on], cluster[on]
 
 
 def _mix(p: Place, played: Played, want: Wanted) -> F8:

@@ -12,8 +12,9 @@ from models.world.catalogue import Catalogue
 from models.world.config import WorldConfig
 from models.world.delivery import Disks
 from models.world.faults import Fault, inside, of
+from models.world.machine import END, EVENT, INTERVAL, REQUEST, SESSION, STATE
 from models.world.network import Environment, Traces
-from models.world.player import END, EVENT, INTERVAL, REQUEST, SESSION, STATE, play_many
+from models.world.player import play_many
 from models.world.population import DEVICES, F8, I8, Clusters, Obj, Population
 from models.world.rng import seeds
 
@@ -140,7 +141,7 @@ def play_day(
     env: Environment,
     disks: Disks,
 ) -> Played:
-    """Play all sessions in order of their start; the disks change on the way. Memory is bounded by blocks of `BLOCK` rows."""
+    """Play all sessions in order of their start; the disks change on the way. Memory besides output: `BLOCK` rows."""
     ends = np.zeros(len(day_sessions), dtype=END)
     block = (np.zeros(BLOCK, EVENT), np.zeros(BLOCK, INTERVAL), np.zeros(BLOCK, REQUEST))
     state = np.zeros(1, dtype=STATE)
@@ -165,4 +166,5 @@ def play_day(
         parts.append((block[0][: counts[0]].copy(), block[1][: counts[1]].copy(), block[2][: counts[2]].copy()))
     if not parts:
         return Played(block[0][:0].copy(), block[1][:0].copy(), block[2][:0].copy(), ends)
-    return Played(*(np.concatenate([p[i] for p in parts]) for i in range(3)), ends)
+    events, intervals, requests = (np.concatenate([p[i] for p in parts]) for i in range(3))
+    return Played(events, intervals, requests, ends)

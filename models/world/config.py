@@ -72,7 +72,7 @@ class WorldConfig:
         "romance",
         "scifi",
     )
-    visits_per_profile_day: float = 1.0
+    visits_per_profile_day: float = 0.85
     day_scale: tuple[float, ...] = (1.0,)
     film_minutes: tuple[int, int] = (18, 40)
     episode_minutes: tuple[int, int] = (7, 16)

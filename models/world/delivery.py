@@ -121,7 +121,8 @@ def apply_plan(
     for row in [] if plan is None else plan.to_dict("records"):
         if row["cdn_id"] not in place:
             raise WorldError(
-                f"fill plan {row['plan_id']}: cluster {row['cdn_id']!r} is not one of {len(place)} clusters of this world"
+                f"fill plan {row['plan_id']}: cluster {row['cdn_id']!r} is not one of "
+                f"{len(place)} clusters of this world"
             )
         c = place[row["cdn_id"]]
         on_disk = set(disks.held(c).tolist())

@@ -95,7 +95,7 @@ POISON = ("random_bytes", "wrong_magic", "unknown_schema", "truncated", "out_of_
 
 
 def poison(events: pd.DataFrame, count: int, rng: np.random.Generator) -> pd.DataFrame:
-    """`count` messages that must be refused: `position` (sent after that many rows of `events`), `kind`, `key`, `payload`.
+    """`count` messages that must be refused: `position` (row of `events` it follows), `kind`, `key`, `payload`.
 
     All but the random ones are real events, spoilt in one way.
     """

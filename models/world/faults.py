@@ -36,7 +36,8 @@ class Fault:
     def __post_init__(self) -> None:
         if not 0 <= self.start < MINUTES or not 0 < self.minutes <= MINUTES:
             raise WorldError(
-                f"fault {self.name}: start minute {self.start} and length {self.minutes} must lie within the day and its tail"
+                f"fault {self.name}: start minute {self.start} and length {self.minutes} "
+                "must lie within the day and its tail"
             )
         if not 0.0 <= self.share <= 1.0:
             raise WorldError(f"fault {self.name}: share is {self.share}, must be in [0, 1]")

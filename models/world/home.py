@@ -45,7 +45,9 @@ def fallback_rows(config: WorldConfig, cat: Catalogue, counts: F8, day: int) -> 
     recent = [s for s in sorted(order, key=lambda s: (-shows.launch[s], -score[s], s)) if shows.launch[s] > day - 14]
     main = shows.genres.argmax(axis=1)
     total = np.bincount(main, np.maximum(score, 0.0), minlength=len(config.genres))
-    by_genre = [(f"genre:{config.genres[g]}", [s for s in order if main[s] == g]) for g in np.argsort(-total, kind="stable")]
+    by_genre = [
+        (f"genre:{config.genres[g]}", [s for s in order if main[s] == g]) for g in np.argsort(-total, kind="stable")
+    ]
     wanted = [("popular", order), *by_genre[:1], ("new", recent), *by_genre[1:]]
     rows: list[tuple[str, list[int]]] = []
     used: set[int] = set()
@@ -79,7 +81,7 @@ def lay_out(
             i = place[page["profile_id"]]
             of[i], page_id[i], arm[i] = len(laid), page["page_id"], page["page_arm"]
             laid.append([(r["row_kind"], _cells(page, r, number, cat, day)) for r in page["rows"]])
-    height = max(len(p) for p in laid)
+    height = max(1, *(len(p) for p in laid))
     width = max((len(r[1]) for p in laid for r in p), default=1)
     show = np.full((len(laid), height, width), -1, dtype=np.int32)
     for k, page in enumerate(laid):
@@ -95,11 +97,13 @@ def _cells(page: dict[str, Any], row: dict[str, Any], number: dict[str, int], ca
         s = number.get(title)
         if s is None:
             raise WorldError(
-                f"page {page['page_id']} shows {title!r}, which is no film or series of this world (episodes are shown as their series)"
+                f"page {page['page_id']} shows {title!r}, which is no film or series of this world "
+                "(episodes are shown as their series)"
             )
         if cat.shows.launch[s] > day:
             raise WorldError(
-                f"page {page['page_id']} shows {title!r}, which launches on day {cat.shows.launch[s]}; today is day {day}"
+                f"page {page['page_id']} shows {title!r}, which launches on day "
+                f"{cat.shows.launch[s]}; today is day {day}"
             )
         cells.append(s)
     return cells

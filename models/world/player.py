@@ -17,247 +17,56 @@ from numba import njit
 from models.world.catalogue import CHUNK_MS, VBR, chunk_bytes
 from models.world.config import MINUTE_MS
 from models.world.delivery import touch
-from models.world.network import TIMEOUT_MS, transfer
-from models.world.rng import draw, exponential
-
-INF = 1 << 60
-MAX_CHUNKS = 4_096
-MAX_ROWS = 6_000
-"""Most events, intervals or requests one session can make; the cap of a session's length keeps it below."""
-SESSION_CAP_MS = 6 * 3_600_000
-BEAT_MS = 30_000
-RESUME_MS = 8_000
-SEEK_MS = 120
-RETRIES = 3
-PATIENCE_MS, STALL_PATIENCE_MS, ACTION_MS = 14_000.0, 25_000.0, 780_000.0
-"""Mean waits a viewer of middling liking bears beyond the first seconds, at the start and in a stall; mean time between acts."""
-
-# Modes and event codes; texts are in models.world.beacons.
-PRELOAD, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, ENDED, FAILED, QUIT = range(9)
-PS, TICK, ERROR, BITRATE, BACKGROUND, CONTENT, AD_START, AD_END, BREAK_START, BREAK_END, SEEK = range(11)
-NO_ERROR, SEGMENT_TIMEOUT, NETWORK, START = range(4)
-"""Error codes: a segment given up (not fatal), the network lost, no start (licence or decoder)."""
-
-# Purposes of keyed draws.
-(
-    D_PATIENCE,
-    D_STALL,
-    D_TARGET,
-    D_DEPTH,
+from models.world.machine import (
+    ACTION_MS,
+    BACKGROUND,
+    BEAT_MS,
+    BITRATE,
+    CONTENT,
     D_ACTION,
-    D_KIND,
-    D_PAUSE,
-    D_SEEK,
     D_AD,
-    D_AD_MS,
-    D_CRASH,
     D_BINGE,
-    D_AWAY,
-    D_KILL,
-    D_LEAVE,
+    D_CRASH,
+    D_DEPTH,
     D_DROP,
     D_FAIL,
+    D_PATIENCE,
     D_SETUP,
-) = range(18)
-
-SESSION = np.dtype(
-    [
-        ("start", "i8"),
-        ("seed", "u8"),
-        ("asset", "i8"),
-        ("cluster", "i8"),
-        ("like", "f8"),
-        ("binge", "f8"),
-        ("trace", "i8"),
-        ("trace_at", "i8"),
-        ("access", "f8"),
-        ("cap_kbps", "i8"),
-        ("start_buffer", "i8"),
-        ("max_buffer", "i8"),
-        ("mobile", "i8"),
-        ("web", "i8"),
-        ("ads", "i8"),
-        ("preload", "i8"),
-        ("preload_leaves", "i8"),
-        ("fail", "f8"),
-        ("greedy", "i8"),
-        ("crash_per_h", "f8"),
-        ("wanted", "i8"),
-        ("hint_kbps", "f8"),
-    ],
-    align=True,
+    D_STALL,
+    D_TARGET,
+    ENDED,
+    ERROR,
+    FAILED,
+    INF,
+    MAX_CHUNKS,
+    MAX_ROWS,
+    NETWORK,
+    NO_ERROR,
+    PATIENCE_MS,
+    PAUSED,
+    PLAYING,
+    PRELOAD,
+    PS,
+    QUIT,
+    REBUFFERING,
+    RESUME_MS,
+    RETRIES,
+    SEEKING,
+    SEGMENT_TIMEOUT,
+    SESSION_CAP_MS,
+    STALL_PATIENCE_MS,
+    START,
+    STARTING,
+    TICK,
+    change,
+    emit,
+    log_request,
+    over,
+    ready,
 )
-"""Input of one session. Times are ms from the day's start; `wanted` is playing time asked for (-1: by liking),
-`preload` ms before the attempt (0: none), `greedy` a player that ignores its buffer, `hint_kbps` the speed it
-expects at the start."""
-
-EVENT = np.dtype(
-    [
-        ("session", "i8"),
-        ("asset", "i8"),
-        ("at", "i8"),
-        ("code", "i8"),
-        ("mode", "i8"),
-        ("kbps", "i8"),
-        ("buffer", "i8"),
-        ("stalls", "i8"),
-        ("stall_ms", "i8"),
-        ("delay", "i8"),
-        ("playhead", "i8"),
-        ("background", "i8"),
-        ("ad", "i8"),
-        ("error", "i8"),
-        ("throughput", "i8"),
-        ("dropped", "i8"),
-        ("cold", "i8"),
-    ],
-    align=True,
-)
-INTERVAL = np.dtype(
-    [
-        ("session", "i8"),
-        ("part", "i8"),
-        ("asset", "i8"),
-        ("mode", "i8"),
-        ("background", "i8"),
-        ("ad", "i8"),
-        ("kbps", "i8"),
-        ("start", "i8"),
-        ("end", "i8"),
-    ],
-    align=True,
-)
-REQUEST = np.dtype(
-    [("session", "i8"), ("file", "i8"), ("edge", "i8"), ("minute", "i8"), ("bytes", "i8"), ("requests", "i8")],
-    align=True,
-)
-END = np.dtype([("mode", "i8"), ("crashed", "i8"), ("at", "i8"), ("parts", "i8"), ("completed", "i8")], align=True)
-"""How a session ended: last mode, no end event, when, parts played, parts watched to the end."""
-
-STATE = np.dtype(
-    [
-        (name, "i8")
-        for name in (
-            "id",
-            "now",
-            "alive",
-            "mode",
-            "ad",
-            "background",
-            "shown",
-            "since",
-            "part",
-            "asset",
-            "kbps_at",
-            "rungs",
-            "files",
-            "duration",
-            "chunks",
-            "pos",
-            "end",
-            "started",
-            "attempt_at",
-            "apart_from",
-            "apart",
-            "delay",
-            "stalls",
-            "stall_ms",
-            "stall_from",
-            "setup_at",
-            "fail_at",
-            "attempt_from_preload",
-            "fetching",
-            "fetch_at",
-            "fetch_from",
-            "fetch_rung",
-            "fetch_bytes",
-            "fetch_edge",
-            "fetch_failed",
-            "failures",
-            "throughput",
-            "rung",
-            "beat_at",
-            "patience_at",
-            "seek_ready",
-            "seeks",
-            "target",
-            "played",
-            "action_at",
-            "actions",
-            "resume_at",
-            "ad_at",
-            "ad_until",
-            "ads",
-            "away_until",
-            "crash_at",
-            "dropped",
-            "quirk_at",
-            "completed",
-            "events",
-            "intervals",
-            "requests",
-            "own_requests",
-            "kill",
-            "leave",
-            "cold",
-            "edge",
-        )
-    ],
-    align=True,
-)
-
-
-@njit(cache=True)
-def _emit(s: Any, out: Any, code: int, error: int) -> None:
-    """Note what the player would report now."""
-    e = out[s.events]
-    e.session, e.asset, e.at, e.code, e.mode = s.id, s.asset, s.now, code, s.mode
-    e.kbps, e.buffer, e.stalls, e.delay = s.shown, s.end - s.pos, s.stalls, s.delay
-    e.stall_ms = s.stall_ms + (s.now - s.stall_from if s.mode == REBUFFERING else 0)
-    e.playhead, e.background, e.ad, e.error = s.pos, s.background, s.ad, error
-    e.throughput, e.dropped, e.cold = s.throughput, s.dropped, s.cold if s.mode == STARTING else 0
-    s.events += 1
-
-
-@njit(cache=True)
-def _set(s: Any, out: Any, mode: int, ad: int, background: int, shown: int) -> None:
-    """Move the timeline to another state; the interval before is closed now."""
-    if s.now > s.since and (
-        mode != s.mode or ad != s.ad or background != s.background or shown != s.shown or s.alive == 0
-    ):
-        i = out[s.intervals]
-        i.session, i.part, i.asset, i.mode, i.background, i.ad = s.id, s.part, s.asset, s.mode, s.background, s.ad
-        i.kbps, i.start, i.end = s.shown, s.since, s.now
-        s.intervals += 1
-        s.since = s.now
-    s.mode, s.ad, s.background, s.shown = mode, ad, background, shown
-
-
-@njit(cache=True)
-def _over(s: Any, x: Any, outs: Any, mode: int) -> None:
-    """The session ends; bytes of a transfer under way count as far as it got."""
-    if s.fetching == 1:
-        _log(s, outs[2], s.fetch_bytes * (s.now - s.fetch_from) // max(s.fetch_at - s.fetch_from, 1))
-        s.fetching = 0
-    if s.mode == REBUFFERING:
-        s.stall_ms += s.now - s.stall_from
-    s.alive = 0
-    _set(s, outs[1], mode, 0, s.background, s.shown)
-
-
-@njit(cache=True)
-def _log(s: Any, out: Any, size: int) -> None:
-    """Add a request to the delivery log, merged by file, tier and minute."""
-    file, minute = s.files + s.fetch_rung, s.fetch_from // MINUTE_MS
-    for k in range(s.requests - 1, max(s.own_requests, s.requests - 12) - 1, -1):
-        r = out[k]
-        if r.file == file and r.edge == s.fetch_edge and r.minute == minute:
-            r.bytes += size
-            r.requests += 1
-            return
-    r = out[s.requests]
-    r.session, r.file, r.edge, r.minute, r.bytes, r.requests = s.id, file, s.fetch_edge, minute, size, 1
-    s.requests += 1
+from models.world.network import TIMEOUT_MS, transfer
+from models.world.rng import draw, exponential
+from models.world.viewer import act, ad_moment, attempt, first_frame, leave_preload, quirk, resume
 
 
 @njit(cache=True)
@@ -296,21 +105,9 @@ def _begin(s: Any, x: Any, cat: Any, outs: Any) -> None:
     if x.preload > 0:
         s.mode, s.patience_at, s.fail_at = PRELOAD, INF, INF
         s.attempt_from_preload = s.now + x.preload
-        _emit(s, outs[0], PS, NO_ERROR)
+        emit(s, outs[0], PS, NO_ERROR)
     else:
-        _attempt(s, x, outs)
-
-
-@njit(cache=True)
-def _attempt(s: Any, x: Any, outs: Any) -> None:
-    """The viewer wants the content."""
-    _set(s, outs[1], STARTING, 0, s.background, -1)
-    s.attempt_at = s.now
-    _emit(s, outs[0], PS, NO_ERROR)
-    if x.web == 1:
-        s.quirk_at = max(s.now, s.setup_at)
-    if x.ads == 1 and draw(x.seed, D_AD, 500) < 0.5:
-        s.ad_until = -(max(s.now, s.setup_at) + 300)
+        attempt(s, x, outs)
 
 
 @njit(cache=True)
@@ -342,7 +139,7 @@ def _next(s: Any, x: Any) -> Any:
         when, what = s.resume_at, 7
     if s.away_until < when:
         when, what = s.away_until, 8
-    if s.mode == SEEKING and _ready(s, CHUNK_MS) and max(s.now, s.seek_ready) < when:
+    if s.mode == SEEKING and ready(s, CHUNK_MS) and max(s.now, s.seek_ready) < when:
         when, what = max(s.now, s.seek_ready), 9
     waiting = s.mode == STARTING or s.mode == REBUFFERING or s.mode == SEEKING
     if waiting and s.ad == 0 and max(s.now, s.patience_at) < when:
@@ -360,11 +157,6 @@ def _next(s: Any, x: Any) -> Any:
     if s.beat_at < when:
         when, what = s.beat_at, 16
     return when, what
-
-
-@njit(cache=True)
-def _ready(s: Any, need: int) -> bool:
-    return bool(s.end - s.pos >= need or s.end >= s.duration)
 
 
 @njit(cache=True)
@@ -428,15 +220,15 @@ def _fetched(s: Any, x: Any, kbps: Any, outs: Any) -> None:
     s.fetching = 0
     took = max(s.now - s.fetch_from, 1)
     if s.fetch_failed == 1:
-        _log(s, outs[2], s.fetch_bytes // 2)
+        log_request(s, outs[2], s.fetch_bytes // 2)
         s.failures += 1
         if s.failures >= RETRIES:
-            _over(s, x, outs, FAILED)
-            _emit(s, outs[0], ERROR, NETWORK)
+            over(s, x, outs, FAILED)
+            emit(s, outs[0], ERROR, NETWORK)
         else:
-            _emit(s, outs[0], ERROR, SEGMENT_TIMEOUT)
+            emit(s, outs[0], ERROR, SEGMENT_TIMEOUT)
         return
-    _log(s, outs[2], s.fetch_bytes)
+    log_request(s, outs[2], s.fetch_bytes)
     s.failures = 0
     rate = s.fetch_bytes * 8 // took
     s.throughput = rate if s.throughput == 0 else (7 * s.throughput + 3 * rate) // 10
@@ -449,22 +241,14 @@ def _maybe_play(s: Any, x: Any, kbps: Any, rung_of: Any, outs: Any) -> None:
     """Leave starting, rebuffering or seeking once enough is buffered."""
     if s.ad == 1:
         return
-    if s.mode == STARTING and s.ad_until == INF and s.fail_at == INF and _ready(s, x.start_buffer):
-        _first_frame(s, kbps, rung_of, outs)
-        _emit(s, outs[0], PS, NO_ERROR)
-    elif s.mode == REBUFFERING and _ready(s, RESUME_MS):
+    if s.mode == STARTING and s.ad_until == INF and s.fail_at == INF and ready(s, x.start_buffer):
+        first_frame(s, kbps, rung_of, outs)
+        emit(s, outs[0], PS, NO_ERROR)
+    elif s.mode == REBUFFERING and ready(s, RESUME_MS):
         s.stall_ms += s.now - s.stall_from
         s.edge = (s.pos // CHUNK_MS + 1) * CHUNK_MS
-        _set(s, outs[1], PLAYING, 0, s.background, kbps[s.files + rung_of[s.pos // CHUNK_MS]])
-        _emit(s, outs[0], PS, NO_ERROR)
-
-
-@njit(cache=True)
-def _first_frame(s: Any, kbps: Any, rung_of: Any, outs: Any) -> None:
-    """Content plays for the first time; the wait leaves out ads."""
-    s.started, s.quirk_at = 1, INF
-    s.delay = s.now - s.attempt_at - s.apart
-    _set(s, outs[1], PLAYING, 0, s.background, kbps[s.files + rung_of[0]])
+        change(s, outs[1], PLAYING, 0, s.background, kbps[s.files + rung_of[s.pos // CHUNK_MS]])
+        emit(s, outs[0], PS, NO_ERROR)
 
 
 @njit(cache=True)
@@ -474,132 +258,35 @@ def _edge(s: Any, x: Any, cat: Any, seen: Any, rung_of: Any, outs: Any) -> None:
     if s.pos >= s.duration:
         s.completed += 1
         if following[s.asset] >= 0 and s.part < 3 and draw(x.seed, D_BINGE, s.part) < x.binge:
-            _set_part(s, outs)
+            _next_part(s, outs)
             _open(s, x, cat, following[s.asset], 120)
             s.mode = STARTING
             seen[:] = -1
-            _emit(s, outs[0], CONTENT, NO_ERROR)
+            emit(s, outs[0], CONTENT, NO_ERROR)
             return
-        _over(s, x, outs, ENDED)
-        _emit(s, outs[0], PS, NO_ERROR)
+        over(s, x, outs, ENDED)
+        emit(s, outs[0], PS, NO_ERROR)
     elif s.pos >= s.end:
         s.stalls += 1
         s.stall_from = s.now
         s.patience_at = s.now + 1_500 + int(exponential(x.seed, D_STALL, s.stalls, STALL_PATIENCE_MS * (0.5 + x.like)))
-        _set(s, outs[1], REBUFFERING, 0, s.background, s.shown)
-        _emit(s, outs[0], PS, NO_ERROR)
+        change(s, outs[1], REBUFFERING, 0, s.background, s.shown)
+        emit(s, outs[0], PS, NO_ERROR)
     else:
         if draw(x.seed, D_DROP, s.played // CHUNK_MS) < 0.01:
             s.dropped += 1 + s.played % 7
         s.edge = (s.pos // CHUNK_MS + 1) * CHUNK_MS
         bitrate = kbps[s.files + rung_of[s.pos // CHUNK_MS]]
         if bitrate != s.shown:
-            _set(s, outs[1], PLAYING, 0, s.background, bitrate)
-            _emit(s, outs[0], BITRATE, NO_ERROR)
+            change(s, outs[1], PLAYING, 0, s.background, bitrate)
+            emit(s, outs[0], BITRATE, NO_ERROR)
 
 
 @njit(cache=True)
-def _set_part(s: Any, outs: Any) -> None:
+def _next_part(s: Any, outs: Any) -> None:
     """Close the timeline of one content before the next begins in the same session."""
-    _set(s, outs[1], -1, 0, s.background, s.shown)
+    change(s, outs[1], -1, 0, s.background, s.shown)
     s.part += 1
-    s.seeks = 0
-
-
-@njit(cache=True)
-def _act(s: Any, x: Any, outs: Any, rung_of: Any) -> None:
-    """The viewer does something: leaves the app, hides the tab, pauses or seeks."""
-    n = s.actions
-    s.actions += 1
-    s.action_at = s.played + 1 + int(exponential(x.seed, D_ACTION, s.actions, ACTION_MS))
-    kind = draw(x.seed, D_KIND, n)
-    if x.mobile == 1 and kind < 0.35:
-        _set(s, outs[1], s.mode, 0, 1, s.shown)
-        _emit(s, outs[0], BACKGROUND, NO_ERROR)
-        _pause(s, x, outs, n, 0.12)
-    elif x.web == 1 and kind < 0.25 and s.background == 0:
-        _set(s, outs[1], s.mode, 0, 1, s.shown)
-        s.away_until = s.now + 2_000 + int(exponential(x.seed, D_AWAY, n, 70_000.0))
-        _emit(s, outs[0], BACKGROUND, NO_ERROR)
-    elif kind < 0.65:
-        _pause(s, x, outs, n, 0.03)
-    else:
-        _seek(s, x, outs, n, rung_of)
-
-
-@njit(cache=True)
-def _pause(s: Any, x: Any, outs: Any, n: int, kill: float) -> None:
-    """Paused for minutes; with probability `kill` the app dies without a word, sometimes the viewer leaves."""
-    z = draw(x.seed, D_PAUSE, n)
-    length = int(6_000.0 + 45_000.0 * (1.0 / (1.0 - z) ** 0.75 - 1.0))
-    s.resume_at = s.now + min(length, 2_400_000)
-    s.kill = 1 if draw(x.seed, D_KILL, n) < kill else 0
-    s.leave = 1 if draw(x.seed, D_LEAVE, n) < 0.1 else 0
-    _set(s, outs[1], PAUSED, 0, s.background, s.shown)
-    _emit(s, outs[0], PS, NO_ERROR)
-
-
-@njit(cache=True)
-def _resume(s: Any, x: Any, outs: Any) -> None:
-    """End of a pause: the app is gone, the viewer leaves, or playing goes on."""
-    s.resume_at = INF
-    if s.kill == 1:
-        s.crash_at = s.now
-        return
-    if s.leave == 1:
-        _over(s, x, outs, QUIT)
-        _emit(s, outs[0], PS, NO_ERROR)
-        return
-    if s.background == 1 and s.away_until == INF:
-        _set(s, outs[1], s.mode, 0, 0, s.shown)
-        _emit(s, outs[0], BACKGROUND, NO_ERROR)
-    _set(s, outs[1], PLAYING, 0, s.background, s.shown)
-    _emit(s, outs[0], PS, NO_ERROR)
-
-
-@njit(cache=True)
-def _seek(s: Any, x: Any, outs: Any, n: int, rung_of: Any) -> None:
-    """Jump forward one to five minutes or back half a minute, to the start of a chunk; outside the buffer it empties."""
-    z = draw(x.seed, D_SEEK, n)
-    jump = -30_000 if z < 0.35 else int(60_000.0 + (z - 0.35) / 0.65 * 240_000.0)
-    last = (s.duration - 1) // CHUNK_MS * CHUNK_MS
-    to = min(max((s.pos + jump) // CHUNK_MS * CHUNK_MS, 0), last)
-    if not s.pos <= to < s.end:
-        if s.fetching == 1:
-            _log(s, outs[2], s.fetch_bytes * (s.now - s.fetch_from) // max(s.fetch_at - s.fetch_from, 1))
-            s.fetching = 0
-        s.end = to
-    s.pos = to
-    s.seek_ready = s.now + SEEK_MS
-    s.patience_at = s.now + 1_500 + int(exponential(x.seed, D_STALL, 1_000 + n, STALL_PATIENCE_MS * (0.5 + x.like)))
-    _set(s, outs[1], SEEKING, 0, s.background, s.shown)
-    _emit(s, outs[0], SEEK, NO_ERROR)
-
-
-@njit(cache=True)
-def _ad(s: Any, x: Any, kbps: Any, rung_of: Any, outs: Any) -> None:
-    """An ad begins or ends; before the first frame (`ad_until` below 0: still to begin) or in the middle."""
-    if s.ad_until < 0 or s.ad_until == INF:
-        s.ad_until = s.now + 15_000 + 5_000 * int(4.0 * draw(x.seed, D_AD_MS, s.ads))
-        s.ads += 1
-        s.apart_from = s.now
-        _set(s, outs[1], PLAYING, 1, s.background, s.shown)
-        _emit(s, outs[0], BREAK_START, NO_ERROR)
-        _emit(s, outs[0], AD_START, NO_ERROR)
-        return
-    s.ad_until = INF
-    if s.started == 0:
-        s.apart += s.now - s.apart_from
-        if _ready(s, x.start_buffer):
-            _first_frame(s, kbps, rung_of, outs)
-        else:
-            _set(s, outs[1], STARTING, 0, s.background, s.shown)
-            s.patience_at = s.now + 2_000 + int(exponential(x.seed, D_PATIENCE, 100, PATIENCE_MS * (0.5 + x.like)))
-    else:
-        s.ad_at = s.pos + 480_000 + int(600_000.0 * draw(x.seed, D_AD, 1_000 * s.part + s.ads))
-        _set(s, outs[1], PLAYING, 0, s.background, s.shown)
-    _emit(s, outs[0], AD_END, NO_ERROR)
-    _emit(s, outs[0], BREAK_END, NO_ERROR)
 
 
 @njit(cache=True)
@@ -617,57 +304,35 @@ def _happen(
     elif what == 2:
         _edge(s, x, cat, seen, rung_of, outs)
     elif what == 4:
-        _act(s, x, outs, rung_of)
+        act(s, x, outs, rung_of)
     elif what == 5 or what == 6:
-        _ad(s, x, kbps, rung_of, outs)
+        ad_moment(s, x, kbps, rung_of, outs)
     elif what == 7:
-        _resume(s, x, outs)
+        resume(s, x, outs)
     elif what == 8:
         s.away_until = INF
         if s.background == 1:
-            _set(s, outs[1], s.mode, s.ad, 0, s.shown)
-            _emit(s, outs[0], BACKGROUND, NO_ERROR)
+            change(s, outs[1], s.mode, s.ad, 0, s.shown)
+            emit(s, outs[0], BACKGROUND, NO_ERROR)
     elif what == 9:
         s.seek_ready = INF
         s.edge = (s.pos // CHUNK_MS + 1) * CHUNK_MS
-        _set(s, outs[1], PLAYING, 0, s.background, kbps[s.files + rung_of[s.pos // CHUNK_MS]])
-        _emit(s, outs[0], PS, NO_ERROR)
+        change(s, outs[1], PLAYING, 0, s.background, kbps[s.files + rung_of[s.pos // CHUNK_MS]])
+        emit(s, outs[0], PS, NO_ERROR)
     elif what == 11:
-        _over(s, x, outs, FAILED)
-        _emit(s, outs[0], ERROR, START)
+        over(s, x, outs, FAILED)
+        emit(s, outs[0], ERROR, START)
     elif what == 12:
-        _leave_preload(s, x, outs)
+        leave_preload(s, x, outs)
     elif what == 13:
         s.quirk_at = INF
-        _quirk(s, outs)
+        quirk(s, outs)
     elif what == 16:
         s.beat_at = s.now + BEAT_MS
-        _emit(s, outs[0], TICK, NO_ERROR)
+        emit(s, outs[0], TICK, NO_ERROR)
     else:
-        _over(s, x, outs, QUIT)
-        _emit(s, outs[0], PS, NO_ERROR)
-
-
-@njit(cache=True)
-def _leave_preload(s: Any, x: Any, outs: Any) -> None:
-    """The preview becomes an attempt, or the viewer moves on."""
-    s.attempt_from_preload = INF
-    if x.preload_leaves == 1:
-        _over(s, x, outs, QUIT)
-        _emit(s, outs[0], PS, NO_ERROR)
-        return
-    s.patience_at = s.now + 2_000 + int(exponential(x.seed, D_PATIENCE, 0, PATIENCE_MS * (0.5 + x.like)))
-    if draw(x.seed, D_FAIL, 0) < x.fail:
-        s.fail_at = s.now
-    _attempt(s, x, outs)
-
-
-@njit(cache=True)
-def _quirk(s: Any, outs: Any) -> None:
-    """What dash.js does: `r` is reported before the first frame; in truth the session is still starting."""
-    if s.mode == STARTING:
-        s.cold = 1
-        _emit(s, outs[0], PS, NO_ERROR)
+        over(s, x, outs, QUIT)
+        emit(s, outs[0], PS, NO_ERROR)
 
 
 @njit(cache=True)
@@ -693,7 +358,7 @@ def play(number: int, x: Any, state: Any, cat: Any, net: Any, env: Any, disk: An
         state.now = when
         if what == 14:
             crashed = 1
-            _over(state, x, outs, state.mode)
+            over(state, x, outs, state.mode)
         else:
             _happen(what, state, x, cat, net, env, disk, seen, rung_of, outs)
             if state.alive == 1 and state.mode == STARTING and what != 0 and state.started == 0:
@@ -710,7 +375,7 @@ def play(number: int, x: Any, state: Any, cat: Any, net: Any, env: Any, disk: An
 @njit(cache=True)
 def _clear(s: Any) -> None:
     """A record of zeros."""
-    s.alive = s.ad = s.cold = s.background = s.part = s.stalls = s.stall_ms = s.stall_from = s.throughput = s.seeks = 0
+    s.alive = s.ad = s.cold = s.background = s.part = s.stalls = s.stall_ms = s.stall_from = s.throughput = 0
     s.actions = s.ads = s.dropped = s.completed = s.kill = s.leave = s.apart_from = s.fetch_failed = 0
 
 

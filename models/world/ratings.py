@@ -96,7 +96,8 @@ def _ratings(name: str, rows: list[list[str]], skip: int) -> pd.DataFrame:
     if twice.any():
         at = int(twice.to_numpy().argmax())
         raise WorldError(
-            f"{name} line {at + 1 + skip}: user {frame['user_id'][at]} rated {frame['item_id'][at]} twice at the same second; remove one"
+            f"{name} line {at + 1 + skip}: user {frame['user_id'][at]} rated {frame['item_id'][at]} twice at the "
+            "same second; remove one"
         )
     return frame
 

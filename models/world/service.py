@@ -14,12 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.world import (
-    beacons,
     browsing,
     cast,
     catalogue,
     delivery,
-    disturb,
     frames,
     network,
     population,
@@ -27,17 +25,17 @@ from models.world import (
     taste,
     truth,
 )
-from models.world.beacons import Beacons
 from models.world.browsing import Place
 from models.world.cast import Played, Wanted
 from models.world.catalogue import Catalogue
 from models.world.config import WorldConfig
 from models.world.delivery import Disks
 from models.world.errors import WorldError
-from models.world.faults import Fault, disturb_environment, inside, of
+from models.world.faults import Fault, disturb_environment
 from models.world.network import Traces
-from models.world.population import F8, I8, Clusters, Obj, Population
+from models.world.population import F8, Clusters, Population
 from models.world.rng import stream
+from models.world.sending import Sent, send
 from models.world.taste import F4
 
 
@@ -187,7 +185,7 @@ class World:
         ids, date = self.cat.shows.show_id, self.config.date(day)
         worth = self.useful(day)
         out = []
-        for p, profile in enumerate(self.people.profile_id):
+        for p in range(len(self.people)):
             cells = [ids[s] for s in best[p] if worth[p, s] > taste.IMPOSSIBLE / 2]
             out.append(
                 [
@@ -214,7 +212,8 @@ class World:
     def _state(self, day: int) -> State:
         if not 0 <= day < len(self._states):
             raise WorldError(
-                f"day {day} cannot be lived yet: the world has lived {len(self._states) - 1} days; live days in order from 0"
+                f"day {day} cannot be lived yet: the world has lived {len(self._states) - 1} days; "
+                "live days in order from 0"
             )
         return self._states[day]
 
@@ -254,7 +253,8 @@ class World:
             day,
         )
         played = cast.play_day(self.config, day_sessions, self.cat, self.isps, self.traces, env, state.disks)
-        out = self._send(day, want, version, played, impressions, faults)
+        sent = send(self.config, want, version, played, impressions, self.people, self.cat, self.isps, faults, day)
+        out = self._day(day, want, played, sent, impressions)
         out.cdn_requests = frames.cdn_requests(
             played.requests,
             want.session_id,
@@ -274,6 +274,24 @@ class World:
         self._move_on(day, state, want, played)
         return out
 
+    def _day(self, day: int, want: Wanted, played: Played, sent: Sent, impressions: pd.DataFrame) -> Day:
+        """The day without its delivery log, with the truth about its sessions."""
+        day_ms, profile = self.config.day_ms(day), self.people.profile_id[want.profile]
+        facts = {
+            "timeline": truth.timeline(played.intervals, want.session_id, self.cat, day_ms),
+            "sessions": truth.sessions(
+                played.intervals, played.ends, want.session_id, profile, want.at, day_ms, sent.broken
+            ),
+            "disturbed": sent.disturbed,
+            "poison": sent.poison,
+        }
+        if self.viewings is not None:
+            rated = self._rated(day)
+            facts["ratings"] = self.viewings.iloc[:0] if rated is None else rated
+        poison = list(zip(sent.poison["key"], sent.poison["payload"], strict=True))
+        at = sent.poison["position"].to_numpy(np.int64)
+        return Day(day, sent.events, sent.order_ms, poison, at, impressions, pd.DataFrame(), facts)
+
     def _rated(self, day: int) -> pd.DataFrame | None:
         """The day's real ratings, None where the world lives by itself."""
         if self.viewings is None or day >= self.config.ratings_days:
@@ -289,142 +307,3 @@ class World:
         np.add.at(state.counts, (self.isps.country[want.cluster], want.show), 1.0)
         del self._states[day + 1 :]
         self._states.append(state)
-
-    def _send(
-        self, day: int, want: Wanted, version: Obj, played: Played, impressions: pd.DataFrame, faults: tuple[Fault, ...]
-    ) -> Day:
-        """Everything between the player and the topic."""
-        config, e = self.config, played.events
-        rng = stream(config.seed, "send", day)
-        day_ms = config.day_ms(day)
-        session = np.ascontiguousarray(e["session"])
-        seq = beacons.number(session)
-        crash = np.where(played.ends["crashed"] == 1, played.ends["at"], -1)
-        post, leaves = beacons.group(
-            session,
-            np.ascontiguousarray(e["at"]),
-            np.ascontiguousarray(e["code"]),
-            np.ascontiguousarray(e["mode"]),
-            beacons.BATCH_MS[want.device],
-            crash,
-        )
-        posts = int(post[-1]) + 1 if len(post) else 0
-        transit = (20.0 + np.exp(rng.normal(4.0, 0.7, posts))).astype(np.int64)
-        sent = Beacons(
-            np.arange(len(e)),
-            post,
-            leaves,
-            leaves + transit[post] if posts else leaves,
-            leaves.copy(),
-            np.zeros(len(e), dtype=np.int8),
-        )
-        newest = np.zeros(posts, dtype=np.int64)
-        np.maximum.at(newest, post, e["at"])
-        unsent = np.flatnonzero(leaves < 0)
-        cohort = {"isp": self.isps.isp[want.cluster]}
-        topic, notes = disturb.disturb(
-            sent.take(leaves >= 0), session[leaves >= 0], cohort, config.disturb, faults, rng
-        )
-        notes.append((disturb.UNSENT, unsent))
-        skew = self._skew(want, faults, rng)
-        cell_id = np.concatenate([impressions["impression_id"].to_numpy(object), [None]])[want.cell]
-        page_id = np.concatenate([impressions["page_id"].to_numpy(object), [None]])[want.cell]
-        events = frames.events(
-            config,
-            topic,
-            e,
-            seq,
-            newest[post] if posts else post,
-            skew,
-            want,
-            version,
-            want.session_id,
-            cell_id,
-            page_id,
-            self.people,
-            self.cat,
-            self.isps,
-            day_ms,
-        )
-        late, broken = self._late(topic, session, seq, notes, len(want))
-        spoilt = self._poison(events, topic, faults, rng)
-        disturbed = pd.concat(
-            [
-                pd.DataFrame({"session_id": want.session_id[session[i]], "seq": seq[i], "kind": disturb.KINDS[k]})
-                for k, i in notes
-            ]
-            + [pd.DataFrame({"session_id": want.session_id[session[late]], "seq": seq[late], "kind": "late"})],
-            ignore_index=True,
-        )
-        facts = {
-            "timeline": truth.timeline(played.intervals, want.session_id, self.cat, day_ms),
-            "sessions": truth.sessions(
-                played.intervals,
-                played.ends,
-                want.session_id,
-                self.people.profile_id[want.profile],
-                want.at,
-                day_ms,
-                broken,
-            ),
-            "disturbed": disturbed,
-            "poison": spoilt,
-        }
-        if self.viewings is not None:
-            rated = self._rated(day)
-            facts["ratings"] = self.viewings.iloc[:0] if rated is None else rated
-        return Day(
-            day,
-            events,
-            topic.order + day_ms,
-            list(zip(spoilt["key"], spoilt["payload"], strict=True)),
-            spoilt["position"].to_numpy(np.int64),
-            impressions,
-            pd.DataFrame(),
-            facts,
-        )
-
-    def _skew(self, want: Wanted, faults: tuple[Fault, ...], rng: np.random.Generator) -> I8:
-        """Clock error of each session's device, ms: small for most, minutes for two percent, hours by fault."""
-        n = len(want)
-        skew = rng.normal(0.0, self.config.disturb.skew_ms, n)
-        far = rng.random(n) < 0.02
-        skew = np.where(far & (self.config.disturb.skew_ms > 0), rng.uniform(-600_000, 600_000, n), skew)
-        for f in of(faults, "clock_skew"):
-            hit = inside(f, want.at) & (rng.random(n) < f.share)
-            if f.device is not None:
-                hit &= np.array(population.DEVICES, dtype=object)[want.device] == f.device
-            skew = np.where(hit, rng.uniform(-1.0, 1.0, n) * f.amount * 3_600_000, skew)
-        return np.round(skew).astype(np.int64)
-
-    def _late(
-        self, topic: Beacons, session: I8, seq: I8, notes: list[tuple[int, I8]], n: int
-    ) -> tuple[I8, NDArray[np.bool_]]:
-        """Events that are late by decision 1, and sessions that no reader can see whole."""
-        _, first = np.unique(topic.event, return_index=True)
-        event, received = topic.event[first], topic.received_at[first]
-        late = (
-            event[beacons.late(session[event], seq[event], received, self.config.disturb.lateness_ms)]
-            if len(event)
-            else event
-        )
-        broken = np.zeros(n, dtype=bool)
-        broken[session[late]] = True
-        for kind, which in notes:
-            if kind in (disturb.LOST, disturb.UNSENT):
-                broken[session[which]] = True
-        return late, broken
-
-    def _poison(
-        self, events: pd.DataFrame, topic: Beacons, faults: tuple[Fault, ...], rng: np.random.Generator
-    ) -> pd.DataFrame:
-        """Messages that must end in the dead-letter topic."""
-        count = round(self.config.disturb.poison * len(events))
-        out = [disturb.poison(events, count, rng)] if count else []
-        for f in of(faults, "poison"):
-            rows = np.flatnonzero(inside(f, topic.order))
-            more = disturb.poison(events.iloc[rows], round(f.share * len(rows)), rng)
-            out.append(more.assign(position=rows[more["position"].to_numpy(np.int64)]))
-        if not out:
-            return pd.DataFrame({"position": pd.Series(dtype=np.int64), "kind": [], "key": [], "payload": []})
-        return pd.concat(out, ignore_index=True).sort_values("position", kind="stable", ignore_index=True)

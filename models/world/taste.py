@@ -19,7 +19,7 @@ IMPOSSIBLE = np.float32(-1e9)
 def affinity(config: WorldConfig, people: Population, shows: Shows) -> F4:
     """Standardised affinity (profiles, shows): genre match, latent match, and a private remainder."""
     genre = people.taste @ shows.genres.T
-    genre = (genre - genre.mean()) / genre.std()
+    genre = (genre - genre.mean()) / (genre.std() or 1.0)
     hidden = people.latent @ shows.latent.T / np.sqrt(shows.latent.shape[1])
     private = stream(config.seed, "private").normal(0.0, 0.3, genre.shape)
     return np.asarray(config.taste * genre + config.latent * hidden + private, dtype=np.float32)
@@ -28,7 +28,7 @@ def affinity(config: WorldConfig, people: Population, shows: Shows) -> F4:
 def utility(
     config: WorldConfig, people: Population, shows: Shows, liking: F4, progress: NDArray[np.int16], day: int
 ) -> F4:
-    """Take logit of every show for every profile before place and image (profiles, shows); IMPOSSIBLE where it may not play.
+    """Take logit of every show for every profile before place and image (profiles, shows); IMPOSSIBLE if not playable.
 
     Popularity is the show's quality and its country's fancy; a launch adds interest that fades within a week; shows
     under way pull, finished ones repel.
@@ -51,7 +51,11 @@ def past(config: WorldConfig, liking: F4, shows: Shows) -> NDArray[np.int16]:
     rng = stream(config.seed, "past")
     chance = 0.25 / (1.0 + np.exp(-(liking + 0.6 * shows.quality[None, :] - 1.0)))
     begun = (rng.random(liking.shape) < chance) & (shows.launch < 0)[None, :]
-    upto = np.where(rng.random(liking.shape) < 0.3, shows.titles[None, :], rng.integers(0, 1_000, liking.shape) % shows.titles[None, :])
+    upto = np.where(
+        rng.random(liking.shape) < 0.3,
+        shows.titles[None, :],
+        rng.integers(0, 1_000, liking.shape) % shows.titles[None, :],
+    )
     return np.where(begun, np.where(shows.series[None, :], upto, 1), NEVER).astype(np.int16)
 
 

@@ -48,7 +48,8 @@ def _steps(name: str, source: bytes | IO[bytes]) -> list[Any]:
         raise WorldError(f"trace {name} is no JSON: {error}; give JSON lists of steps or remove the file") from error
     if not isinstance(steps, list) or not steps:
         raise WorldError(
-            f"trace {name} is a JSON {type(steps).__name__} of {len(steps) if hasattr(steps, '__len__') else 1} entries; must be a list of steps"
+            f"trace {name} is a JSON {type(steps).__name__} of {len(steps) if hasattr(steps, '__len__') else 1} "
+            "entries; must be a list of steps"
         )
     return steps
 

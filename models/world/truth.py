@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from models.world.beacons import SPAN_STATE
 from models.world.catalogue import Catalogue
-from models.world.player import PAUSED, PLAYING, PRELOAD, REBUFFERING, SEEKING, STARTING
+from models.world.machine import PAUSED, PLAYING, PRELOAD, REBUFFERING, SEEKING, STARTING
 from models.world.population import F8, I8, Obj
 
 Rows = NDArray[Any]
 
 
 def timeline(intervals: Rows, session_id: Obj, cat: Catalogue, day_ms: int) -> pd.DataFrame:
-    """Every interval of every session in which nothing changed: state, background, ad, bitrate; epoch ms, end excluded."""
+    """Every interval in which nothing changed: state, background, ad, bitrate; epoch ms, end excluded."""
     return pd.DataFrame(
         {
             "session_id": session_id[intervals["session"]],

@@ -1,7 +1,7 @@
 """A player that ticks: one millisecond after the other, written apart from models.world.player, slow and plain.
 
-It shares with the fast player the inputs, the keyed draws (re-implemented here on Python integers) and the order in which
-things due in the same millisecond happen; everything else (transfer, buffer, timeline, disk) is its own.
+It shares with the fast player the inputs, the keyed draws (re-implemented here on Python integers) and the order in
+which things due in the same millisecond happen; everything else (transfer, buffer, timeline, disk) is its own.
 """
 
 from __future__ import annotations

@@ -14,7 +14,11 @@ from models.world import Day, World, WorldError, catalogue, delivery
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 11), max_size=120), st.lists(st.integers(1, 40), min_size=12, max_size=12), st.integers(1, 90))
+@given(
+    st.lists(st.integers(0, 11), max_size=120),
+    st.lists(st.integers(1, 40), min_size=12, max_size=12),
+    st.integers(1, 90),
+)
 def test_lru_equals_an_ordered_dict(touches: list[int], sizes: list[int], disk: int) -> None:
     disks = delivery.empty(1, 12, disk)
     held: OrderedDict[int, int] = OrderedDict()
@@ -31,12 +35,31 @@ def test_lru_equals_an_ordered_dict(touches: list[int], sizes: list[int], disk: 
         assert disks.held(0).tolist() == list(held)[::-1]
 
 
-def plan_for(world: World, files: list[int], cdn: int = 0, budget: int | None = None, action: str = "add") -> pd.DataFrame:
+def plan_for(
+    world: World, files: list[int], cdn: int = 0, budget: int | None = None, action: str = "add"
+) -> pd.DataFrame:
     disk, fill = catalogue.budgets(world.config, world.cat)
-    rows = [{"file_id": world.cat.file_id[f], "rank": i, "bytes": int(world.cat.file_bytes[f]), "expected_bytes": 1.0, "action": action}
-            for i, f in enumerate(files)]
-    return pd.DataFrame([{"plan_id": "plan-1", "cdn_id": world.isps.cdn_id[cdn], "disk_bytes": disk,
-                          "fill_budget_bytes": fill if budget is None else budget, "files": rows}])
+    rows = [
+        {
+            "file_id": world.cat.file_id[f],
+            "rank": i,
+            "bytes": int(world.cat.file_bytes[f]),
+            "expected_bytes": 1.0,
+            "action": action,
+        }
+        for i, f in enumerate(files)
+    ]
+    return pd.DataFrame(
+        [
+            {
+                "plan_id": "plan-1",
+                "cdn_id": world.isps.cdn_id[cdn],
+                "disk_bytes": disk,
+                "fill_budget_bytes": fill if budget is None else budget,
+                "files": rows,
+            }
+        ]
+    )
 
 
 def test_a_plan_is_the_disk_and_nothing_else(clean: tuple[World, Day]) -> None:
@@ -59,7 +82,10 @@ def test_a_plan_is_the_disk_and_nothing_else(clean: tuple[World, Day]) -> None:
     assert others["plan_id"].isna().all()
     pd.testing.assert_frame_equal(
         others.drop(columns=["received_at"]).sort_values("request_id", ignore_index=True),
-        day.cdn_requests[day.cdn_requests["cdn_id"] != world.isps.cdn_id[0]].drop(columns=["received_at"]).sort_values("request_id", ignore_index=True))
+        day.cdn_requests[day.cdn_requests["cdn_id"] != world.isps.cdn_id[0]]
+        .drop(columns=["received_at"])
+        .sort_values("request_id", ignore_index=True),
+    )
     fact = planned.truth["plan"].iloc[0]
     assert fact["held_bytes"] == sum(int(world.cat.file_bytes[f]) for f in files) <= disk
     assert fact["skipped_bytes"] == 0
@@ -72,7 +98,9 @@ def test_the_fill_budget_is_respected_and_what_is_there_costs_nothing(clean: tup
     away = [f for f in range(len(world.cat.file_id)) if f not in set(disks.held(0).tolist())][:4]
     size = world.cat.file_bytes
     budget = int(size[away[0]] + size[away[1]])
-    _, fact = delivery.apply_plan(disks, plan_for(world, there + away, budget=budget, action="keep"), world.cat, world.isps)
+    _, fact = delivery.apply_plan(
+        disks, plan_for(world, there + away, budget=budget, action="keep"), world.cat, world.isps
+    )
     held = set(disks.held(0).tolist())
     assert set(there) <= held
     assert fact["filled_bytes"].iloc[0] <= budget
@@ -94,7 +122,7 @@ def test_plans_that_do_not_fit_are_refused(clean: tuple[World, Day]) -> None:
 
 
 def test_bytes_fetched_are_bytes_logged(clean: tuple[World, Day]) -> None:
-    """A session that played one film to the end without seeking fetched each chunk once, so its media time is the film's."""
+    """A session that played one film to the end without seeking asked for each chunk once."""
     world, day = clean
     cat, sessions = world.cat, day.truth["sessions"]
     number = {f: i for i, f in enumerate(cat.file_id)}
@@ -104,8 +132,19 @@ def test_bytes_fetched_are_bytes_logged(clean: tuple[World, Day]) -> None:
     file = rows["file_id"].map(number).to_numpy()
     rows["chunks"] = np.ceil(cat.duration_ms[cat.asset_title[cat.file_asset[file]]] / catalogue.CHUNK_MS)
     requests = rows.groupby("session_id").agg(requests=("requests", "sum"), chunks=("chunks", "first"))
-    retried = day.events[day.events["error_code"] == "segment_timeout"].groupby("session_id").size().reindex(requests.index).fillna(0)
+    retried = (
+        day.events[day.events["error_code"] == "segment_timeout"]
+        .groupby("session_id")
+        .size()
+        .reindex(requests.index)
+        .fillna(0)
+    )
     assert (requests["requests"] == requests["chunks"] + retried).all()
-    per_file = rows[~rows["session_id"].isin(retried[retried > 0].index)].groupby(["session_id", "file_id"])["bytes"].sum().reset_index()
+    per_file = (
+        rows[~rows["session_id"].isin(retried[retried > 0].index)]
+        .groupby(["session_id", "file_id"])["bytes"]
+        .sum()
+        .reset_index()
+    )
     assert (per_file["bytes"].to_numpy() <= cat.file_bytes[per_file["file_id"].map(number).to_numpy()]).all()
     assert rows["request_id"].is_unique

@@ -27,7 +27,9 @@ def noted(day: Day, kind: str) -> set[tuple[str, int]]:
 
 def test_the_lists_are_the_difference_to_a_world_without_loss(clean: tuple[World, Day]) -> None:
     world = World.create(SMALL)
-    whole = World.create(replace(SMALL, disturb=replace(SMALL.disturb, lost=0.0, duplicates=0.0, out_of_order=0.0, poison=0.0)))
+    whole = World.create(
+        replace(SMALL, disturb=replace(SMALL.disturb, lost=0.0, duplicates=0.0, out_of_order=0.0, poison=0.0))
+    )
     day, all_of_it = world.live(0), whole.live(0)
     assert keys(all_of_it.events) - keys(day.events) == noted(day, "lost")
     assert keys(day.events) <= keys(all_of_it.events)
@@ -80,7 +82,11 @@ def refused(key: bytes, payload: bytes) -> str:
         value = row[field.name]
         if value is None:
             continue
-        if (field.values and value not in field.values) or (field.minimum is not None and value < field.minimum) or (field.maximum is not None and value > field.maximum):
+        if (
+            (field.values and value not in field.values)
+            or (field.minimum is not None and value < field.minimum)
+            or (field.maximum is not None and value > field.maximum)
+        ):
             return "range"
     return "key" if key != row["session_id"].encode() else ""
 

@@ -54,7 +54,9 @@ def test_a_bad_release_hits_its_version_alone(world: World, plain: Day) -> None:
     failed = sessions["end_state"] == "failed"
     assert failed[sessions.index.isin(hit)].mean() > 0.35
     assert failed[~sessions.index.isin(hit)].mean() < 0.05
-    on_other_clusters = ~broken.events["cdn_id"].isin(broken.events.loc[broken.events["session_id"].isin(hit), "cdn_id"].unique())
+    on_other_clusters = ~broken.events["cdn_id"].isin(
+        broken.events.loc[broken.events["session_id"].isin(hit), "cdn_id"].unique()
+    )
     assert "9.9.9" not in set(plain.events["app_version"])
     assert set(broken.events.loc[on_other_clusters, "app_version"]) <= {"5.1.0", "5.2.0"}
 
@@ -72,10 +74,17 @@ def test_a_lost_disk_sends_everyone_to_the_origin(world: World, plain: Day) -> N
     pd.testing.assert_frame_equal(timeline_without(broken, hit), timeline_without(plain, hit))
 
 
-@pytest.mark.parametrize("fault", [
-    faults.beacon_loss(start=15 * 60, minutes=120, share=0.5), faults.duplicate_storm(start=15 * 60, minutes=120, share=0.5, copies=2),
-    faults.clock_skew(share=0.3, hours=3.0), faults.late_burst(start=15 * 60, minutes=120, share=0.5), faults.poison(share=0.2)],
-    ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.beacon_loss(start=15 * 60, minutes=120, share=0.5),
+        faults.duplicate_storm(start=15 * 60, minutes=120, share=0.5, copies=2),
+        faults.clock_skew(share=0.3, hours=3.0),
+        faults.late_burst(start=15 * 60, minutes=120, share=0.5),
+        faults.poison(share=0.2),
+    ],
+    ids=lambda f: f.name,
+)
 def test_faults_of_the_beacons_leave_the_truth_alone(world: World, plain: Day, fault: Fault) -> None:
     day = world.live(0, faults=(fault,))
     pd.testing.assert_frame_equal(day.truth["timeline"], plain.truth["timeline"])
@@ -101,5 +110,14 @@ def test_unknown_cohorts_and_windows_are_refused(world: World) -> None:
         world.live(0, faults=(faults.cdn_node_down("cdn-x"),))
     with pytest.raises(WorldError, match="must lie within the day"):
         faults.isp_outage(ISP, start=-1)
-    assert set(faults.ALL) == {"isp_outage", "bad_release", "cdn_node_down", "late_burst", "duplicate_storm", "beacon_loss", "clock_skew", "poison"}
+    assert set(faults.ALL) == {
+        "isp_outage",
+        "bad_release",
+        "cdn_node_down",
+        "late_burst",
+        "duplicate_storm",
+        "beacon_loss",
+        "clock_skew",
+        "poison",
+    }
     assert np.isclose(faults.ALL["isp_outage"](ISP).amount, 0.03)

@@ -24,11 +24,11 @@ TINY = WorldConfig(
     episode_minutes=(1, 2),
     ad_share=0.4,
 )
-SESSIONS = 40
+SESSIONS = 25
 
 
 def setting(traces_seed: int) -> tuple[World, np.ndarray, network.Environment, delivery.Disks]:
-    """Sessions that meet everything: ads, previews, poor lines, impatient viewers, crashes, a cluster that goes down."""
+    """Sessions that meet everything: ads, previews, poor lines, crashes, a greedy player, a cluster that goes down."""
     world = World.create(replace(TINY, seed=traces_seed))
     place = Place(
         world.config, world.people, world.cat, world.isps, world.liking, world.useful(0), world._states[0].progress, 0

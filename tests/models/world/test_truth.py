@@ -1,4 +1,4 @@
-"""The timeline is what the events say, to the millisecond: folded by the reference, which knows nothing of the world."""
+"""The timeline is what the events say, to the millisecond, folded by the reference that knows nothing of the world."""
 
 from __future__ import annotations
 
