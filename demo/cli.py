@@ -12,8 +12,15 @@ import click
 
 from conf.settings import load
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from demo.loop import Input
+    from models.world.network import Traces
+
 # The demo replays days in minutes, so state that a live service would drop after a day is all still there at each
 # checkpoint; every 5 s instead of every second keeps the disk out of the figures.
+HISTORY_SCALE, LIVE_SCALE, AFTER_SCALE = 0.5, 3.5, 1.5  # visits: thin history days, a live day worth looking at
 OVERLAY = {"flink": {"checkpoint_interval_ms": 5_000}}
 
 
@@ -113,11 +120,19 @@ def play(ratings: Path | None, traces: Path | None, profiles: int | None, histor
     sys.stdout.flush()
 
 
-def _input(ratings, traces, profiles, history_days, seed):  # type: ignore[no-untyped-def]
+def _input(
+    ratings: tuple[pd.DataFrame, pd.DataFrame] | None,
+    traces: Traces | None,
+    profiles: int | None,
+    history_days: int,
+    seed: int,
+) -> Input:
+    """What the loop is played on: the demo's own sizes, and what the user asked for."""
     from demo.loop import Input
     from models.world.config import WorldConfig
 
-    config = replace(WorldConfig(), seed=seed, days=history_days + 2, ratings_days=history_days)
+    scale = (*(HISTORY_SCALE,) * history_days, LIVE_SCALE, AFTER_SCALE)
+    config = replace(WorldConfig(), seed=seed, days=history_days + 2, ratings_days=history_days, day_scale=scale)
     if profiles is not None:
         config = replace(config, profiles=profiles)
     return Input(config, history_days, ratings, traces)

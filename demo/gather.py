@@ -93,7 +93,12 @@ def story(settings: Settings, run: Run) -> Story:
         lifts=lifts,
         page=_page(lake, after, choices, catalogue),
         reconcile=lake.read(t.RECONCILE_RESULT, day=live),
-        counts={"messages_sent": run.messages_sent, "poison": run.poison, **_counts(lake, settings)},
+        counts={
+            "messages_sent": run.messages_sent,
+            "poison": run.poison,
+            **_counts(lake, settings),
+            **_shown(lake, live),
+        },
         model=promotion,
         timings=run.timings,
         peak_memory_bytes=run.peak_memory_bytes,
@@ -126,16 +131,22 @@ def _stream_minutes(settings: Settings, day: date) -> pd.DataFrame:
 
 
 def _funnel(lake: Lake, day: date) -> dict[str, int]:
-    """Steps from an impression to a finished title, of one day."""
-    impressions = lake.read(t.IMPRESSION_OUTCOME, day=day)
+    """Steps from pressing play to a finished title, of one day."""
     plays = lake.read(t.PLAY, day=day)
     return {
-        "impressions": len(impressions),
-        "sessions from an impression": int(impressions["attempted"].sum()),
-        "attempts, search included": len(plays),
+        "attempts": len(plays),
         "first frame": int(plays["started"].sum()),
         "quality play": int(plays["quality_play"].sum()),
         "completed": int(plays["completed"].sum()),
+    }
+
+
+def _shown(lake: Lake, day: date) -> dict[str, int]:
+    """Impressions of the live day, and the sessions they led to."""
+    impressions = lake.read(t.IMPRESSION_OUTCOME, day=day)
+    return {
+        "impressions_of_the_live_day": len(impressions),
+        "attempts_from_pages": int(impressions["attempted"].sum()),
     }
 
 

@@ -30,7 +30,7 @@ from schemas import topics
 from streaming import consume, launch, produce
 from streaming import topics as admin
 
-FAULT_START_MIN, FAULT_MINUTES = 18 * 60, 60
+FAULT_LOCAL_HOUR, FAULT_MINUTES = 20, 60
 HISTORY_JOBS = ("sessionize", "outcomes")
 DECISION_JOBS = tuple(name for name in registry.DAILY if name not in ("ingest", *HISTORY_JOBS, "qoe_daily"))
 
@@ -84,7 +84,7 @@ class Loop:
             with self._step(f"history {day}"):
                 self._live(world, n)
         isp = busiest_isp(world, eve)
-        fault = faults.isp_outage(isp, start=FAULT_START_MIN, minutes=FAULT_MINUTES)
+        fault = faults.isp_outage(isp, start=evening(world, isp), minutes=FAULT_MINUTES)
         with self._step(f"live day {live}, outage of {isp}"):
             self._live(world, eve, injected=(fault,))
         self._run(runner, "land", ["ingest"], [live])
@@ -181,3 +181,10 @@ class Loop:
 def busiest_isp(world: World, n: int) -> str:
     """The ISP with most profiles: an outage there is seen."""
     return str(world.catalogue(n)["profile"]["isp"].value_counts(sort=True).sort_index(kind="stable").idxmax())
+
+
+def evening(world: World, isp: str) -> int:
+    """The minute of the UTC day at which it is evening where the ISP's viewers are."""
+    clusters = world.catalogue(0)["cdn_cluster"].set_index("isp")
+    offset = dict(zip(world.config.countries, world.config.utc_offset_h, strict=True))[str(clusters.at[isp, "country"])]
+    return (FAULT_LOCAL_HOUR - offset) % 24 * 60

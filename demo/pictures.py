@@ -19,6 +19,7 @@ from demo.story import Estimate, FaultWindow
 
 INK, MUTED, GRID = "#1c2430", "#7b8794", "#e6e9ee"
 ACCENT, WARM, COOL, GOOD = "#c8102e", "#e07a1f", "#2f6f9f", "#3a8f5c"
+LEAST_MINUTES = 20
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -41,10 +42,11 @@ STYLE = {
 }
 
 
-def qoe_over_the_day(qoe: pd.DataFrame, fault: FaultWindow, minutes: int = 10) -> str:
+def qoe_over_the_day(qoe: pd.DataFrame, fault: FaultWindow, minutes: int = 15) -> str:
     """Concurrency, and the rebuffer ratio of every ISP in `minutes`-minute sums, the fault's window shaded.
 
-    `qoe` holds rows of `qoe_minute`, rollups `total` and `place`. Ratios are sums over sums of the window.
+    `qoe` holds rows of `qoe_minute`, rollups `total` and `place`. Ratios are sums over sums of the window; windows in
+    which an ISP's viewers watched less than `LEAST_MINUTES` together are left out: one viewer is no cohort.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 5.6), layout="constrained")
@@ -61,7 +63,11 @@ def qoe_over_the_day(qoe: pd.DataFrame, fault: FaultWindow, minutes: int = 10) -
         )
         for isp, rows in sums.groupby(level="isp"):
             rows = rows.droplevel("isp")
-            ratio = 100 * rows["rebuffer_ratio_num"] / rows["rebuffer_ratio_den"].where(rows["rebuffer_ratio_den"] > 0)
+            ratio = (
+                100
+                * rows["rebuffer_ratio_num"]
+                / rows["rebuffer_ratio_den"].where(rows["rebuffer_ratio_den"] >= LEAST_MINUTES * 60_000)
+            )
             guilty = isp == fault.isp
             bottom.plot(
                 ratio.index,
@@ -184,7 +190,7 @@ def take_rates(rates: Mapping[str, Estimate]) -> str:
         figure = Figure(figsize=(5.6, 2.9), layout="constrained")
         axes = figure.subplots()
         _intervals(axes, rates)
-        axes.set(title="Impressions taken, percent, 95 % interval over profiles")
+        axes.set(title="Impressions taken, percent")
         return _svg(figure)
 
 

@@ -24,7 +24,9 @@ def minutes() -> pd.DataFrame:
         hurt = 1080 <= n < 1140
         rows.append(("total", "*", start + timedelta(minutes=n), 600_000, 1, 100))
         for isp in ("cedar-de", "birch-us"):
-            rows.append(("place", isp, start + timedelta(minutes=n), 0, 40 if hurt and isp == FAULT.isp else 1, 100))
+            rows.append(
+                ("place", isp, start + timedelta(minutes=n), 0, 9**6 if hurt and isp == FAULT.isp else 1, 10**7)
+            )
     names = ["rollup", "isp", "minute_at", "concurrency_num", "rebuffer_ratio_num", "rebuffer_ratio_den"]
     return pd.DataFrame(rows, columns=names)
 
@@ -77,7 +79,7 @@ def story() -> Story:
         lifts={"page": some, "artwork": some},
         page={"profile_id": "p1", "model_id": "als@1", "country": "DE", "device": "tv", "rows": [row]},
         reconcile=pd.DataFrame({**reconciled, **sums}),
-        counts={"dead_letters": 7, "poison": 7},
+        counts={"dead_letters": 7, "poison": 7, "attempts_from_pages": 4, "impressions_of_the_live_day": 9},
         timings=[("land", 3.0)],
         peak_memory_bytes=3 * 2**30,
         model={"metric": "ndcg", "value": 0.2, "baseline": 0.1, "promoted": True},
