@@ -9,7 +9,7 @@ import pytest
 
 from models.world import CLEAN, Day, World, WorldConfig, faults
 
-SMALL = WorldConfig(seed=11, profiles=400, shows=60, days=4, isps_per_country=2)
+SMALL = WorldConfig(seed=11, profiles=400, shows=60, days=4, isps_per_country=2, visits_per_profile_day=1.0)
 
 
 def busiest(world: World) -> str:

@@ -15,6 +15,7 @@ from models.world.rng import draw, stream
 from tests.models.world.slow_player import Disk, SlowPlayer, mix
 
 TINY = WorldConfig(
+    visits_per_profile_day=1.0,
     seed=5,
     profiles=120,
     shows=24,
