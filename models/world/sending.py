@@ -99,14 +99,14 @@ def _skew(rates: Disturb, want: Wanted, faults: tuple[Fault, ...], rng: np.rando
 def _late(
     topic: Beacons, session: I8, seq: I8, notes: list[tuple[int, I8]], n: int, lateness_ms: int
 ) -> tuple[I8, NDArray[np.bool_]]:
-    """Events that are late by decision 1, and sessions with an event late, lost or never sent."""
+    """Events that are late by decision 1, and sessions with an event late, withheld, lost or never sent."""
     _, first = np.unique(topic.event, return_index=True)
     event, received = topic.event[first], topic.received_at[first]
     late = event[beacons.late(session[event], seq[event], received, lateness_ms)]
     broken = np.zeros(n, dtype=bool)
     broken[session[late]] = True
     for kind, which in notes:
-        if kind in (disturb.LOST, disturb.UNSENT):
+        if kind in (disturb.LOST, disturb.UNSENT, disturb.WITHHELD):
             broken[session[which]] = True
     return late, broken
 

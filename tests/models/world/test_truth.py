@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import pytest
 
+from models.playback import spans
 from models.playback.spans import Policy, fold
-from models.world import Day, World
+from models.world import Day, World, faults
+from tests.models.world.conftest import SMALL, busiest
 
 SUMS = {
     "start_delay_ms": "start_delay_ms",
@@ -51,3 +55,28 @@ def test_what_is_measured_is_what_happened(clean: tuple[World, Day]) -> None:
         assert (exact[column] == exact[f"{column}_found"]).all(), column
     assert exact["stalls"].sum() > 0
     assert exact["start_delay_ms"].sum() > 0
+
+
+def test_a_broken_fold_is_found(clean: tuple[World, Day], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeking taken for rebuffering, an ad for content: the comparison above must fail."""
+    monkeypatch.setitem(spans.STATES, "k", "rebuffering")
+    both = compare(clean[1])
+    exact = both[both["exact"]]
+    assert (exact["stall_ms"] != exact["stall_ms_found"]).any()
+    assert (exact["seek_ms"] != exact["seek_ms_found"]).any()
+
+
+def test_sessions_called_exact_are_measured_exactly_under_every_fault() -> None:
+    world = World.create(replace(SMALL, seed=23))
+    named = (
+        faults.isp_outage(busiest(world), start=0, minutes=1_440, factor=0.04),
+        faults.bad_release(start=300),
+        faults.late_burst(start=900, minutes=120),
+        faults.duplicate_storm(start=600, minutes=300),
+        faults.clock_skew(share=0.3),
+    )
+    both = compare(world.live(0, faults=named))
+    exact = both[both["exact"]]
+    assert len(exact) > 60
+    for column in SUMS:
+        assert (exact[column] == exact[f"{column}_found"]).all(), column
