@@ -21,6 +21,7 @@ from schemas.topics import TOPICS, Topic
 from streaming import clients
 
 _ANY_TIME = str(2**63 - 1)
+PATIENCE_S = 60.0
 
 
 def real_name(topic: Topic, settings: Settings) -> str:
@@ -70,12 +71,21 @@ def create(settings: Settings, wanted: Iterable[Topic] = TOPICS) -> list[str]:
 
 
 def delete(settings: Settings, wanted: Iterable[Topic] = TOPICS) -> list[str]:
-    """Remove this universe's topics; returns the names removed. Other prefixes are never touched."""
+    """Remove this universe's topics and wait until they are gone; returns their names. Other prefixes are not touched.
+
+    Raises:
+        ServiceUnavailable: no broker, or it does not get rid of them within a minute.
+    """
     names = {real_name(topic, settings) for topic in wanted}
     with clients.admin(settings) as client:
         there = sorted(names & set(client.list_topics()))
         if there:
             client.delete_topics(there)
+        deadline = time.monotonic() + PATIENCE_S
+        while left := names & set(client.list_topics()):
+            if time.monotonic() > deadline:
+                raise ServiceUnavailable(f"topics {', '.join(sorted(left))} are still there after {PATIENCE_S:.0f} s")
+            time.sleep(0.1)
     return there
 
 
@@ -101,7 +111,7 @@ def sizes(topic: Topic, settings: Settings) -> list[int]:
     return [int(found[partition].offset) for partition in wanted]
 
 
-def settle(wanted: Iterable[Topic], settings: Settings, patience_s: float = 60.0) -> None:
+def settle(wanted: Iterable[Topic], settings: Settings, patience_s: float = PATIENCE_S) -> None:
     """Wait until everything that lies in these topics now is committed or aborted: until no reader would stop short.
 
     Flink's sinks commit one after the other: a `qoe_progress` row may be seen a moment before the sums it vouches for.

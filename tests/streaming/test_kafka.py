@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -160,17 +159,7 @@ def test_a_topic_made_anew_is_read_from_its_start(universe: Callable[[str], Sett
     launch._remember(settings, {"job_id": "0" * 32, "topic_id": source, "savepoint": state.as_uri()})
     assert launch.resumable(settings) == state.as_uri()
     topics.delete(settings)
-    wait_gone(settings)
     assert launch.resumable(_created(settings)) is None
-
-
-def wait_gone(settings: Settings) -> None:
-    """Deleting a topic takes the broker a moment."""
-    deadline = time.monotonic() + 60
-    with clients.admin(settings) as client:
-        while any(name.startswith(settings.kafka.topic_prefix) for name in client.list_topics()):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 def partition(events: pd.DataFrame) -> int:
