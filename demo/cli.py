@@ -135,7 +135,7 @@ def _input(
     scale = (*(HISTORY_SCALE,) * history_days, LIVE_SCALE, AFTER_SCALE)
     config = replace(WorldConfig(), seed=seed, days=history_days + 2, ratings_days=history_days, day_scale=scale)
     if ratings is not None:
-        # A rating is a viewing that took place: none may vanish with a lost beacon, or the anti-join could not be empty.
+        # A rating is a viewing that took place: no lost beacon may take one away.
         config = replace(config, disturb=replace(config.disturb, lost=0.0))
     if profiles is not None:
         config = replace(config, profiles=profiles)
