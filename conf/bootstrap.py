@@ -104,7 +104,17 @@ def fill(name: str) -> None:
         venv.create(folder, with_pip=False, clear=folder.exists())
     lock = str(ROOT / "requirements" / f"{name}.txt")
     run(
-        [str(tool), "pip", "sync", "--quiet", "--compile-bytecode", "--require-hashes", "--python", str(python_of(folder)), lock],
+        [
+            str(tool),
+            "pip",
+            "sync",
+            "--quiet",
+            "--compile-bytecode",
+            "--require-hashes",
+            "--python",
+            str(python_of(folder)),
+            lock,
+        ],
         f"filling {folder.name}",
     )
     packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
