@@ -91,7 +91,7 @@ def configuration(settings: Settings, folder: Path) -> dict[str, str]:
         "restart-strategy.failure-rate.delay": "1 s",
         # Past its start-up time Flink's standalone resource manager refuses slots at once while a TaskManager is away;
         # ours is brought back by the supervisor, so a job waits for it instead (slot.request.timeout bounds the wait).
-        "resourcemanager.standalone.start-up-time": "365 d",
+        "resourcemanager.standalone.start-up-time": "200 d",
         # A killed TaskManager is noticed in seconds, a long pause of a busy machine is not taken for one.
         "heartbeat.interval": "2000",
         "heartbeat.timeout": "40000",

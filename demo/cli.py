@@ -72,6 +72,25 @@ def check_ratings(ratings: Path) -> None:
         click.echo(line)
 
 
+@demo.command("check-fold")
+@click.option("--sessions", type=click.IntRange(1), default=2_000, show_default=True, help="How many sessions.")
+def check_fold(sessions: int) -> None:
+    """Hold Spark's spans and sessions and Flink's live sessions against the Python reference, cell by cell."""
+    from demo import checks
+
+    for line in checks.fold_against_reference(load(), sessions):
+        click.echo(line)
+
+
+@demo.command("check-truth")
+def check_truth() -> None:
+    """Hold measured start delay, stalls and playing time against the world's own timeline."""
+    from demo import checks
+
+    for line in checks.measured_against_truth(load()):
+        click.echo(line)
+
+
 @demo.command("report")
 def write_report() -> None:
     """Write the report of a demo once more, from its lake, topics and truth (matinee --demo ID demo report)."""

@@ -1,0 +1,165 @@
+"""Named checks on what a demo left: the fold against its reference, the measurement against the world's truth.
+
+Each yields lines for a reader and raises `AuditFailed` at the end if anything differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from conf.errors import AuditFailed, InputMissing
+from conf.settings import Settings
+from lake.reader import Lake
+from models.playback.events import Event
+from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Policy, fold
+from schemas import records, topics
+from schemas import tables as t
+from streaming import consume
+
+SPAN_KEY = ("session_id", "segment", "revision", "span")
+SESSION_KEY = ("session_id", "segment", "revision")
+LIVE_KEY = ("session_id", "segment")
+MEASURED = {"start_delay_ms": "start_delay_ms", "stall_ms": "stall_ms", "stalls": "stalls", "play_ms": "play_ms"}
+"""Column of the world's truth: measure of the session record."""
+
+CLOCKS = pd.Timedelta(seconds=10)
+"""A session that ends so shortly before midnight may close on the next day by its corrected clock."""
+
+Keyed = dict[tuple[Any, ...], tuple[Any, ...]]
+
+
+def fold_against_reference(settings: Settings, sessions: int) -> Iterator[str]:
+    """Fold `sessions` sessions of bronze by the Python reference; hold spans and sessions of Spark and the live
+    sessions of Flink against them, cell by cell.
+
+    Raises:
+        AuditFailed: a row or a cell differs.
+    """
+    lake = Lake(settings)
+    ids = _some_sessions(lake, sessions)
+    policy = Policy(
+        settings.fold.lateness_ms, settings.fold.hold_ms, settings.fold.pause_limit_ms, settings.fold.session_cap_ms
+    )
+    spans: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    events = _events(lake, ids)
+    for one in events.values():
+        for revision in REVISIONS:
+            folded = fold(one, policy, revision)
+            spans += folded.spans
+            found += folded.sessions
+    yield f"{sum(map(len, events.values())):,} events of {len(events):,} sessions folded by models.playback.spans"
+    live_columns = tuple(field.name for field in records.load("qoe_session").fields if field.name in SESSION_COLUMNS)
+    live = [row for row in found if row["revision"] == "live"]
+    contests = (
+        ("spans, Spark", _of(spans, SPAN_KEY, SPAN_COLUMNS), _at_rest(lake, t.SPAN.fqn, ids, SPAN_KEY, SPAN_COLUMNS)),
+        (
+            "sessions, Spark",
+            _of(found, SESSION_KEY, SESSION_COLUMNS),
+            _at_rest(lake, t.SESSION.fqn, ids, SESSION_KEY, SESSION_COLUMNS),
+        ),
+        ("live sessions, Flink", _of(live, LIVE_KEY, live_columns), _published(settings, set(ids), live_columns)),
+    )
+    wrong = 0
+    for name, expected, seen in contests:
+        missing = len(expected.keys() ^ seen.keys())
+        differing = sum(
+            a != b for key in expected.keys() & seen.keys() for a, b in zip(expected[key], seen[key], strict=True)
+        )
+        wrong += missing + differing
+        yield f"{name}: {len(expected):,} rows, {missing:,} in one only, {differing:,} differing cells"
+    if wrong:
+        raise AuditFailed(f"{wrong:,} rows or cells differ from the reference fold")
+
+
+def measured_against_truth(settings: Settings) -> Iterator[str]:
+    """Measured start delay, stalls and playing time of every session without beacon loss against the world's timeline.
+
+    Raises:
+        InputMissing: no truth in this universe.
+        AuditFailed: a session was measured otherwise than it happened.
+    """
+    files = sorted((settings.paths.var / "world" / "truth").glob("*/sessions.parquet"))
+    if not files:
+        raise InputMissing(f"{settings.paths.var} holds no truth of a world: play one with `make demo`")
+    truth = pd.concat([pd.read_parquet(path) for path in files], ignore_index=True)
+    sums = ", ".join(f"SUM({measure}) AS {measure}" for measure in MEASURED.values())
+    measured = Lake(settings).sql(
+        f"SELECT session_id, {sums}, SUM(attempts) AS attempts FROM {t.SESSION.fqn} "
+        "WHERE revision = 'final' GROUP BY session_id"
+    )
+    closed = pd.Timestamp(max(Lake(settings).days(t.SESSION)), tz="UTC") + pd.Timedelta(days=1) - CLOCKS
+    over = truth["end_ms"] < int(closed.timestamp() * 1000)
+    exact = truth[truth["exact"] & over]
+    both = exact.merge(measured, on="session_id", how="left", suffixes=("", "_measured"))
+    yield f"{len(truth):,} sessions lived, {int((~over).sum()):,} of them past the last day at rest and left out"
+    yield f"{len(exact):,} without beacon loss, {int(both['attempts'].isna().sum()):,} of them not at rest"
+    both = both.fillna({f"{name}_measured": 0 for name in MEASURED})
+    wrong = 0
+    for column, measure in MEASURED.items():
+        gap = (both[column] - both[f"{measure}_measured"]).abs()
+        wrong += int((gap > 0).sum())
+        yield (
+            f"{measure}: total {int(both[column].sum()):,}, largest error {int(gap.max()):,}, "
+            f"sessions in error {int((gap > 0).sum()):,}"
+        )
+    if wrong:
+        raise AuditFailed(f"{wrong:,} sessions were not measured as they happened")
+
+
+def _some_sessions(lake: Lake, count: int) -> list[str]:
+    """`count` sessions that are at rest, picked by a hash of their ids: no order of time or place."""
+    rows = lake.sql(
+        f"SELECT DISTINCT session_id FROM {t.SESSION.fqn} ORDER BY md5(session_id), session_id LIMIT {int(count)}"
+    )
+    return [str(value) for value in rows["session_id"]]
+
+
+def _events(lake: Lake, ids: list[str]) -> dict[str, list[Event]]:
+    names = list(Event.__dataclass_fields__)
+    frame = lake.sql(
+        f"SELECT {_columns(names)} FROM {t.BRONZE_PLAYBACK_EVENT.fqn} WHERE session_id IN ({_in(ids)})",
+        to="arrow",
+    )
+    found: dict[str, list[Event]] = {}
+    for row in frame.to_pylist():
+        found.setdefault(row["session_id"], []).append(Event.of(row))
+    return found
+
+
+def _at_rest(lake: Lake, table: str, ids: list[str], key: tuple[str, ...], columns: tuple[str, ...]) -> Keyed:
+    rows = lake.sql(f"SELECT {_columns(columns)} FROM {table} WHERE session_id IN ({_in(ids)})", to="arrow")
+    return _of(rows.to_pylist(), key, columns)
+
+
+def _published(settings: Settings, ids: set[str], columns: tuple[str, ...]) -> Keyed:
+    frame = consume.snapshot(topics.QOE_SESSION, settings)
+    frame = frame[frame["session_id"].isin(ids)]
+    for name in columns:
+        if name.endswith("_at"):
+            frame[name] = frame[name].astype("datetime64[ms, UTC]").astype("int64")
+    plain = frame[list(columns)].astype(object).where(frame[list(columns)].notna(), None)
+    return _of(plain.to_dict("records"), LIVE_KEY, columns)
+
+
+def _of(rows: list[dict[str, Any]], key: tuple[str, ...], columns: tuple[str, ...]) -> Keyed:
+    return {tuple(row[name] for name in key): tuple(row[name] for name in columns) for row in rows}
+
+
+def _columns(names: list[str] | tuple[str, ...]) -> str:
+    """Select list with times as UTC milliseconds and dates as days since 1970, as the reference has them."""
+    return ", ".join(
+        f"epoch_ms({name}) AS {name}"
+        if name.endswith("_at")
+        else f"date_diff('day', DATE '1970-01-01', {name}) AS {name}"
+        if name.endswith("_date")
+        else name
+        for name in names
+    )
+
+
+def _in(ids: list[str]) -> str:
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in ids)
