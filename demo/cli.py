@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The demo replays days in minutes, so state that a live service would drop after a day is all still there at each
 # checkpoint; every 5 s instead of every second keeps the disk out of the figures.
-HISTORY_SCALE, LIVE_SCALE, AFTER_SCALE = 0.5, 3.5, 1.5  # visits: thin history days, a live day worth looking at
+HISTORY_SCALE, LIVE_SCALE, AFTER_SCALE = 0.5, 6.0, 2.0  # visits: thin history days, a live day worth looking at
 OVERLAY = {"flink": {"checkpoint_interval_ms": 5_000}}
 
 

@@ -179,8 +179,10 @@ class Loop:
 
 
 def busiest_isp(world: World, n: int) -> str:
-    """The ISP with most profiles: an outage there is seen."""
-    return str(world.catalogue(n)["profile"]["isp"].value_counts(sort=True).sort_index(kind="stable").idxmax())
+    """The ISP with most profiles of those whose evening lies well inside the UTC day: an outage there is seen."""
+    profiles = world.catalogue(n)["profile"]["isp"].value_counts(sort=True).sort_index(kind="stable")
+    inside = [isp for isp in profiles.index if 12 * 60 <= evening(world, str(isp)) <= 21 * 60]
+    return str(profiles.loc[inside or list(profiles.index)].idxmax())
 
 
 def evening(world: World, isp: str) -> int:

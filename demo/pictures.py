@@ -75,21 +75,21 @@ def qoe_over_the_day(qoe: pd.DataFrame, fault: FaultWindow, minutes: int = 15) -
                 color=ACCENT if guilty else MUTED,
                 lw=2.0 if guilty else 0.8,
                 alpha=1 if guilty else 0.6,
-                label=str(isp) if guilty else None,
                 zorder=3 if guilty else 2,
             )
         for axes in (top, bottom):
             axes.axvspan(fault.start_at, fault.end_at, color=ACCENT, alpha=0.08, lw=0)
-        bottom.text(
-            fault.start_at,
-            bottom.get_ylim()[1] * 0.96,
-            f"  {fault.name}: {fault.isp}",
+        bottom.annotate(
+            f"{fault.name.replace('_', ' ')}\n{fault.isp}",
+            (fault.end_at, 0.97),
+            xycoords=("data", "axes fraction"),
+            xytext=(6, 0),
+            textcoords="offset points",
             color=ACCENT,
             va="top",
             fontsize=9,
         )
         bottom.set_title("Rebuffer ratio by ISP, percent")
-        bottom.legend(loc="upper left")
         bottom.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
         return _svg(figure)
 
