@@ -88,7 +88,7 @@ def check(settings: Settings, folder: Path) -> Iterator[str]:
     lake = Lake(settings)
     attempts = lake.sql(
         "SELECT session_id, SUM(attempts) AS attempts FROM silver.session WHERE revision = 'final' GROUP BY session_id"
-    ).to_df()
+    )
     rated_ids = attempts[attempts["session_id"].str.startswith(rated.SESSION_PREFIX)]
     without = expected[~expected["session_id"].isin(rated_ids.loc[rated_ids["attempts"] == 1, "session_id"])]
     beyond = rated_ids[~rated_ids["session_id"].isin(expected["session_id"])]
