@@ -81,7 +81,8 @@ def _pause(s: Any, x: Any, outs: Any, n: int, kill: float) -> None:
     """Paused for minutes; with probability `kill` the app dies without a word, sometimes the viewer leaves."""
     z = draw(x.seed, D_PAUSE, n)
     length = int(6_000.0 + 45_000.0 * (1.0 / (1.0 - z) ** 0.75 - 1.0))
-    s.resume_at = s.now + min(length, 2_400_000)
+    # A rating is one viewing: no pause of it is so long that it would end one and begin another.
+    s.resume_at = s.now + min(length, 2_400_000 if x.wanted < 0 else 1_500_000)
     s.kill = 1 if draw(x.seed, D_KILL, n) < kill else 0
     s.leave = 1 if draw(x.seed, D_LEAVE, n) < 0.1 else 0
     change(s, outs[1], PAUSED, 0, s.background, s.shown)

@@ -406,7 +406,7 @@ class SlowPlayer:
 
     def pause(self, n: int, kill: float) -> None:
         length = int(6_000.0 + 45_000.0 * (1.0 / (1.0 - self.u(PAUSE, n)) ** 0.75 - 1.0))
-        self.resume = self.now + min(length, 2_400_000)
+        self.resume = self.now + min(length, 2_400_000 if self.x["wanted"] < 0 else 1_500_000)
         self.killed, self.leaving = self.u(KILL, n) < kill, self.u(LEAVE, n) < 0.1
         self.change(mode=PAUSED)
         self.report("ps")
