@@ -56,7 +56,6 @@ class Loop:
     meter: Meter
     sent: dict[str, int] = field(default_factory=dict)
     poison: int = 0
-    known: dict[str, set[int]] = field(default_factory=dict)
 
     def play(self) -> Story:
         """Run the whole course and write the report.
@@ -118,20 +117,11 @@ class Loop:
         lived = world.live(n, pages=pages, artwork=artwork, plan=plan, faults=injected)
         with self._bar(f"  produce {day}") as progress:
             done = produce.produce_day(
-                lived, self.settings, on=day, catalogue_frames=self._news(world, n), progress=progress
+                lived, self.settings, on=day, catalogue_frames=world.news(n), progress=progress
             )
         self.poison += len(done.poison)
         for name, count in done.messages.items():
             self.sent[name] = self.sent.get(name, 0) + count
-
-    def _news(self, world: World, n: int) -> dict[str, pd.DataFrame]:
-        """Catalogue rows that are new or changed since the day before: a catalogue topic carries changes."""
-        now, news = world.catalogue(n), {}
-        for name, frame in now.items():
-            text = pd.util.hash_pandas_object(frame.astype(str), index=False)
-            news[name] = frame[~text.isin(self.known.get(name, set()))]
-            self.known[name] = set(text)
-        return {name: frame for name, frame in news.items() if len(frame)}
 
     def _decisions(self) -> Mapping[str, pd.DataFrame]:
         """Pages, artwork and plan as a reader of the compacted topics finds them, read committed."""

@@ -69,9 +69,9 @@ def produce(first: date | None, days: int, seed: int, profiles: int, speed: floa
     for number in range(days):
         lived = service.live(number, faults=tuple(map(_fault, named)))
         with _bar(f"produce {config.date(number)}") as progress:
-            known = service.catalogue(number)
+            news = service.news(number)
             sent = sending.produce_day(
-                lived, settings, on=config.date(number), catalogue_frames=known, rate=speed, progress=progress
+                lived, settings, on=config.date(number), catalogue_frames=news, rate=speed, progress=progress
             )
         total = sum(sent.messages.values())
         click.echo(f"{sent.day}: {total} messages, {len(sent.poison)} of them poison; truth in "
