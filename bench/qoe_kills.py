@@ -39,6 +39,7 @@ TARGETS = ("taskmanager", "jobmanager", "broker")
 MOMENTS = ("checkpoint", "commit", "any")
 RESULTS = (catalogue.QOE_MINUTE, catalogue.QOE_SESSION, catalogue.QOE_PROGRESS)
 PATIENCE_S = 180.0
+TICK_S = 0.05
 GUARD_S = 0.3
 """A checkpoint completed so soon after a kill was on its way already: no sign of recovery."""
 
@@ -59,22 +60,29 @@ class Load:
     def __init__(self, settings: Settings, lane: Lane, per_second: float) -> None:
         self.settings, self.lane, self.per_second = settings, lane, per_second
         self.allowed = 0.0
+        self.sent = 0
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def _run(self) -> None:
         try:
             producer = clients.producer(self.settings)
-            sent, step = 0, max(1, int(self.per_second / 20))
-            while sent < len(self.lane):
-                stop = min(sent + step, int(self.allowed * len(self.lane)))
-                if stop > sent:
-                    produce.send(producer, [piece(self.lane, sent, stop)])
-                    sent = stop
-                time.sleep(0.05)
+            while self.sent < len(self.lane):
+                step = max(1, int(self.per_second * TICK_S))
+                stop = min(self.sent + step, int(self.allowed * len(self.lane)))
+                if stop > self.sent:
+                    produce.send(producer, [piece(self.lane, self.sent, stop)])
+                    self.sent = stop
+                time.sleep(TICK_S)
             producer.close()
         except Exception as error:  # noqa: BLE001 - told at the end by `finish`
             self.failure = error
+
+    def await_share(self, share: float) -> None:
+        """Let this share go and wait until it has gone."""
+        self.allowed = share
+        while self.sent < int(share * len(self.lane)) and self.thread.is_alive():
+            time.sleep(TICK_S)
 
     def finish(self) -> None:
         """Let everything go and wait for it."""
