@@ -28,6 +28,7 @@ The law (each engine implements it; tests hold them together row by row)
     by the span that begins there, or by one of length 0.
  8. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
+ 9. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
 Sources: CTA-2066 for names and arithmetic, Milner et al., CIDR 2023, for integrals over a timeline of states.
 """
 
@@ -209,6 +210,8 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
     for event in events:
         at, missing, before = max(at, event.device_at + offset), event.seq - before - 1, event.seq
         current = segments[-1] if segments else None
+        if current is not None and event.kept:
+            event = event.after(current.last)
         if current is not None and not current.end_reason:
             reason, end_at = _closing(current, event, at, policy)
             if reason != "timeout":

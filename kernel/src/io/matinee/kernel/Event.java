@@ -25,6 +25,8 @@ public final class Event {
     public String pageId;
     public int partition;
     public long offset;
+    /** What it takes from the event before it: bits of {@link Kept}. */
+    public int kept;
 
     String title() {
         return dims[TITLE];
@@ -32,6 +34,27 @@ public final class Event {
 
     boolean beforeInTopic(Event other) {
         return partition != other.partition ? partition < other.partition : offset < other.offset;
+    }
+
+    Event copy() {
+        Event e = new Event();
+        e.sessionId = sessionId;
+        e.seq = seq;
+        e.deviceAt = deviceAt;
+        e.receivedAt = receivedAt;
+        e.postDeviceAt = postDeviceAt;
+        e.state = state;
+        e.bitrateKbps = bitrateKbps;
+        e.playheadMs = playheadMs;
+        e.background = background;
+        e.ad = ad;
+        System.arraycopy(dims, 0, e.dims, 0, DIMENSIONS);
+        e.impressionId = impressionId;
+        e.pageId = pageId;
+        e.partition = partition;
+        e.offset = offset;
+        e.kept = kept;
+        return e;
     }
 
     void write(Codec.Out out) {
@@ -52,6 +75,7 @@ public final class Event {
         out.string(pageId);
         out.number(partition);
         out.number(offset);
+        out.number(kept);
     }
 
     static Event read(Codec.In in) {
@@ -73,6 +97,7 @@ public final class Event {
         e.pageId = in.string();
         e.partition = (int) in.number();
         e.offset = in.number();
+        e.kept = (int) in.number();
         return e;
     }
 }

@@ -3,6 +3,7 @@ package io.matinee.kernel.spark;
 import io.matinee.kernel.BatchFold;
 import io.matinee.kernel.BatchFold.Folded;
 import io.matinee.kernel.Event;
+import io.matinee.kernel.Kept;
 import io.matinee.kernel.Policy;
 import io.matinee.kernel.Rows;
 import io.matinee.kernel.Schemas;
@@ -35,7 +36,8 @@ final class FoldSession implements UDF1<Seq<Row>, Row> {
             .add("spans", DataTypes.createArrayType(Register.struct(SPAN), false))
             .add("sessions", DataTypes.createArrayType(Register.struct(SESSION), false));
     private static final String[] COLUMNS = {"session_id", "seq", "device_at", "received_at", "post_device_at", "state",
-        "bitrate_kbps", "playhead_ms", "background", "ad", "impression_id", "page_id", "kafka_partition", "kafka_offset"};
+        "bitrate_kbps", "playhead_ms", "background", "ad", "impression_id", "page_id", "kafka_partition", "kafka_offset",
+        "kept"};
 
     private final Policy policy;
 
@@ -102,6 +104,7 @@ final class FoldSession implements UDF1<Seq<Row>, Row> {
         e.pageId = row.getString(at[11]);
         e.partition = row.getInt(at[12]);
         e.offset = row.getLong(at[13]);
+        e.kept = Kept.bits(row.getString(at[14]));
         for (int i = 0; i < Event.DIMENSIONS; i++) {
             e.dims[i] = row.getString(at[COLUMNS.length + i]);
         }
