@@ -62,6 +62,7 @@ BRONZE_ARTWORK = _bronze("artwork")
 BRONZE_ASSET_FILE = _bronze("asset_file")
 BRONZE_PROFILE = _bronze("profile")
 BRONZE_CDN_CLUSTER = _bronze("cdn_cluster")
+BRONZE_INCIDENT = _bronze("incident")
 QUARANTINE = Table(
     "quarantine", "bronze", "quarantine", ("topic", "kafka_partition", "kafka_offset"), "received_date", 90, "ingest"
 )

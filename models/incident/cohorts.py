@@ -119,6 +119,13 @@ def build(
     return Cohorts(names, member, _parents(names, np.asarray(member @ traffic)), depth, traffic)
 
 
+def only(found: Cohorts, keep: Sequence[int]) -> Cohorts:
+    """Some of the cohorts; the nearest larger one is looked for among them."""
+    rows = np.asarray(keep, dtype=np.int64)
+    names = tuple(found.names[i] for i in rows)
+    return Cohorts(names, found.member[rows], _parents(names, found.traffic()[rows]), found.depth[rows], found.weight)
+
+
 def _groups(fixed: tuple[str, ...], columns: dict[str, NDArray[np.object_]], n: int) -> list[tuple[Name, I8]]:
     if not fixed:
         return [((), np.arange(n, dtype=np.int64))]

@@ -50,6 +50,7 @@ class Tuning:
     warm_s: int = 1_800
     owing_s: int = 4_500
     hangover_s: int = 40
+    longest_burst_s: int = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ class Detector:
         self.log_alpha = float(np.log(tuning.false_alarms_a_day * tuning.clumping / looks))
         self.owing_until = np.full(n, -np.inf)
         self.burst_until = np.full(n, -np.inf)
+        self.burst_since = np.full(n, -np.inf)
         self.suspect_at = np.full((len(models), n), -np.inf)
         self.suspect_since = np.full((len(models), n), np.inf)
         self.masked: B1 | None = None
@@ -168,6 +170,7 @@ class Detector:
     def step(self, at_s: int, cells: F8) -> Evidence:
         """One step that ends at `at_s` (Unix seconds) with counters by cell, (cells, counters); what looks wrong."""
         found, expected = self.predict(at_s - self.step_s / 2, cells)
+        touched = None if self.masked is None else self.cohorts.sums(self.masked.astype(float)) > 0
         before = self.place
         self.place = (self.place + 1) % self.sums.shape[2]
         self.steps += 1
@@ -176,13 +179,13 @@ class Detector:
         for i, (model, level) in enumerate(zip(self.models, self.levels, strict=True)):
             seen, season = found[i], expected[i]
             mean = season * level.value
-            if self.masked is not None and model.signal.volume:
-                touched = self.cohorts.sums(self.masked.astype(float)) > 0
+            freeze = self._freeze(i, at_s)
+            if touched is not None and model.signal.volume:
                 seen = np.where(touched, mean, seen)
             self.sums[i, 0, self.place] = self.sums[i, 0, before] + seen
             self.sums[i, 1, self.place] = self.sums[i, 1, before] + mean
             parts.append(self._judge(i, usable[usable <= self.longest[i]]))
-            level.add(seen, season, self._freeze(i, at_s))
+            level.add(seen, season, freeze)
         evidence = _joined(parts)
         if self.steps * self.step_s <= self.tuning.warm_s:
             return NONE
@@ -225,11 +228,15 @@ class Detector:
             return None
         width = np.array(float(self.step_s))
         for model, level, rate in zip(self.models, self.levels, rates, strict=True):
-            if model.signal.volume:
+            if model.signal.volume and model.signal.whole:
                 mean = self.step_s * rate[owing] * level.value[owing]
                 seen = sums[owing, self.column[model.signal.num]]
-                sudden = seen > mean + 4.0 * np.sqrt(model.spread.variance(mean, width)) + 4.0 * model.spread.unit
+                sudden = seen > np.maximum(mean + 4.0 * np.sqrt(model.spread.variance(mean, width)) + 4.0, 1.3 * mean)
+                begun = sudden & (self.burst_until[owing] < at_s)
+                self.burst_since[owing[begun]] = at_s
                 self.burst_until[owing[sudden]] = at_s + self.tuning.hangover_s
+        paid = at_s - self.burst_since[owing] > self.tuning.longest_burst_s
+        self.owing_until[owing[paid & (self.burst_until[owing] >= at_s)]] = -np.inf
         hot = np.flatnonzero(self.burst_until >= at_s)
         if not len(hot):
             return None

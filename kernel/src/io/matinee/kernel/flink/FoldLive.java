@@ -40,13 +40,15 @@ public class FoldLive extends ProcessTableFunction<RowData> {
             + " seek_ms BIGINT, pause_ms BIGINT, ad_ms BIGINT, background_ms BIGINT, watched_ms BIGINT, bitrate_kbps_ms BIGINT,"
             + " bitrate_known_ms BIGINT, start_delay_ms BIGINT, attempts BIGINT, plays BIGINT, starts_measured BIGINT,"
             + " exits_before_start BIGINT, start_failures BIGINT, playback_failures BIGINT, stalls BIGINT, switches_up BIGINT,"
-            + " switches_down BIGINT, out_key BYTES, out_value BYTES, headers MAP<STRING, BYTES>>";
-    private static final int FIELDS = 32;
+            + " switches_down BIGINT, out_key BYTES, out_value BYTES, headers MAP<STRING, BYTES>, step_ms BIGINT>";
+    private static final int FIELDS = 33;
     private static final int DIMENSION = 2;
     private static final int MEASURE = 8;
     private static final int OUT_KEY = 29;
     private static final int OUT_VALUE = 30;
     private static final int HEADERS = 31;
+    private static final int STEP = 32;
+    private static final long STEP_MS = 10_000;
 
     private static final String INPUT = "ROW<message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,"
             + " kafka_at TIMESTAMP_LTZ(3)>";
@@ -96,6 +98,7 @@ public class FoldLive extends ProcessTableFunction<RowData> {
         } else if (decoded.control()) {
             dayEnd(state, decoded, time);
         } else {
+            emitter.at(arrival);
             LiveFold fold = state.fold == null ? new LiveFold(policy) : LiveFold.fromBytes(state.fold, policy);
             fold.event(Rows.event(decoded.values(), e.getInt(2), e.getLong(3)), arrival, emitter);
             keep(fold, state, time);
@@ -111,6 +114,7 @@ public class FoldLive extends ProcessTableFunction<RowData> {
         if (state.fold == null) {
             return;
         }
+        emitter.at(now);
         LiveFold fold = LiveFold.fromBytes(state.fold, policy);
         fold.watermark(now, emitter);
         if (fold.forgotten(now)) {
@@ -165,6 +169,13 @@ public class FoldLive extends ProcessTableFunction<RowData> {
 
     /** Rows out. */
     private final class Emitter implements LiveFold.Out {
+        private long step;
+
+        /** What follows became known at this moment of the arrival clock. */
+        void at(long clock) {
+            step = clock - Math.floorMod(clock, STEP_MS);
+        }
+
         private GenericRowData row(StringData kind) {
             GenericRowData row = new GenericRowData(FIELDS);
             row.setField(0, kind);
@@ -182,6 +193,7 @@ public class FoldLive extends ProcessTableFunction<RowData> {
             for (int i = 0; i < measures.length; i++) {
                 row.setField(MEASURE + i, measures[i]);
             }
+            row.setField(STEP, step);
             collect(row);
         }
 
