@@ -29,7 +29,8 @@ FAST_ATTEMPTS, FAST_SHARE = 0.0025, 0.02
 COUNTRY_DRIFT, ISP_DRIFT, SHARE_DRIFT = 0.04, 0.03, 0.10
 COUNTRY_HOLD_S, ISP_HOLD_S = 7_200.0, 3_600.0
 SETS = (
-    ("country",), ("isp",), ("cdn_id",), ("device",), ("app_version",), ("country", "device"), ("country", "app_version"),
+    ("country",), ("isp",), ("cdn_id",), ("device",), ("app_version",), ("country", "device"),
+    ("country", "app_version"),
     ("isp", "device"), ("isp", "cdn_id"), ("isp", "app_version"), ("cdn_id", "device"), ("cdn_id", "app_version"),
     ("isp", "cdn_id", "device"), ("isp", "cdn_id", "app_version"),
 )  # fmt: skip
@@ -106,23 +107,29 @@ class Service:
         )  # fmt: skip
         self.weight = weight / weight.sum()
         self.offset_s = rng.integers(-8, 10, size.countries)[self.country] * 3_600
-        self.evening = np.clip(np.array([0.78, 0.5, 0.6, 0.5, 0.72])[self.device] + rng.normal(0, 0.04, len(rows)), 0.2, 0.95)
+        self.evening = np.clip(
+            np.array([0.78, 0.5, 0.6, 0.5, 0.72])[self.device] + rng.normal(0, 0.04, len(rows)), 0.2, 0.95
+        )
         self.weekend = 1.2 * np.exp(rng.normal(0, 0.05, n_isp))[self.isp]
         self.base_share = 0.015 * np.exp(rng.normal(0, 0.3, n_isp))[self.isp] * np.array([1.6, 1.1, 0.9])[self.version]
         self.congestion = rng.uniform(0.2, 0.75, n_isp)[self.isp]
         text = lambda kind, x: np.array([f"{kind}{i:02d}" for i in x], dtype=object)  # noqa: E731
-        values = [text("c", self.country), text("isp", self.isp), text("cdn", self.cdn),
-                  np.array(DEVICES, dtype=object)[self.device],
-                  np.array([f"{DEVICES[d]}-5.{v}" for d, v in zip(self.device, self.version, strict=True)], dtype=object)]
+        values = [
+            text("c", self.country),
+            text("isp", self.isp),
+            text("cdn", self.cdn),
+            np.array(DEVICES, dtype=object)[self.device],
+            np.array([f"{DEVICES[d]}-5.{v}" for d, v in zip(self.device, self.version, strict=True)], dtype=object),
+        ]
         self.cohorts: Cohorts = hierarchy.build(DIMENSIONS, values, SETS, self.weight, most=size.cohorts)
 
     def attempts(self, at_s: F8) -> F8:
         """Mean attempts a second by cell; (times, cells)."""
         local = (at_s[:, None] + self.offset_s[None, :]) / 3_600.0
         hour, day = local % 24.0, local // 24.0
-        bump = lambda mean, sd: np.exp(-0.5 * (((hour - mean + 12) % 24 - 12) / sd) ** 2) / (sd * 2.5066) * 24  # noqa: E731
         rest = 1 - self.evening
-        shape = self.evening * bump(20.6, 1.9) + rest * (0.5 * bump(13.5, 2.8) + 0.3 * bump(23.4, 1.8) + 0.2)
+        other = 0.5 * _bump(hour, 13.5, 2.8) + 0.3 * _bump(hour, 23.4, 1.8) + 0.2
+        shape = self.evening * _bump(hour, 20.6, 1.9) + rest * other
         weekend = np.where(day % 7 >= 5, self.weekend, 1.0)
         return np.asarray(self.size.attempts_s * self.weight * np.maximum(shape, 0.03) * weekend)
 
@@ -149,10 +156,17 @@ class Service:
         return float(mean.sum()), float(np.sqrt(variance))
 
 
+def _bump(hour: F8, mean: float, sd: float) -> F8:
+    """A normal density around the clock, scaled to a mean of 1 over the day."""
+    return np.exp(-0.5 * (((hour - mean + 12) % 24 - 12) / sd) ** 2) / (sd * 2.5066) * 24
+
+
 class Feed:
     """Counters of a service from a moment on, step by step; `rng` draws everything that is not the service itself."""
 
-    def __init__(self, service: Service, start_s: int, step_s: int, seed: Sequence[int], faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self, service: Service, start_s: int, step_s: int, seed: Sequence[int], faults: Sequence[Fault] = ()
+    ) -> None:
         self.service, self.step_s, self.rng = service, step_s, np.random.default_rng([service.seed, *seed])
         self.at_s, self.faults = start_s, list(faults)
         n_isp, n_country = service.isp.max() + 1, service.country.max() + 1
@@ -176,7 +190,9 @@ class Feed:
         ends = np.array([low[0], low[-1] + step])
         part = np.linspace(0, 1, n)[:, None]
         attempts, share = ((1 - part) * x[:1] + part * x[1:] for x in (s.attempts(ends), s.failing(ends)))
-        country, isp, failing = (self._drift(i, n, hold) for i, hold in enumerate((COUNTRY_HOLD_S, ISP_HOLD_S, ISP_HOLD_S)))
+        country, isp, failing = (
+            self._drift(i, n, hold) for i, hold in enumerate((COUNTRY_HOLD_S, ISP_HOLD_S, ISP_HOLD_S))
+        )
         scale = 10.0 / step
         size = (n, isp.shape[1])
         restless = rng.gamma(1 / (FAST_ATTEMPTS * scale), FAST_ATTEMPTS * scale, size)
@@ -217,13 +233,17 @@ class Feed:
         started = (out[..., ATTEMPTS][where] - out[..., FAILURES][where]).astype(np.int64)
         extra = self.rng.binomial(started, share[touched][:, None])
         out[..., FAILURES][where] += extra
-        fault.excess += [(low[i] + self.step_s - fault.start_s, float(x)) for i, x in zip(touched, extra.sum(1), strict=True)]
+        fault.excess += [
+            (low[i] + self.step_s - fault.start_s, float(x)) for i, x in zip(touched, extra.sum(1), strict=True)
+        ]
 
     def _withhold(self, fault: Fault, low: F8, out: F8) -> None:
         """Beacons of the outage are kept back, and come in one burst later."""
         if fault.kept is None:
             fault.kept = np.zeros((len(fault.cells), 3))
-        inside = np.clip(np.minimum(low + self.step_s, fault.end_s) - np.maximum(low, fault.start_s), 0, None) / self.step_s
+        inside = (
+            np.clip(np.minimum(low + self.step_s, fault.end_s) - np.maximum(low, fault.start_s), 0, None) / self.step_s
+        )
         for i in np.flatnonzero(inside > 0):
             seen = out[i, fault.cells].astype(np.int64)
             held = self.rng.binomial(seen, fault.share * inside[i])

@@ -71,7 +71,13 @@ def learn(service: Service, seed: Sequence[int], tuning: Tuning, days: int = HIS
                 level.add(found[j], expected[j], None)
     warm = 180
     spreads = [
-        fit_spread(np.array(k[warm:]), np.array(m[warm:]), MINUTE_S, tuple(w for w in (1, 2, 3, 4, 6, 8, 12) if w * MINUTE_S <= s.longest_s), whole=s.whole)
+        fit_spread(
+            np.array(k[warm:]),
+            np.array(m[warm:]),
+            MINUTE_S,
+            tuple(w for w in (1, 2, 3, 4, 6, 8, 12) if w * MINUTE_S <= s.longest_s),
+            whole=s.whole,
+        )
         for k, m, s in zip(seen, mean, SIGNALS, strict=True)
     ]
     return [Model(s, rate, spread) for s, rate, spread in zip(SIGNALS, history.seasons(), spreads, strict=True)]

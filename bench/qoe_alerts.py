@@ -1,12 +1,14 @@
 """Do the alerts find faults in time, name the guilty, and stay silent? (`python -m bench.qoe_alerts [--cohorts N] ...`)
 
-A service is drawn as counters every 10 s (`bench.incident_counts`), 28 days of it for the detectors to learn from. Then:
+A service is drawn as counters every 10 s (`bench.incident_counts`), 28 days of it for the detectors to learn from.
+Then:
 
-1. `limit`: what any test could reach with one false alarm a day over all cohorts, by the size of the cohort's own count.
+1. `limit`: what any test could reach with one false alarm a day over all cohorts, by the size of the cohort's own
+count.
 2. `uniform`: randomised p-values of fault-free days, by signal, window and size of cohort.
 3. `quiet`: incidents on fault-free days (`--quiet-days`).
-4. `faults`: start failures of a random cohort. *Fast*: the excess reaches 7 standard deviations of the cohort's own count
-   within 60 s, to be alerted within 90 s of the onset. *Slow* (constant or growing): it does so in 10 minutes, to be
+4. `faults`: start failures of a random cohort. *Fast*: the excess reaches 7 standard deviations of the cohort's own
+count within 60 s, to be alerted within 90 s of the onset. *Slow* (constant or growing): it does so in 10 minutes, to be
    alerted within 12. Excess and deviation are the simulator's own, drawn and by its laws; a fault is scored where the
    drawn excess got there. The cohort's own count expects at least `--least` in a minute: below, see the limit.
 5. `falls`: a share of a cohort's attempts and reports vanishes for some minutes (7 deviations of attempts in 60 s) and
@@ -23,6 +25,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from scipy import stats
@@ -45,8 +48,14 @@ BOUNDS = {"fast": 0.95, "slow": 0.90, "named": 0.90, "quiet": 1.0}
 class Run:
     """A service under watch: feed and detectors side by side."""
 
-    def __init__(self, service: Service, models: Sequence[Model], seed: Sequence[int], faults: Sequence[Fault] = (),
-                 tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        models: Sequence[Model],
+        seed: Sequence[int],
+        faults: Sequence[Fault] = (),
+        tuning: Tuning | None = None,
+    ) -> None:
         self.feed = Feed(service, 0, STEP_S, seed, faults)
         self.detector = Detector(service.cohorts, COUNTERS, models, STEP_S, tuning or Tuning())
         self.ledger = Ledger(self.detector)
@@ -65,8 +74,8 @@ class Run:
 
 
 def limit(service: Service, rng: np.random.Generator, repeats: int = 20_000) -> list[dict[str, float]]:
-    """Recall of a clairvoyant who knows cohort, onset and length, and looks once every 90 s at each cohort, at one false
-    alarm a day over all cohorts: no test with that budget does better on cohorts of this size."""
+    """Recall of a clairvoyant who knows cohort, onset and length, and looks once every 90 s at each cohort, at one
+    false alarm a day over all cohorts: no test with that budget does better on cohorts of this size."""
     alpha = 1.0 / (len(service.cohorts) * DAY_S / 90.0)
     spread = 0.004
     rows = []
@@ -81,12 +90,15 @@ def limit(service: Service, rng: np.random.Generator, repeats: int = 20_000) -> 
         reached = first >= NEED * sd
         p = tails.at_least(base + first + more, mean, spread)
         edge = reached & (margin < 1.2 * NEED)
-        rows.append({"own_count": own, "all": float((p < alpha)[reached].mean()), "edge": float((p < alpha)[edge].mean())})
+        rows.append(
+            {"own_count": own, "all": float((p < alpha)[reached].mean()), "edge": float((p < alpha)[edge].mean())}
+        )
     return rows
 
 
 def uniformity(service: Service, models: Sequence[Model], seed: int, hours: int) -> list[dict[str, object]]:
-    """Randomised p-values on a fault-free run, every ten minutes, by signal, window and size of the cohort's own count."""
+    """Randomised p-values on a fault-free run, every ten minutes, by signal, window and size of the cohort's own
+    count."""
     run = Run(service, models, [seed, 21])
     rng = np.random.default_rng([seed, 22])
     kept: dict[tuple[str, int], list[np.ndarray]] = {}
@@ -132,8 +144,13 @@ def quiet(service: Service, models: Sequence[Model], seed: int, days: int) -> di
     by: dict[str, int] = {}
     for incident in found:
         by[incident.signal] = by.get(incident.signal, 0) + 1
-    return {"days": days, "incidents": len(found), "a_day": len(found) / days, "by_signal": by,
-            "scores": sorted(round(i.score, 1) for i in found)}
+    return {
+        "days": days,
+        "incidents": len(found),
+        "a_day": len(found) / days,
+        "by_signal": by,
+        "scores": sorted(round(i.score, 1) for i in found),
+    }
 
 
 def planned_ratio(service: Service, rng: np.random.Generator, days: int, least: float) -> list[Fault]:
@@ -157,8 +174,20 @@ def planned_ratio(service: Service, rng: np.random.Generator, days: int, least: 
             share = margin * sd / max(started, 1e-9) * (2.0 if ramp else 1.0)
             if share <= 0.6:
                 length = 300.0 if fast else 900.0
-                faults.append(Fault("ratio", cohort, cells, start, start + length, share, ramp, margin=margin, own_mean=own,
-                                    own_sd=sd))
+                faults.append(
+                    Fault(
+                        "ratio",
+                        cohort,
+                        cells,
+                        start,
+                        start + length,
+                        share,
+                        ramp,
+                        margin=margin,
+                        own_mean=own,
+                        own_sd=sd,
+                    )
+                )
                 break
     return faults
 
@@ -176,9 +205,20 @@ def planned_falls(service: Service, rng: np.random.Generator, days: int) -> list
             if need <= 0.95:
                 length = rng.uniform(180, 1_500)
                 release = start + length + min(rng.uniform(300, 3_600), slot - length - 900)
-                faults.append(Fault("outage", cohort, service.cohorts.cells(cohort), start, start + length,
-                                    rng.uniform(need, 1.0), release_s=release, spread_s=rng.uniform(10, 120), own_mean=own,
-                                    own_sd=sd))
+                faults.append(
+                    Fault(
+                        "outage",
+                        cohort,
+                        service.cohorts.cells(cohort),
+                        start,
+                        start + length,
+                        rng.uniform(need, 1.0),
+                        release_s=release,
+                        spread_s=rng.uniform(10, 120),
+                        own_mean=own,
+                        own_sd=sd,
+                    )
+                )
                 break
     return faults
 
@@ -191,14 +231,15 @@ def reached(fault: Fault, within_s: float) -> bool:
 
 
 def score(run: Run, faults: Sequence[Fault], service: Service, tail_s: float) -> tuple[list[dict[str, object]], int]:
-    """What became of each fault; and how many incidents belong to none. An incident belongs to the fault during which (or
-    up to `tail_s` after) it opened, if it shares traffic with it."""
+    """What became of each fault; and how many incidents belong to none. An incident belongs to the fault during
+    which (or up to `tail_s` after) it opened, if it shares traffic with it."""
     rows, owned = [], set()
     for fault in faults:
         share = service.cohorts.share_inside(fault.cohort)
         last = max(fault.end_s, fault.release_s + fault.spread_s if fault.kind == "outage" else 0.0) + tail_s
-        mine = [i for i in run.ledger.incidents if fault.start_s < i.opened_s <= last
-                and share[run.named[i.number]] > 0]
+        mine = [
+            i for i in run.ledger.incidents if fault.start_s < i.opened_s <= last and share[run.named[i.number]] > 0
+        ]
         owned |= {i.number for i in mine}
         first = mine[0] if mine else None
         same = first is not None and run.named[first.number] == fault.cohort
@@ -221,12 +262,15 @@ def ratio_faults(service: Service, models: Sequence[Model], seed: int, days: int
     out: dict[str, object] = {"false_incidents": false, "days": days}
     for kind, (reach, limit_s) in (("fast", FAST), ("slow", SLOW)):
         length = 300.0 if kind == "fast" else 900.0
-        mine = [r for r in rows if round(r["fault"].end_s - r["fault"].start_s) == length and reached(r["fault"], reach)]
+        mine = [
+            r for r in rows if round(r["fault"].end_s - r["fault"].start_s) == length and reached(r["fault"], reach)
+        ]
         good = [r for r in mine if r["delay_s"] <= limit_s]
         out[kind] = {"faults": len(mine), "recall": len(good) / max(len(mine), 1), "delays_s": _quantiles(mine),
                      "named": _mean(good, "named"), "named_in_2_minutes": _mean(good, "later_named"),
                      "listed": _mean(good, "listed"), "incidents_a_fault": _mean(good, "incidents"),
-                     "by_size": _by_size(mine, limit_s), "edge": _recall([r for r in mine if r["fault"].margin < 1.2 * NEED],
+                     "by_size": _by_size(mine, limit_s),
+                     "edge": _recall([r for r in mine if r["fault"].margin < 1.2 * NEED],
                                                                          limit_s)}  # fmt: skip
     return out
 
@@ -239,7 +283,7 @@ def _by_size(rows: list[dict[str, object]], limit_s: float) -> dict[str, tuple[f
     """Recall by the cohort's own count in the reaching time."""
     edges = (0, 1, 4, 10, 25, 100, 1_000, np.inf)
     return {f"{low:g} to {high:g}": _recall([r for r in rows if low <= r["fault"].own_mean < high], limit_s)
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            for low, high in pairwise(edges)
             if any(low <= r["fault"].own_mean < high for r in rows)}  # fmt: skip
 
 
@@ -248,7 +292,11 @@ def _mean(rows: list[dict[str, object]], name: str) -> float:
 
 
 def _quantiles(rows: list[dict[str, object]]) -> list[float]:
-    return [round(float(np.quantile([r["delay_s"] for r in rows], q, method="lower")), 0) for q in (0.5, 0.9, 0.95)] if rows else []
+    return (
+        [round(float(np.quantile([r["delay_s"] for r in rows], q, method="lower")), 0) for q in (0.5, 0.9, 0.95)]
+        if rows
+        else []
+    )
 
 
 def falls(service: Service, models: Sequence[Model], seed: int, days: int) -> dict[str, object]:
@@ -263,10 +311,17 @@ def falls(service: Service, models: Sequence[Model], seed: int, days: int) -> di
         r["volume"] = any(i.signals - ratio_models for i in r["mine"])
         # Only the burst brings failures here, so any ratio alert of these incidents is a false one.
         r["false_ratio"] = any(i.signals & ratio_models for i in r["mine"])
-    return {"outages": len(mine), "volume_alert": _mean(mine, "volume"), "delays_s": _quantiles(mine),
-            "in_90_s": _recall(mine, FAST[1])[0], "false_ratio": sum(bool(r["false_ratio"]) for r in mine),
-            "named": _mean(mine, "named"), "named_in_2_minutes": _mean(mine, "later_named"),
-            "incidents_a_fault": _mean(mine, "incidents"), "false_incidents": false}
+    return {
+        "outages": len(mine),
+        "volume_alert": _mean(mine, "volume"),
+        "delays_s": _quantiles(mine),
+        "in_90_s": _recall(mine, FAST[1])[0],
+        "false_ratio": sum(bool(r["false_ratio"]) for r in mine),
+        "named": _mean(mine, "named"),
+        "named_in_2_minutes": _mean(mine, "later_named"),
+        "incidents_a_fault": _mean(mine, "incidents"),
+        "false_incidents": false,
+    }
 
 
 def main() -> int:
@@ -278,14 +333,18 @@ def main() -> int:
     parser.add_argument("--quiet-days", type=int, default=60)
     parser.add_argument("--fault-days", type=int, default=20)
     parser.add_argument("--fall-days", type=int, default=6)
-    parser.add_argument("--least", type=float, default=4.0, help="least expected own count in a minute of a ratio's fault")
+    parser.add_argument(
+        "--least", type=float, default=4.0, help="least expected own count in a minute of a ratio's fault"
+    )
     args = parser.parse_args()
     missed = []
     for n in args.cohorts:
         began = time.process_time()
         service = Service(SIZES[n], args.seed)
         models = learn(service, [args.seed], Tuning())
-        print(f"== {len(service.cohorts):,} cohorts, seed {args.seed}: learned in {time.process_time() - began:.0f} CPU s")
+        print(
+            f"== {len(service.cohorts):,} cohorts, seed {args.seed}: learned in {time.process_time() - began:.0f} CPU s"
+        )
         for model in models:
             print(f"   {model.signal.name}: {model.spread}")
         parts = {

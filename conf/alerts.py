@@ -106,5 +106,7 @@ def _sentence(path: Path, problem: Any) -> str:
 
 
 def _known(place: list[str]) -> list[str]:
-    part = {"signals": SignalRule, "maintenance": MaintenanceRule, "webhook": WebhookRule}.get(place[0] if place else "")
-    return list((part or Rules).model_fields)
+    parts: dict[str, type[BaseModel]] = {
+        "signals": SignalRule, "maintenance": MaintenanceRule, "webhook": WebhookRule,
+    }  # fmt: skip
+    return list(parts.get(place[0] if place else "", Rules).model_fields)

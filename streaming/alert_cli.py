@@ -71,8 +71,16 @@ def list_(every: bool, as_json: bool) -> None:
         return
     table = Table("incident", "state", "signal", "who", "since", "sessions", "why", "runbook")
     for row in rows:
-        table.add_row(row["incident_id"], row["state"], row["signal"], row["cohort"], f"{row['onset_at']:%m-%d %H:%M:%S}",
-                      str(row["impacted_sessions"]), row["explanation"], f"docs/runbooks/{row['runbook']}")
+        table.add_row(
+            row["incident_id"],
+            row["state"],
+            row["signal"],
+            row["cohort"],
+            f"{row['onset_at']:%m-%d %H:%M:%S}",
+            str(row["impacted_sessions"]),
+            row["explanation"],
+            f"docs/runbooks/{row['runbook']}",
+        )
     Console().print(table)
 
 

@@ -1,8 +1,8 @@
 """The alert process: counters in (`qoe_step`), incidents out (`incident`, webhook), a person's word in between.
 
 Everything it knows comes from topics, so a restart finds it again: seasons and spreads from the counters' history, the
-detectors' windows from the last hours of it, incidents and what was said of them from their own topics. A step is judged
-when counters two steps younger have come, or, as nothing may come at all, by the clock on the wall.
+detectors' windows from the last hours of it, incidents and what was said of them from their own topics. A step is
+judged when counters two steps younger have come, or, as nothing may come at all, by the clock on the wall.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class Alerts:
         low, high = -(-low // BIN_S) * BIN_S, until_s // BIN_S * BIN_S
         if high - low < 6 * 3_600:
             raise InputMissing(
-                f"topic {topics.real_name(catalogue.QOE_STEP, self.settings)} holds {max(high - low, 0) / 3_600:.1f} hours "
+                f"topic {topics.real_name(catalogue.QOE_STEP, self.settings)} holds "
+                f"{max(high - low, 0) / 3_600:.1f} hours "
                 "of counters before this moment: alerts learn from at least six; let the stream job run on"
             )
         self._read_sessions()
@@ -114,7 +115,9 @@ class Alerts:
         self.models = learned(self.grid, self.cohorts, self.signals, self.columns, low, high, self.tuning)
         self.code = {key: i for i, key in enumerate(self.grid.cells.itertuples(index=False, name=None))}
         self.learned_s = until_s
-        self.say(f"learned {len(self.cohorts)} cohorts of {len(self.grid.cells)} cells from {(high - low) / DAY_S:.1f} days")
+        self.say(
+            f"learned {len(self.cohorts)} cohorts of {len(self.grid.cells)} cells from {(high - low) / DAY_S:.1f} days"
+        )
 
     def _read_sessions(self) -> None:
         found = consume.newest(consume.messages(catalogue.QOE_SESSION, self.settings)).values()
@@ -122,13 +125,16 @@ class Alerts:
         self.sessions_read_s = time.monotonic()
 
     def arm(self, from_s: int) -> None:
-        """Detectors warmed by the two hours before `from_s`, and the ledger with what the topic says is not resolved."""
+        """Detectors warmed by the two hours before `from_s`, and the ledger with what the topic says is not
+        resolved."""
         self.detector = Detector(self.cohorts, self.columns, self.models, STEP_S, self.tuning)
         begin = from_s - WARM_S
         for i, cells in enumerate(self.grid.sums(begin, from_s, STEP_S, self.columns)):
             self.detector.step(begin + (i + 1) * STEP_S, cells)
         maintenance = tuple(Maintenance(_name(m.cohort), *m.seconds()) for m in self.rules.maintenance)
-        self.ledger = Ledger(self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance))
+        self.ledger = Ledger(
+            self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
+        )
         self.ids = {}
         for row in self.books.live():
             self._restore(row)
@@ -140,7 +146,8 @@ class Alerts:
             return
         ledger = self.ledger
         incident = Incident(
-            ledger.next_number, self.cohorts.index(name), name, row["signal"], _s(row["onset_at"]), _s(row["opened_at"]),
+            ledger.next_number, self.cohorts.index(name), name, row["signal"], _s(row["onset_at"]),
+            _s(row["opened_at"]),
             State(row["state"]), row["score"], -np.inf, row["window_s"], row["observed"], row["expected"], (),
             _s(row["updated_at"]), _s(row["updated_at"]), set(row["signals"].split(",")), None,
             None if row["muted_until_at"] is None else _s(row["muted_until_at"]), row["excess"],
@@ -185,7 +192,8 @@ class Alerts:
         row = {
             "incident_id": key, "revision": 0 if old is None else old["revision"] + 1, "state": incident.state.value,
             "signal": incident.signal, "signals": ",".join(sorted(incident.signals)), "cohort": label(incident.name),
-            "onset_at": _at(incident.onset_s), "opened_at": _at(incident.opened_s), "updated_at": _at(incident.updated_s),
+            "onset_at": _at(incident.onset_s), "opened_at": _at(incident.opened_s),
+            "updated_at": _at(incident.updated_s),
             "resolved_at": _at(incident.resolved_s), "muted_until_at": _at(incident.muted_until_s),
             "score": float(incident.score), "window_s": incident.window_s, "observed": float(incident.count),
             "expected": float(incident.mean), "excess": float(incident.excess), "impacted_sessions": hurt,
@@ -208,7 +216,10 @@ class Alerts:
         inside = np.ones(len(sessions), dtype=bool)
         for dimension, value in incident.name:
             inside &= (sessions[dimension] == value).to_numpy()
-        onset, until = pd.Timestamp(incident.onset_s, unit="s", tz="UTC"), pd.Timestamp(incident.updated_s, unit="s", tz="UTC")
+        onset, until = (
+            pd.Timestamp(incident.onset_s, unit="s", tz="UTC"),
+            pd.Timestamp(incident.updated_s, unit="s", tz="UTC"),
+        )
         inside &= ((sessions["end_at"] >= onset) & (sessions["start_at"] <= until)).to_numpy()
         if not rule.den:
             found = sessions[inside].sort_values("end_at", kind="stable")
@@ -244,8 +255,10 @@ class Alerts:
         self.producer.send(name, key=row["incident_id"].encode(), value=value)
         if self.webhook is not None:
             self.webhook.send(row)
-        self.say(f"{row['incident_id']} {row['state']}: {row['signal']} of {row['cohort']}, {row['observed']:.0f} where "
-                 f"{row['expected']:.0f} were expected, {row['impacted_sessions']} sessions")
+        self.say(
+            f"{row['incident_id']} {row['state']}: {row['signal']} of {row['cohort']}, {row['observed']:.0f} where "
+            f"{row['expected']:.0f} were expected, {row['impacted_sessions']} sessions"
+        )
 
     # -- the two ways of running ----------------------------------------------------------------------------------
 
@@ -290,7 +303,9 @@ class Alerts:
         """Poll counters and commands, judge what is complete."""
         consumer = clients.consumer(self.settings)
         try:
-            parts = {t.name: topics.partitions(t, self.settings) for t in (catalogue.QOE_STEP, catalogue.INCIDENT_COMMAND)}
+            parts = {
+                t.name: topics.partitions(t, self.settings) for t in (catalogue.QOE_STEP, catalogue.INCIDENT_COMMAND)
+            }
             consumer.assign([p for found in parts.values() for p in found])
             for partition in parts[catalogue.QOE_STEP.name]:
                 consumer.seek(partition, self.offsets[partition])
@@ -301,7 +316,7 @@ class Alerts:
                 for found in consumer.poll(timeout_ms=500).values():
                     for record in found:
                         if record.topic == commands:
-                            self.commands += wire.decode_many([record.value], "incident_command").to_dict("records")
+                            self.commands += _plain(wire.decode_many([record.value], "incident_command"))
                         elif record.value is not None:
                             fresh[record.key] = record.value
                 if fresh:
@@ -332,7 +347,8 @@ class Alerts:
         self.arm(done)
 
     def _add(self, fresh: dict[bytes, bytes], done: int) -> int:
-        """Fresh counters into the grid; the newest step among them. What belongs to a judged step is too late to count."""
+        """Fresh counters into the grid; the newest step among them. What belongs to a judged step is too late to
+        count."""
         self.rows.update(fresh)
         frame = wire.decode_many(fresh.values(), "qoe_step")
         at_s = (frame["step_at"].astype("int64") // 1_000).to_numpy()
@@ -392,7 +408,13 @@ def command(settings: Settings, incident_id: str, action: str, by: str, until: d
     known = [row["incident_id"] for row in incidents(settings)]
     if incident_id not in known:
         raise InputMissing(f"no incident {incident_id!r}; `matinee alerts list` shows the {len(known)} there are")
-    row = {"incident_id": incident_id, "action": action, "until_at": until, "given_at": _at(int(time.time())), "given_by": by}
+    row = {
+        "incident_id": incident_id,
+        "action": action,
+        "until_at": until,
+        "given_at": _at(int(time.time())),
+        "given_by": by,
+    }
     with clients.reaching(settings):
         producer = clients.producer(settings)
         try:

@@ -58,14 +58,24 @@ class Webhook:
             problem, again = self._post(change)
             if problem is None:
                 return True
-            LOG.warning("webhook %s, incident %s, attempt %d of %d: %s", self.rule.url, change["incident_id"], attempt,
-                        self.rule.attempts, problem)
+            LOG.warning(
+                "webhook %s, incident %s, attempt %d of %d: %s",
+                self.rule.url,
+                change["incident_id"],
+                attempt,
+                self.rule.attempts,
+                problem,
+            )
             if not again or attempt == self.rule.attempts:
                 break
             self.sleep(wait)
             wait *= 2
-        LOG.error("webhook %s: incident %s revision %s was not delivered", self.rule.url, change["incident_id"],
-                  change["revision"])
+        LOG.error(
+            "webhook %s: incident %s revision %s was not delivered",
+            self.rule.url,
+            change["incident_id"],
+            change["revision"],
+        )
         return False
 
     def _post(self, change: dict[str, Any]) -> tuple[str | None, bool]:

@@ -99,8 +99,10 @@ def build(
     ordered = sorted({tuple(d for d in dimensions if d in chosen) for chosen in [(), *sets]}, key=len)
     for chosen in [*sets]:
         if unknown := set(chosen) - set(dimensions):
-            raise ValueError(f"cohort set {list(chosen)}: no dimension {', '.join(sorted(unknown))}; "
-                             f"cells have {', '.join(dimensions)}")
+            raise ValueError(
+                f"cohort set {list(chosen)}: no dimension {', '.join(sorted(unknown))}; "
+                f"cells have {', '.join(dimensions)}"
+            )
     for fixed in ordered:
         for name, cells in _groups(fixed, columns, len(traffic)):
             if traffic[cells].sum() >= least:

@@ -6,9 +6,9 @@ step to twelve minutes, the exact tail probability of the window's count under i
 fault and its onset need not be known, a small denominator is judged by what it can say, and every size of cohort meets
 the same threshold.
 
-Error control: the probability threshold is a budget of false alarms a day divided by cohorts x steps x windows x signals
-of a day (the union bound: valid whatever depends on what), times `clumping`, how many of those looks one false alarm
-fills (neighbouring windows, nested cohorts), which is measured on days without faults.
+Error control: the probability threshold is a budget of false alarms a day divided by cohorts x steps x windows x
+signals of a day (the union bound: valid whatever depends on what), times `clumping`, how many of those looks one
+false alarm fills (neighbouring windows, nested cohorts), which is measured on days without faults.
 
 An outage takes the beacons with it: volumes fall, and what players kept is delivered later in one burst. A cohort whose
 volume fell *owes*: for 75 minutes a sudden surplus of its traffic is taken for that debt, and its cells are left out of
@@ -91,8 +91,8 @@ class Model:
 
 
 class Level:
-    """How far a signal stands from its season now: seen over expected with exponential forgetting, as it was `lag_s` ago,
-    shrunk to the parent's. The lag keeps a fault that grows over minutes out of its own baseline."""
+    """How far a signal stands from its season now: seen over expected with exponential forgetting, as it was `lag_s`
+    ago, shrunk to the parent's. The lag keeps a fault that grows over minutes out of its own baseline."""
 
     def __init__(self, cohorts: Cohorts, step_s: int, lag_s: int, memory_s: float, kappa: float) -> None:
         self.parent, self.kappa = cohorts.parent, kappa
@@ -153,9 +153,7 @@ class Detector:
         rows, n = int(self.windows[-1]) + 1, len(cohorts)
         self.sums = np.zeros((len(models), 2, rows, n))
         self.place, self.steps = 0, 0
-        self.levels = [
-            Level(cohorts, step_s, m.signal.lag_s, m.signal.memory_s, tuning.level_kappa) for m in models
-        ]
+        self.levels = [Level(cohorts, step_s, m.signal.lag_s, m.signal.memory_s, tuning.level_kappa) for m in models]
         self.longest = [m.signal.longest_s // step_s for m in models]
         looks = n * sum((self.windows <= longest).sum() for longest in self.longest) * 86_400 / step_s
         self.log_alpha = float(np.log(tuning.false_alarms_a_day * tuning.clumping / looks))
@@ -185,7 +183,8 @@ class Detector:
             self.sums[i, 0, self.place] = self.sums[i, 0, before] + seen
             self.sums[i, 1, self.place] = self.sums[i, 1, before] + mean
             parts.append(self._judge(i, usable[usable <= self.longest[i]]))
-            level.add(seen, season, freeze)
+            # A surplus never lifts a volume's baseline at once: what follows it would look like a fall.
+            level.add(np.minimum(seen, 1.5 * mean + 4.0) if model.signal.volume else seen, season, freeze)
         evidence = _joined(parts)
         if self.steps * self.step_s <= self.tuning.warm_s:
             return NONE
@@ -228,10 +227,10 @@ class Detector:
             return None
         width = np.array(float(self.step_s))
         for model, level, rate in zip(self.models, self.levels, rates, strict=True):
-            if model.signal.volume and model.signal.whole:
+            if model.signal.volume:
                 mean = self.step_s * rate[owing] * level.value[owing]
                 seen = sums[owing, self.column[model.signal.num]]
-                sudden = seen > np.maximum(mean + 4.0 * np.sqrt(model.spread.variance(mean, width)) + 4.0, 1.3 * mean)
+                sudden = seen > np.maximum(mean + 4.0 * np.sqrt(model.spread.variance(mean, width)) + 4.0, 1.5 * mean)
                 begun = sudden & (self.burst_until[owing] < at_s)
                 self.burst_since[owing[begun]] = at_s
                 self.burst_until[owing[sudden]] = at_s + self.tuning.hangover_s
@@ -258,7 +257,7 @@ class Detector:
         w, c = row[:n].copy(), column[:n].copy()
         count = self.sums[i, 0, self.place, c] - self.sums[i, 0, rows[w], c]
         mean = self.sums[i, 1, self.place, c] - self.sums[i, 1, rows[w], c]
-        seconds = windows[w] * float(self.step_s)
+        seconds = (windows[w] * self.step_s).astype(np.float64)
         log_p = log_tail(model, count, mean, seconds)
         return Evidence(np.full(n, i), c, (windows * self.step_s)[w], count, mean, log_p, tails.normal_score(log_p),
                         log_p < self.log_alpha)  # fmt: skip
@@ -304,8 +303,20 @@ def _joined(parts: list[Evidence]) -> Evidence:
 
 @njit(cache=True)
 def _screen(
-    seen: F8, mean: F8, now: int, rows: I8, seconds: F8, sign: float, z: float, least: float, unit: float, level: float,
-    slow: float, fast: float, out_window: I8, out_cohort: I8,
+    seen: F8,
+    mean: F8,
+    now: int,
+    rows: I8,
+    seconds: F8,
+    sign: float,
+    z: float,
+    least: float,
+    unit: float,
+    level: float,
+    slow: float,
+    fast: float,
+    out_window: I8,
+    out_cohort: I8,
 ) -> int:
     """Windows whose count lies `z` deviations out: their numbers into the two arrays; how many.
 

@@ -67,12 +67,18 @@ def watched(
 
 
 def learned(
-    grid: Grid, cohorts: Cohorts, signals: Sequence[Signal], counters: Sequence[str], low_s: int, high_s: int,
+    grid: Grid,
+    cohorts: Cohorts,
+    signals: Sequence[Signal],
+    counters: Sequence[str],
+    low_s: int,
+    high_s: int,
     tuning: Tuning,
 ) -> list[Model]:
     """Season and spread of every signal from the history in [low, high), whole half hours.
 
-    The spread comes from the last two days (less where the history is short), predicted by seasons that end before them.
+    The spread comes from the last two days (less where the history is short), predicted by seasons that end before
+    them.
     """
     days = max((high_s - low_s) / 86_400, 0.1)
     cut = high_s - int(min(SPREAD_DAYS, days / 4) * 86_400) // season.BIN_S * season.BIN_S
@@ -102,7 +108,12 @@ def _seasons(
 
 
 def _spreads(
-    grid: Grid, cohorts: Cohorts, models: Sequence[Model], counters: Sequence[str], low_s: int, high_s: int,
+    grid: Grid,
+    cohorts: Cohorts,
+    models: Sequence[Model],
+    counters: Sequence[str],
+    low_s: int,
+    high_s: int,
     tuning: Tuning,
 ) -> list[Spread]:
     tracker = Detector(cohorts, counters, models, MINUTE_S, tuning)

@@ -1,9 +1,9 @@
 """From evidence to incidents: one fault, one incident, named after the cohort that explains it.
 
 A fault of one cohort shows in its ancestors (diluted), in its descendants (in part) and in whatever overlaps it. The
-strongest tail probability is the cohort's own, because an ancestor has the same excess among more noise and a descendant
-a part of it; so the strongest is named, what its excess explains is put under it, and only an alarm that stands after
-the excess is taken away opens another incident.
+strongest tail probability is the cohort's own, because an ancestor has the same excess among more noise and a
+descendant a part of it; so the strongest is named, what its excess explains is put under it, and only an alarm that
+stands after the excess is taken away opens another incident.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How incidents are kept. `keep_score`: evidence this strong keeps one open; it resolves `resolve_after_s` after the
-    last. `settle_s`: within this time of its opening an incident may be renamed after a stronger cohort. `explained_p`: an
-    alarm that is no rarer than this once the excess is taken away belongs to the incident."""
+    """How incidents are kept. `keep_score`: evidence this strong keeps one open; it resolves `resolve_after_s` after
+    the last. `settle_s`: within this time of its opening an incident may be renamed after a stronger cohort.
+    `explained_p`: an alarm that is no rarer than this once the excess is taken away belongs to the incident."""
 
     keep_score: float = 4.5
     resolve_after_s: int = 600
@@ -119,7 +119,8 @@ class Ledger:
         return [incident for incident in self.incidents if incident.live]
 
     def update(self, at_s: int, evidence: Evidence) -> list[Incident]:
-        """Take in the evidence of the step that ended at `at_s`; the incidents that were opened, changed or resolved."""
+        """Take in the evidence of the step that ended at `at_s`; the incidents that were opened, changed or
+        resolved."""
         live = self.live
         if not live and not evidence.alarm.any():
             return []

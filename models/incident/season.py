@@ -1,7 +1,7 @@
 """What a cohort's counters should be at this hour of the week, from weeks of history, shrunk to its parent.
 
-Every cohort is its parent times a factor, and the factor has three parts, each shrunk towards 1 by how much the data can
-tell: the cohort's own level, its half hours of the day, its half hours of the week (empirical Bayes, gamma-Poisson:
+Every cohort is its parent times a factor, and the factor has three parts, each shrunk towards 1 by how much the data
+can tell: the cohort's own level, its half hours of the day, its half hours of the week (empirical Bayes, gamma-Poisson:
 ``(seen + kappa) / (expected + kappa)``, where ``1 / kappa`` is the variance of true factors, by moments). So a cohort
 with three failures a day takes its parent's evening, and one with a million keeps its own.
 """
@@ -83,10 +83,14 @@ def _factor(seen: F8, expected: F8, volume: bool) -> F8:
     """Factors over the parent; (cohorts, BINS)."""
     own = _shrunk(seen.sum(1, keepdims=True), expected.sum(1, keepdims=True), 0.0 if volume else None)
     expected = expected * own
-    by_day = lambda x: _smooth(x.reshape(len(x), 7, DAY_BINS).sum(1))  # noqa: E731 - one line says it best
-    hours = np.tile(_shrunk(by_day(seen), by_day(expected)), 7)
+    hours = np.tile(_shrunk(_by_day(seen), _by_day(expected)), 7)
     expected = expected * hours
     return np.asarray(own * hours * _shrunk(_smooth(seen), _smooth(expected)))
+
+
+def _by_day(x: F8) -> F8:
+    """The seven days of the week added up; (cohorts, DAY_BINS)."""
+    return _smooth(x.reshape(len(x), 7, DAY_BINS).sum(1))
 
 
 def _shrunk(seen: F8, expected: F8, kappa: float | None = None) -> F8:

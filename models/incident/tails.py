@@ -62,8 +62,11 @@ def share_at_least(count: ArrayLike, trials: ArrayLike, share: ArrayLike, spread
 def _sum_mass(k: F8, n: F8, a: F8, b: F8, way: int) -> F8:
     """Mass of the beta-binomial at `k` and beyond, upward or downward."""
     log_mass = (
-        special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-        + special.betaln(k + a, n - k + b) - special.betaln(a, b)
+        special.gammaln(n + 1)
+        - special.gammaln(k + 1)
+        - special.gammaln(n - k + 1)
+        + special.betaln(k + a, n - k + b)
+        - special.betaln(a, b)
     )
     mass = np.exp(log_mass)
     total, j = mass.copy(), k.copy()
