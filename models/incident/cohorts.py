@@ -96,7 +96,7 @@ def build(
     traffic = np.asarray(weight, dtype=np.float64)
     traffic = traffic / max(traffic.sum(), 1e-300)
     found: dict[bytes, tuple[Name, NDArray[np.int64]]] = {}
-    ordered = sorted({tuple(d for d in dimensions if d in chosen) for chosen in [(), *sets]}, key=len)
+    ordered = sorted({tuple(d for d in dimensions if d in chosen) for chosen in [(), *sets]}, key=lambda d: (len(d), d))
     for chosen in [*sets]:
         if unknown := set(chosen) - set(dimensions):
             raise ValueError(

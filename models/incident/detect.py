@@ -152,6 +152,7 @@ class Detector:
         self.windows = np.array(sorted({max(1, round(w / step_s)) for w in tuning.windows_s}), dtype=np.int64)
         rows, n = int(self.windows[-1]) + 1, len(cohorts)
         self.sums = np.zeros((len(models), 2, rows, n))
+        self.cells = np.zeros((rows, cohorts.member.shape[1], len(counters)))
         self.place, self.steps = 0, 0
         self.levels = [Level(cohorts, step_s, m.signal.lag_s, m.signal.memory_s, tuning.level_kappa) for m in models]
         self.longest = [m.signal.longest_s // step_s for m in models]
@@ -172,6 +173,8 @@ class Detector:
         before = self.place
         self.place = (self.place + 1) % self.sums.shape[2]
         self.steps += 1
+        kept = cells if self.masked is None else cells * ~self.masked[:, None]
+        self.cells[self.place] = self.cells[before] + kept
         usable = self.windows[self.windows <= self.steps]
         parts = []
         for i, (model, level) in enumerate(zip(self.models, self.levels, strict=True)):
@@ -201,6 +204,14 @@ class Detector:
         """The same of one cohort."""
         both = self.sums[signal, :, self.place, cohort] - self.sums[signal, :, self._past(window_s), cohort]
         return float(both[0]), float(both[1])
+
+    def without(self, cohort: int, window_s: int) -> tuple[F8, F8]:
+        """Counters over the last `window_s` of every cohort, and the same without the cells of `cohort`; each
+        (cohorts, counters)."""
+        cells = self.cells[self.place] - self.cells[self._past(window_s)]
+        everything = self.cohorts.sums(cells)
+        cells[self.cohorts.cells(cohort)] = 0.0
+        return everything, self.cohorts.sums(cells)
 
     def _past(self, window_s: int) -> int:
         steps = min(max(1, round(window_s / self.step_s)), int(self.windows[-1]), max(self.steps, 1))

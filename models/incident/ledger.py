@@ -235,14 +235,19 @@ class Ledger:
         of_row = share * self._traffic[by] / np.maximum(self._traffic[rows.cohort], 1e-300)
         stands = share <= 0
         partly = np.flatnonzero((of_row < 0.95) & ~stands)
-        for signal in np.unique(rows.signal[partly]):
-            i = partly[rows.signal[partly] == signal]
-            windows, which = np.unique(rows.window_s[i], return_inverse=True)
-            of_by = np.array([self.detector.window(int(signal), int(w), by) for w in windows])[which]
-            count = np.maximum(rows.count[i] - share[i] * of_by[:, 0], 0.0)
-            mean = np.maximum(rows.mean[i] - share[i] * of_by[:, 1], 0.0)
-            log_p = log_tail(self.detector.models[int(signal)], count, mean, rows.window_s[i].astype(float))
-            stands[i] = log_p < np.log(self.rules.explained_p)
+        for window_s in np.unique(rows.window_s[partly]):
+            everything, rest = self.detector.without(by, int(window_s))
+            for signal in np.unique(rows.signal[partly]):
+                i = partly[(rows.signal[partly] == signal) & (rows.window_s[partly] == window_s)]
+                model, c = self.detector.models[int(signal)], rows.cohort[i]
+                if model.signal.den is None:
+                    left = 1.0 - of_row[i]
+                else:
+                    den = self.detector.column[model.signal.den]
+                    left = rest[c, den] / np.maximum(everything[c, den], 1e-300)
+                count = np.maximum(rest[c, self.detector.column[model.signal.num]], 0.0)
+                log_p = log_tail(model, count, rows.mean[i] * left, rows.window_s[i].astype(float))
+                stands[i] = log_p < np.log(self.rules.explained_p)
         return rows.take(stands)
 
 
