@@ -99,13 +99,22 @@ class Mlflow(_Section):
 
 
 class Fold(_Section):
-    """The fold's five times in milliseconds (decisions 1 and 2)."""
+    """The fold's times in milliseconds (decisions 1 and 2, and the edge rules of the metrics)."""
 
     lateness_ms: PositiveInt
     hold_ms: PositiveInt
     gap_wait_ms: PositiveInt
     pause_limit_ms: PositiveInt
     session_cap_ms: PositiveInt
+    cause_ms: PositiveInt
+    retry_ms: PositiveInt
+    exit_ms: PositiveInt
+    startup_ms: PositiveInt
+    long_wait_ms: PositiveInt
+
+    def text(self) -> str:
+        """``lateness_ms:120000,...``, as the kernel reads it."""
+        return ",".join(f"{name}:{value}" for name, value in self.model_dump().items())
 
 
 class Stack(_Section):

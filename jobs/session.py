@@ -138,8 +138,7 @@ def register_kernel(session: SparkSession, settings: Settings) -> None:
     register = java.io.matinee.kernel.spark.Register
     if not hasattr(register, "all"):
         raise ConfigError("the session's class path has no kernel: end this process, run `make setup` and start again")
-    fold = settings.fold
-    register.all(session._jsparkSession, fold.lateness_ms, fold.hold_ms, fold.pause_limit_ms, fold.session_cap_ms)
+    register.all(session._jsparkSession, settings.fold.text())
     _registered.add(session)
 
 

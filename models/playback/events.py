@@ -6,6 +6,7 @@ Nothing here looks at the order of arrival in memory, at a clock or at a waterma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -26,6 +27,10 @@ class Event:
     state: str
     bitrate_kbps: int | None
     playhead_ms: int | None
+    stall_count: int | None
+    stall_total_ms: int | None
+    error_code: str | None
+    playback_rate: float
     background: bool
     ad: bool
     profile_id: str
@@ -45,6 +50,11 @@ class Event:
     def of(cls, row: Mapping[str, Any]) -> Event:
         """From a row with at least these columns; others are ignored. Timestamps are integers (UTC milliseconds)."""
         return cls(**{field.name: row[field.name] for field in fields(cls)})
+
+    @property
+    def rate_milli(self) -> int:
+        """Playback rate in thousandths."""
+        return math.floor(self.playback_rate * 1000 + 0.5)
 
     @property
     def position(self) -> tuple[int, int]:
