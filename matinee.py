@@ -38,6 +38,7 @@ COMMANDS = {
     "events": ("schemas.cli", "events", "Check a file of your own events."),
     "job": ("jobs.cli", "job", "Run batch jobs for a date or a range of dates."),
     "sql": ("lake.cli", "sql", "Ask the lake a question in SQL."),
+    "session": ("jobs.session_view", "session", "Draw one session: states, stalls, repairs and raw events."),
     "why": ("lake.cli", "why", "Explain a row of a home page."),
     "schemas": ("schemas.cli", "schemas", "Check and generate what follows from the records."),
     "docs": ("schemas.cli", "docs", "Write the data dictionary."),

@@ -1,4 +1,6 @@
-"""Set-up: three locked environments, the JVM jars, the kernel. Needs Python 3.11, a JDK 17 or newer, and nothing else.
+"""Set-up: three locked environments, the JVM jars, the kernel, the world's compiled loops.
+
+Needs Python 3.11, a JDK 17 or newer, and nothing else.
 
 ``python3.11 -m conf.bootstrap main streaming`` is what ``make setup`` runs. Only the standard library is imported here.
 uv, itself locked, is installed by pip into ``var/bootstrap``; it then fills ``.venv``, ``.venv-streaming`` and
@@ -131,6 +133,22 @@ def write_script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+def compile_world(python: str) -> None:
+    """Compile the world's loops ahead of their first day. Numba's caches look at the file of a function alone, not at
+    those it calls into, so that they are thrown away when any file of the world has changed."""
+    world = ROOT / "models" / "world"
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(world.glob("*.py")))).hexdigest()
+    stamp = ROOT / "var" / "build" / "world.stamp"
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    print("set-up: compiling the world's loops", flush=True)
+    for cache in (*world.glob("__pycache__/*.nbi"), *world.glob("__pycache__/*.nbc")):
+        cache.unlink()
+    run([python, "-m", "models.world.compile"], "compiling the world")
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(digest)
+
+
 def check_machine() -> None:
     """Refuse at once what could only fail later with a worse message."""
     if sys.version_info[:2] != (3, 11):
@@ -153,6 +171,7 @@ def main(names: list[str]) -> int:
         python = str(python_of(ROOT / FOLDERS["main"]))
         run([python, "-m", "conf.jars"], "fetching the jars")
         run([python, "-m", "kernel.build"], "building the kernel")
+        compile_world(python)
     return 0
 
 

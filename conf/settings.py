@@ -65,6 +65,7 @@ class Flink(_Section):
     state_ttl_h: PositiveInt
     watermark_slack_ms: NonNegativeInt
     idle_timeout_ms: PositiveInt
+    restart_attempts: PositiveInt
 
 
 class Spark(_Section):

@@ -46,9 +46,16 @@ OVERLAY = {"flink": {"checkpoint_interval_ms": 5_000}}
     help="Days before the live day.",
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the world.")
+@click.option("--kill", is_flag=True, help="kill -9 the TaskManager in mid-day and ingest's driver at three points.")
 @click.pass_context
 def demo(
-    ctx: click.Context, ratings: Path | None, traces: Path | None, profiles: int | None, history_days: int, seed: int
+    ctx: click.Context,
+    ratings: Path | None,
+    traces: Path | None,
+    profiles: int | None,
+    history_days: int,
+    seed: int,
+    kill: bool,
 ) -> None:
     """Play the loop: history, a live day with an outage, decisions, the day after; then a report.
 
@@ -59,7 +66,10 @@ def demo(
       matinee --demo job reconcile --date DAY
     """
     if ctx.invoked_subcommand is None:
-        play(ratings, traces, profiles, history_days, seed)
+        from demo import real_input
+
+        rated, networks = real_input.read_ratings(ratings), real_input.read_traces(traces)
+        play(_input(rated, networks, profiles, history_days, seed, kill))
 
 
 @demo.command("check-ratings")
@@ -103,15 +113,14 @@ def write_report() -> None:
     click.echo(_short(path))
 
 
-def play(ratings: Path | None, traces: Path | None, profiles: int | None, history_days: int, seed: int) -> None:
+def play(given: Input) -> None:
     """Set a universe up, bring the stack up, play the loop, print its figures."""
     from rich.console import Console
 
-    from demo import real_input, report, universe
+    from demo import report, universe
 
     base = load()
     console = Console()
-    given = _input(real_input.read_ratings(ratings), real_input.read_traces(traces), profiles, history_days, seed)
     from conf import stack
     from demo.loop import Loop
     from demo.meter import Meter
@@ -146,6 +155,7 @@ def _input(
     profiles: int | None,
     history_days: int,
     seed: int,
+    kill: bool,
 ) -> Input:
     """What the loop is played on: the demo's own sizes, and what the user asked for."""
     from demo.loop import Input
@@ -158,7 +168,7 @@ def _input(
         config = replace(config, disturb=replace(config.disturb, lost=0.0))
     if profiles is not None:
         config = replace(config, profiles=profiles)
-    return Input(config, history_days, ratings, traces)
+    return Input(config, history_days, ratings, traces, kill)
 
 
 def _short(path: Path) -> str:

@@ -7,7 +7,7 @@ and tells it to nobody: the day after reads its pages, artwork and plan from the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from conf.settings import Settings
-from demo import gather, report
+from demo import gather, kills, report
 from demo.meter import Meter
 from demo.story import Story
 from demo.universe import Universe
@@ -37,12 +37,14 @@ DECISION_JOBS = tuple(name for name in registry.DAILY if name not in ("ingest", 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the loop is played on; `ratings` and `traces` replace the drawn viewings and networks by real ones."""
+    """What the loop is played on; `ratings` and `traces` replace the drawn viewings and networks by real ones, `kill`
+    ends the TaskManager and the driver of ingest in their work."""
 
     config: WorldConfig
     history_days: int
     ratings: tuple[pd.DataFrame, pd.DataFrame] | None = None
     traces: Traces | None = None
+    kill: bool = False
 
 
 @dataclass
@@ -56,7 +58,6 @@ class Loop:
     meter: Meter
     sent: dict[str, int] = field(default_factory=dict)
     poison: int = 0
-    known: dict[str, set[int]] = field(default_factory=dict)
 
     def play(self) -> Story:
         """Run the whole course and write the report.
@@ -85,13 +86,18 @@ class Loop:
                 self._live(world, n)
         isp = busiest_isp(world, eve)
         fault = faults.isp_outage(isp, start=evening(world, isp), minutes=FAULT_MINUTES)
-        with self._step(f"live day {live}, outage of {isp}"):
+        with self._step(f"live day {live}, outage of {isp}"), self._killing(job_id, live):
             self._live(world, eve, injected=(fault,))
+        if self.given.kill:
+            with self._step("kill the driver of ingest at three points"):
+                kills.ingest(live, self._say)
         self._run(runner, "land", ["ingest"], [live])
         self._run(runner, "fold history", HISTORY_JOBS, history)
         self._run(runner, "fold the live day", (*HISTORY_JOBS, "qoe_daily"), [live])
         with self._step("wait for the stream to end the live day"):
             launch.await_day(self.settings, live, job_id)
+        if self.given.kill:
+            self._say(f"the stream was restored {kills.assert_restored(self.settings, job_id)} time(s)")
         self._run(runner, "reconcile", ["reconcile"], [live])
         self._run(runner, "decide", DECISION_JOBS, [live])
         with self._step(f"day after {after}, under what came back over Kafka"):
@@ -118,20 +124,14 @@ class Loop:
         lived = world.live(n, pages=pages, artwork=artwork, plan=plan, faults=injected)
         with self._bar(f"  produce {day}") as progress:
             done = produce.produce_day(
-                lived, self.settings, on=day, catalogue_frames=self._news(world, n), progress=progress
+                lived, self.settings, on=day, catalogue_frames=world.news(n), progress=progress
             )
         self.poison += len(done.poison)
         for name, count in done.messages.items():
             self.sent[name] = self.sent.get(name, 0) + count
 
-    def _news(self, world: World, n: int) -> dict[str, pd.DataFrame]:
-        """Catalogue rows that are new or changed since the day before: a catalogue topic carries changes."""
-        now, news = world.catalogue(n), {}
-        for name, frame in now.items():
-            text = pd.util.hash_pandas_object(frame.astype(str), index=False)
-            news[name] = frame[~text.isin(self.known.get(name, set()))]
-            self.known[name] = set(text)
-        return {name: frame for name, frame in news.items() if len(frame)}
+    def _killing(self, job_id: str, day: date) -> AbstractContextManager[None]:
+        return kills.taskmanager(self.settings, job_id, day, self._say) if self.given.kill else nullcontext()
 
     def _decisions(self) -> Mapping[str, pd.DataFrame]:
         """Pages, artwork and plan as a reader of the compacted topics finds them, read committed."""

@@ -15,7 +15,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from demo.story import Estimate, FaultWindow
+from demo.story import FaultWindow
+from models.experiment.intervals import Estimate
 
 INK, MUTED, GRID = "#1c2430", "#7b8794", "#e6e9ee"
 ACCENT, WARM, COOL, GOOD = "#c8102e", "#e07a1f", "#2f6f9f", "#3a8f5c"

@@ -37,7 +37,7 @@ def html(story: Story) -> str:
 
 def headline(story: Story) -> list[tuple[str, str, str]]:
     """The figures worth a glance: (name, value, beside what)."""
-    differing = int(story.reconcile["differing"].sum() + story.reconcile["rows_missing"].sum())
+    differing = int(story.reconcile["differing"].sum())
     integers = int((story.reconcile[["rows_stream", "rows_batch"]].max(axis=1)).sum())
     ours = story.offload["our plan"]
     oracle = story.offload.get("rate oracle", float("nan"))

@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from demo.story import Estimate
-from models.experiment import intervals
+from models.delivery.tomorrow import planned_files
 from models.experiment.assign import HOLDBACK, POLICY
-from models.experiment.intervals import compare, per_profile
+from models.experiment.intervals import Estimate, compare, per_profile
 
 ARMS = {"page": "page_arm", "artwork": "artwork_arm"}
 
@@ -27,16 +26,10 @@ def take_rates(outcomes: pd.DataFrame, seed: int = 20) -> tuple[dict[str, Estima
     rates: dict[str, Estimate] = {}
     lifts: dict[str, Estimate] = {}
     for experiment, column in ARMS.items():
-        units = per_profile(outcomes, column)
-        found = compare(units, seed=seed)
-        for arm, estimate in ((POLICY, found.policy), (HOLDBACK, found.holdback)):
-            rates[f"{experiment} {arm}"] = _with_units(estimate, int((units["arm"] == arm).sum()))
-        lifts[experiment] = _with_units(found.difference, len(units))
+        found = compare(per_profile(outcomes, column), seed=seed)
+        rates[f"{experiment} {POLICY}"], rates[f"{experiment} {HOLDBACK}"] = found.policy, found.holdback
+        lifts[experiment] = found.difference
     return rates, lifts
-
-
-def _with_units(estimate: intervals.Estimate, n: int) -> Estimate:
-    return Estimate(estimate.value, estimate.low, estimate.high, n)
 
 
 def asked_bytes(requests: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame:
@@ -59,14 +52,6 @@ def edge_share(requests: pd.DataFrame) -> float:
     """Share of bytes that the edge served, of a delivery log."""
     total = int(requests["bytes"].sum())
     return float(requests.loc[requests["tier"] == "edge", "bytes"].sum()) / total if total else float("nan")
-
-
-def planned_files(plan: pd.DataFrame) -> pd.DataFrame:
-    """`fill_plan` records flattened: one row per cluster and file."""
-    rows = [
-        {"cdn_id": record["cdn_id"], **dict(item)} for record in plan.to_dict("records") for item in record["files"]
-    ]
-    return pd.DataFrame(rows, columns=["cdn_id", "file_id", "rank", "bytes", "expected_bytes", "action"])
 
 
 def disk_by_title(plan: pd.DataFrame, files: pd.DataFrame, titles: pd.DataFrame) -> pd.DataFrame:

@@ -8,20 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with its 95 % interval; `n` units stand behind it."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def percent(self, digits: int = 1) -> str:
-        """As text, in percent."""
-        scaled = (100 * self.value, 100 * self.low, 100 * self.high)
-        return f"{scaled[0]:.{digits}f} % [{scaled[1]:.{digits}f}, {scaled[2]:.{digits}f}]"
+from models.experiment.intervals import Estimate
 
 
 @dataclass(frozen=True, slots=True)

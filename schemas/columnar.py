@@ -49,7 +49,7 @@ class Block:
 
 
 def encode(record: Record, header: bytes, frame: pd.DataFrame) -> list[bytes]:
-    """Messages of a frame's rows: `header` and the Avro bytes of each.
+    """Messages of a frame's rows: `header` and the Avro bytes of each; an absent column holds its field's default.
 
     Raises:
         SchemaError: see `schemas.wire.encode_frame`.
@@ -58,6 +58,9 @@ def encode(record: Record, header: bytes, frame: pd.DataFrame) -> list[bytes]:
         raise SchemaError(f"{record.label}: a column stands twice in the frame: {', '.join(map(str, frame.columns))}")
     columns: list[_Column] = []
     for field, raw in zip(record.fields, record.avro["fields"], strict=True):
+        if field.name not in frame.columns and field.has_default:
+            columns.append(_Column(record.label, field, raw, _default(field, len(frame))))
+            continue
         if field.name not in frame.columns:
             has = ", ".join(map(str, frame.columns))
             raise SchemaError(f"{record.label}: the frame has no column {field.name}; it has: {has}")
@@ -66,6 +69,16 @@ def encode(record: Record, header: bytes, frame: pd.DataFrame) -> list[bytes]:
     for start in range(0, len(frame), CHUNK_ROWS):
         messages += _chunk(columns, header, start, min(start + CHUNK_ROWS, len(frame)))
     return messages
+
+
+_DTYPES = {Scalar.INT: "Int32", Scalar.LONG: "Int64", Scalar.BOOLEAN: "boolean", Scalar.DOUBLE: "float64",
+           Scalar.TIMESTAMP: "datetime64[ms, UTC]"}  # fmt: skip
+
+
+def _default(field: Field, count: int) -> pd.Series[Any]:
+    kind = field.type
+    dtype = _DTYPES.get(kind, "object") if isinstance(kind, Scalar) else "object"
+    return pd.Series([field.default] * count, dtype=dtype)
 
 
 def _chunk(columns: list[_Column], header: bytes, start: int, stop: int) -> list[bytes]:

@@ -69,9 +69,9 @@ def produce(first: date | None, days: int, seed: int, profiles: int, speed: floa
     for number in range(days):
         lived = service.live(number, faults=tuple(map(_fault, named)))
         with _bar(f"produce {config.date(number)}") as progress:
-            known = service.catalogue(number)
+            news = service.news(number)
             sent = sending.produce_day(
-                lived, settings, on=config.date(number), catalogue_frames=known, rate=speed, progress=progress
+                lived, settings, on=config.date(number), catalogue_frames=news, rate=speed, progress=progress
             )
         total = sum(sent.messages.values())
         click.echo(f"{sent.day}: {total} messages, {len(sent.poison)} of them poison; truth in "
@@ -132,7 +132,8 @@ def stream() -> None:
 @click.option("--until-day", type=Day(), help="Return when every partition has passed this day.")
 @click.option("--fresh", is_flag=True, help="Forget checkpoints, read from the start: dead letters come twice.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="With --until-day: give up after so many s (exit 3).")
-def qoe(detach: bool, until_day: date | None, fresh: bool, timeout: float | None) -> None:
+@click.option("--keep", is_flag=True, help="Watch; send the job again when a restarted JobManager has forgotten it.")
+def qoe(detach: bool, until_day: date | None, fresh: bool, timeout: float | None, keep: bool) -> None:
     """Run the live QoE job: sums by minute, session states, dead letters, exactly once.
 
     Goes on from the newest checkpoint of an earlier run. Without an option it watches until Ctrl-C; the job goes on
@@ -140,7 +141,11 @@ def qoe(detach: bool, until_day: date | None, fresh: bool, timeout: float | None
     """
     from streaming import launch
 
+    if keep and (detach or until_day):
+        raise UsageError("--keep watches for ever: leave out --detach and --until-day")
     try:
+        if keep:
+            launch.keep(load(), fresh=fresh, say=click.echo)
         launch.run(load(), until_day=until_day, detach=detach, fresh=fresh, timeout_s=timeout, say=click.echo)
     except KeyboardInterrupt:
         click.echo("the job goes on; `matinee stream cancel` ends it", err=True)

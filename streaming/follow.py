@@ -19,7 +19,7 @@ from schemas import wire
 from streaming import consume, rest, topics
 
 LOOK_S = 1.0
-FORGOTTEN_S = 60.0
+SILENT_S = 60.0
 FUTILE_RESTARTS = 3
 NO_TASKMANAGER = "NoResourceAvailableException"
 Say = Callable[[str], None]
@@ -27,6 +27,17 @@ Say = Callable[[str], None]
 
 def mute(_text: str) -> None:
     """The listener of somebody who does not listen."""
+
+
+class Forgotten(ServiceUnavailable):
+    """The cluster answers but does not know the job: its JobManager was started again."""
+
+
+def forgotten(job_id: str) -> Forgotten:
+    """The error for a job the cluster does not know."""
+    return Forgotten(
+        f"the Flink cluster does not know job {job_id} any more: `matinee stream qoe` goes on from its last checkpoint"
+    )
 
 
 class Watch:
@@ -39,18 +50,18 @@ class Watch:
         self.checkpoints = 0
 
     def judge(self, job: Job | None) -> None:
-        """Take in a look at the job; None where it was not found.
+        """Take in a look at the job; None where the cluster did not answer.
 
         Raises:
-            ServiceUnavailable: not found for a minute.
+            ServiceUnavailable: no answer for a minute.
             MatineeError: it ended, or restarted three times without completing a checkpoint between. Restarts for want
                 of a TaskManager are not its fault; Flink's own bound ends them.
         """
         if job is None:
-            if self.clock() - self.seen_at > FORGOTTEN_S:
+            if self.clock() - self.seen_at > SILENT_S:
                 raise ServiceUnavailable(
-                    f"the Flink cluster does not know job {self.job_id} any more: `matinee stream qoe` goes on from "
-                    "its last checkpoint"
+                    f"the Flink cluster has not answered for {SILENT_S:.0f} s: `matinee status` shows it, and "
+                    f"`matinee stream qoe` goes on from the last checkpoint of job {self.job_id}"
                 )
             return
         self.seen_at = self.clock()
@@ -112,9 +123,12 @@ def _incomplete(settings: Settings, day: date, timeout_s: float, state: str) -> 
 
 def _look(settings: Settings, job_id: str) -> Job | None:
     try:
-        return rest.look(settings, job_id)
+        job = rest.look(settings, job_id)
     except ServiceUnavailable:
         return None  # counted by the watch: a JobManager that is started again is away for seconds
+    if job is None:
+        raise forgotten(job_id)
+    return job
 
 
 def progress(settings: Settings) -> pd.DataFrame:

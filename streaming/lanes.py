@@ -76,8 +76,9 @@ def keys_of(topic: Topic, frame: pd.DataFrame) -> tuple[list[bytes], Longs]:
     text = frame[names[0]].astype(str)
     for name in names[1:]:
         text = text + "|" + frame[name].astype(str)
-    codes, distinct = pd.factorize(text)
-    return [key.encode() for key in distinct], codes.astype(np.int64)
+    place: dict[str, int] = {}  # not pd.factorize, which compares texts up to their first NUL only
+    codes = np.fromiter((place.setdefault(key, len(place)) for key in text), dtype=np.int64, count=len(text))
+    return [key.encode() for key in place], codes
 
 
 def millis(series: pd.Series) -> Longs:

@@ -23,7 +23,7 @@ from conf.errors import InputMissing, MatineeError, ServiceUnavailable
 from conf.settings import ROOT, Settings
 from schemas import topics as catalogue
 from streaming import rest, topics
-from streaming.follow import LOOK_S, Say, follow, mute
+from streaming.follow import LOOK_S, SILENT_S, Forgotten, Say, follow, mute
 from streaming.jobs import plan
 
 SUBMIT_S = 300
@@ -63,6 +63,33 @@ def run(
     say(f"job {done.job_id} {'runs already' if done.found else origin}")
     follow(settings, done.job_id, until_day=until_day, detach=detach, timeout_s=timeout_s, say=say)
     return done.job_id
+
+
+def keep(settings: Settings, *, fresh: bool = False, say: Say = mute) -> None:
+    """Run the job and send it again whenever the cluster has forgotten it; never returns.
+
+    Flink keeps its jobs over a JobManager's death only with ZooKeeper or Kubernetes. One machine has neither: the
+    supervisor starts the process again, and this sends the job back, from its newest checkpoint.
+
+    Raises:
+        ServiceUnavailable: broker or cluster away for a minute.
+        MatineeError: the job ended, or only restarts: sending it again would not help.
+    """
+    away_since: float | None = None
+    while True:
+        try:
+            done = start(settings, fresh=fresh)
+            fresh, away_since = False, None
+            say(f"job {done.job_id} goes on from {done.resumed}" if done.resumed else f"job {done.job_id} runs")
+            follow(settings, done.job_id, say=say)
+        except Forgotten as error:
+            say(f"{error}; sending it again")
+        except ServiceUnavailable as error:
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > SILENT_S:
+                raise
+            say(str(error))
+            time.sleep(LOOK_S)
 
 
 def submit(settings: Settings) -> str:

@@ -104,11 +104,11 @@ def produce_day(
     if catalogue_frames:
         produce_catalogue(catalogue_frames, settings, day)
     floor = topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings)
-    day_lanes = _day_lanes(lived, settings, floor)
+    wanted = day_lanes(lived, settings, floor)
     with clients.reaching(settings), _sending(settings) as producer:
-        offsets = send(producer, day_lanes, rate=rate, progress=progress, clock=clock)
+        offsets = send(producer, wanted, rate=rate, progress=progress, clock=clock)
     end_day(day, settings)
-    produced = Produced(day, _counts(day_lanes), _positions(day_lanes[0], offsets))
+    produced = Produced(day, _counts(wanted), _positions(wanted[0], offsets))
     write_truth(lived, produced, settings)
     return produced
 
@@ -152,7 +152,8 @@ def end_day(day: date, settings: Settings) -> None:
         send(producer, [lanes.control(day, settings, newest)])
 
 
-def _day_lanes(lived: LivedDay, settings: Settings, floor: Sequence[int]) -> list[Lane]:
+def day_lanes(lived: LivedDay, settings: Settings, floor: Sequence[int]) -> list[Lane]:
+    """What a lived day sends, the events with their poison first; `floor`: see `lanes.raised`."""
     due_ms = np.maximum(lived.order_ms, lanes.millis(lived.events["received_at"]))
     events = lanes.lane(catalogue.PLAYBACK_EVENT, lived.events, settings, due_ms, floor)
     found = [lanes.with_poison(events, lived.poison, lived.poison_at, settings.kafka.partitions, floor)]

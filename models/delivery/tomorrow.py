@@ -117,15 +117,17 @@ def fill_plans(expected: pd.DataFrame, clusters: pd.DataFrame, held: pd.DataFram
     return pd.DataFrame(made)
 
 
+def planned_files(plans: pd.DataFrame) -> pd.DataFrame:
+    """Record fill_plan, one row a cluster and file: cdn_id, file_id, rank, bytes, expected_bytes, action."""
+    listed = [{"cdn_id": plan["cdn_id"], **dict(file)} for plan in rows(plans) for file in plan["files"]]
+    return pd.DataFrame(listed, columns=["cdn_id", "file_id", "rank", "bytes", "expected_bytes", "action"])
+
+
 def on_disk(plans: pd.DataFrame) -> pd.DataFrame:
     """What clusters hold under record fill_plan: cdn_id, file_id, bytes; nothing without a plan."""
-    held = [
-        (plan["cdn_id"], f["file_id"], int(f["bytes"]))
-        for plan in rows(plans)
-        for f in plan["files"]
-        if f["action"] in (ADD, KEEP)
-    ]
-    return pd.DataFrame(held, columns=["cdn_id", "file_id", "bytes"])
+    files = planned_files(plans)
+    held = files[files["action"].isin([ADD, KEEP])]
+    return held[["cdn_id", "file_id", "bytes"]].reset_index(drop=True)
 
 
 def disk_from_log(requests: pd.DataFrame, clusters: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:

@@ -20,14 +20,20 @@ CHUNK = 200
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with its 95 percent interval; nan where there is nothing to divide by."""
+    """A value with its 95 percent interval, from `units` randomised units; nan where there is nothing to divide by."""
 
     value: float
     low: float
     high: float
+    units: int
 
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+    def percent(self, digits: int = 1) -> str:
+        """As text, in percent."""
+        scaled = (100 * self.value, 100 * self.low, 100 * self.high)
+        return f"{scaled[0]:.{digits}f} % [{scaled[1]:.{digits}f}, {scaled[2]:.{digits}f}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +69,22 @@ def compare(units: pd.DataFrame, seed: int = 0, repeats: int = REPEATS) -> Compa
         ValueError: an arm has no unit.
     """
     rng = np.random.default_rng(seed)
-    rates, draws = {}, {}
+    rates, draws, count = {}, {}, {}
     for arm in (POLICY, HOLDBACK):
         mine = units[units["arm"] == arm]
         if not len(mine):
             raise ValueError(f"no unit in arm {arm!r} among {len(units)}; raise the holdback share or the profiles")
         takes, shown = mine["takes"].to_numpy(dtype=np.float64), mine["shown"].to_numpy(dtype=np.float64)
+        count[arm] = len(mine)
         rates[arm] = _ratio(takes.sum(), shown.sum())
         draws[arm] = _bootstrap(takes, shown, rng, repeats)
     difference = draws[POLICY] - draws[HOLDBACK]
     lift = draws[POLICY] / np.where(draws[HOLDBACK] > 0, draws[HOLDBACK], np.nan) - 1.0
     return Comparison(
-        _estimate(rates[POLICY], draws[POLICY]),
-        _estimate(rates[HOLDBACK], draws[HOLDBACK]),
-        _estimate(rates[POLICY] - rates[HOLDBACK], difference),
-        _estimate(_ratio(rates[POLICY], rates[HOLDBACK]) - 1.0, lift),
+        _estimate(rates[POLICY], draws[POLICY], count[POLICY]),
+        _estimate(rates[HOLDBACK], draws[HOLDBACK], count[HOLDBACK]),
+        _estimate(rates[POLICY] - rates[HOLDBACK], difference, len(units)),
+        _estimate(_ratio(rates[POLICY], rates[HOLDBACK]) - 1.0, lift, len(units)),
     )
 
 
@@ -98,7 +105,7 @@ def _ratio(top: float, bottom: float) -> float:
     return float(top / bottom) if bottom else float("nan")
 
 
-def _estimate(value: float, draws: NDArray[np.float64]) -> Estimate:
+def _estimate(value: float, draws: NDArray[np.float64], units: int) -> Estimate:
     usable = draws[np.isfinite(draws)]
     low, high = np.quantile(usable, [0.025, 0.975]) if len(usable) else (np.nan, np.nan)
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(float(value), float(low), float(high), units)

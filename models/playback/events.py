@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 DIMENSIONS = ("profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id")
 """Columns of an event that a span and a session carry unchanged."""
+
+KEPT = ("state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_version", "profile_id")
+"""Columns that may stay as the event before had them, each by itself."""
+KEPT_TOGETHER = ("background", "isp", "country", "device")
+"""Columns that stay only if all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,18 @@ class Event:
     page_id: str | None
     kafka_partition: int
     kafka_offset: int
+    kept: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Event:
-        """From a row with at least these columns; others are ignored. Timestamps are integers (UTC milliseconds)."""
-        return cls(**{field.name: row[field.name] for field in fields(cls)})
+        """From a row with at least these columns (`kept` may be absent); timestamps are integers (UTC milliseconds)."""
+        return cls(kept=row.get("kept", ""), **{f.name: row[f.name] for f in fields(cls) if f.name != "kept"})
+
+    def after(self, before: Event) -> Event:
+        """This event with what it keeps taken from the one before it (a list of columns, ``*`` for all of them)."""
+        words = self.kept.split(",")
+        names = (*KEPT, *KEPT_TOGETHER) if "*" in words else [name for name in words if name in KEPT]
+        return replace(self, kept="", **{name: getattr(before, name) for name in names})
 
     @property
     def rate_milli(self) -> int:

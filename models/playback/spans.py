@@ -41,6 +41,7 @@ The law (each engine implements it; tests hold them together row by row)
     distinct content (`models.playback.cover`). A position that is not told goes on from the last one.
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
+12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
 Sources: CTA-2066 for names and arithmetic, Conviva's metric dictionary for exits, failures by class and
 connection-induced stalls, Milner et al., CIDR 2023, for integrals over a timeline of states.
 """
@@ -212,6 +213,8 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         current = segments[-1] if segments else None
         gap = missing > 0
         found: dict[str, int] | None = None
+        if current is not None and event.kept:
+            event = event.after(current.last)
         if current is not None and not current.end_reason:
             reason, end_at = _closing(current, event, at, policy)
             stays = not reason or reason in TERMINAL

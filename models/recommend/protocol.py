@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from models.frames import places
+from models.recommend.histories import Histories
 
 BLOCK = 1024
 """Profiles scored at a time: bounds memory at BLOCK x titles doubles."""
@@ -32,6 +33,25 @@ class Recommender(Protocol):
         Args:
             exclude: pairs profile_id, title_id never to be returned (what the profile has seen).
         """
+        ...
+
+
+class Scorer(Protocol):
+    """A source of candidates: learns from histories, scores every title for any history in one call.
+
+    There is no other way to score a profile: one that was trained on is folded in like a new or a changed one, so that
+    serving needs the model and a history, never the training data.
+    """
+
+    name: str
+    titles: NDArray[np.object_]
+
+    def fit(self, histories: Histories) -> Self:
+        """Learn; a second fit forgets the first."""
+        ...
+
+    def fold_in(self, histories: Histories) -> NDArray[np.float32]:
+        """Finite scores, shape (profiles, titles of the model); titles it does not know are passed over."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Arrays to frames in record form: playback_event, impression, cdn_request."""
+"""Arrays to frames in record form: playback_event, impression, cdn_request; and what changed between two frames."""
 
 from __future__ import annotations
 
@@ -21,6 +21,24 @@ Rows = NDArray[Any]
 def stamps(ms: I8) -> pd.DatetimeIndex:
     """Epoch milliseconds as UTC timestamps of millisecond unit."""
     return pd.DatetimeIndex(ms.astype("datetime64[ms]")).tz_localize("UTC")
+
+
+def changed(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `now` that `before` does not hold with the same values, lists compared item by item."""
+    known = set(_exact(before[now.columns]))
+    return now[[row not in known for row in _exact(now)]]
+
+
+def _exact(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Rows as tuples that are equal exactly where their values are; missing values are equal."""
+    columns = ([_hashable(value) for value in frame[name]] for name in frame.columns)
+    return list(zip(*columns, strict=True))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(_hashable(item) for item in value)
+    return None if pd.isna(value) else value
 
 
 def _int(values: I8, missing: NDArray[np.bool_], dtype: str) -> Any:

@@ -73,7 +73,7 @@ class State:
 
 
 class World:
-    """A seeded video service. Public: `create`, `catalogue`, `live`, `affinity_frame`, `oracle_page`, `viewings`."""
+    """A seeded video service. Public: `create`, `catalogue`, `news`, `live`, `useful`, `oracle_page`, `viewings`."""
 
     def __init__(
         self,
@@ -174,6 +174,17 @@ class World:
         out = catalogue.frames(self.config, self.cat, self.isps, day)
         out["profile"] = population.profile_frame(self.config, self.people, self.isps)
         return out
+
+    def news(self, day: int) -> dict[str, pd.DataFrame]:
+        """Rows of `catalogue(day)` that are new or changed since the day before; on day 0 all of them.
+
+        What a catalogue topic carries: it is compacted, and sending an entity again would push out the version that a
+        backfill of an earlier day reads.
+        """
+        now = self.catalogue(day)
+        if day == 0:
+            return now
+        return {name: frames.changed(now[name], before) for name, before in self.catalogue(day - 1).items()}
 
     def useful(self, day: int) -> F4:
         """True utility (profiles, shows) at the start of the day: take logit before place and image."""

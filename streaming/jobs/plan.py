@@ -61,7 +61,7 @@ def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]
         "restart-strategy.exponential-delay.backoff-multiplier": "2.0",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
         "restart-strategy.exponential-delay.jitter-factor": "0.0",
-        "restart-strategy.exponential-delay.attempts-before-reset-backoff": "8",
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": str(settings.flink.restart_attempts),
         "restart-strategy.exponential-delay.reset-backoff-threshold": "5 min",
         "table.local-time-zone": "UTC",
         "table.exec.mini-batch.enabled": "true",

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from demo import report
-from demo.story import Estimate, FaultWindow, Story
+from demo.story import FaultWindow, Story
+from models.experiment.intervals import Estimate
 
 LIVE = date(2026, 1, 12)
 FAULT = FaultWindow(

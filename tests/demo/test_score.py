@@ -28,7 +28,7 @@ def test_take_rates_and_lift() -> None:
     rates, lifts = score.take_rates(outcomes())
     assert rates["page policy"].value == pytest.approx(0.3)
     assert rates["page holdback"].value == pytest.approx(0.1)
-    assert rates["page policy"].n == 30
+    assert rates["page policy"].units == 30
     assert lifts["page"].value == pytest.approx(0.2)
     assert lifts["page"].low == pytest.approx(0.2)  # every profile of an arm is alike: no width
     # artwork holdback: numbers 0, 2, 4, ... of which every other is in the page holdback

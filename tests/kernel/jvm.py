@@ -18,6 +18,8 @@ from schemas import records, wire
 from schemas.records import Scalar
 
 GAP_WAIT_MS = 2_000
+QUICK = ("-Xmx512m", "-XX:TieredStopAtLevel=1")
+"""For a run of seconds the first compiler is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,14 @@ class Message:
     value: bytes | None
 
 
-def run(arguments: Sequence[str], messages: Iterable[Message]) -> list[list[str | None]]:
-    """Lines of the kernel's main program, split at tabs, \\N as None."""
+def run(arguments: Sequence[str], messages: Iterable[Message], optimise: bool = False) -> list[list[str | None]]:
+    """Lines of the kernel's main program, split at tabs, \\N as None; `optimise`: with both of Java's compilers."""
     jar = kernel.jar_file()
     if not build.is_fresh(jar):
         build.build(jar)
     data = b"".join(map(_pack, messages))
     done = subprocess.run(
-        [str(tool("java")), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-jar", str(jar), *arguments],
+        [str(tool("java")), *(("-Xmx1g",) if optimise else QUICK), "-jar", str(jar), *arguments],
         input=data,
         capture_output=True,
     )
@@ -78,7 +80,7 @@ def encode(rows: list[dict[str, Any]]) -> list[Message]:
         frame = pd.DataFrame([rows[i] for i in numbers])
         for field in records.load("playback_event", version).fields:
             if field.name not in frame:
-                frame[field.name] = None
+                frame[field.name] = field.default
             if field.type is Scalar.TIMESTAMP:
                 frame[field.name] = pd.to_datetime(frame[field.name], unit="ms", utc=True).astype("datetime64[ms, UTC]")
             elif field.type in (Scalar.INT, Scalar.LONG):

@@ -87,8 +87,8 @@ def test_the_older_version_gets_defaults() -> None:
     [old, new] = _decode(
         "playback_event", [(b"s1", _event(1)), (b"s1", _event(2, throughput_kbps=5, playback_rate=2.0))]
     )
-    assert old[-3:] == [None, None, "1.0"] and new[-3:] == ["5", None, "2.0"]
-    assert old[:-3] == new[:-3]
+    assert old[-5:] == [None, None, "1.0", "", None] and new[-5:] == ["5", None, "2.0", "", None]
+    assert old[:-5] == new[:-5]
 
 
 def _unchecked(name: str, value: Any) -> bytes:

@@ -165,7 +165,8 @@ WRONG: list[Any] = [
 
 @pytest.mark.parametrize(("name", "column", "words"), WRONG)
 def test_wrong_columns_name_field_row_and_rule(name: str, column: pd.Series, words: str) -> None:
-    data = [event(throughput_kbps=None, dropped_frames=1, playback_rate=1.0) for _ in range(2)]
+    said: dict[str, Any] = {"throughput_kbps": None, "playback_rate": 1.0, "kept": "", "dropped_keys": None}
+    data = [event(dropped_frames=1, **said) for _ in range(2)]
     frame = typed(records.load("playback_event", 2), data).assign(**{name: column})
     with pytest.raises(SchemaError) as caught:
         wire.encode_frame("playback_event", 2, frame)
@@ -175,6 +176,8 @@ def test_wrong_columns_name_field_row_and_rule(name: str, column: pd.Series, wor
 
 def test_missing_and_doubled_columns() -> None:
     frame = typed(records.load("playback_event", 1), [event()])
+    without = wire.encode_frame("playback_event", 1, frame.drop(columns="bitrate_kbps"))
+    assert without == wire.encode_frame("playback_event", 1, frame.assign(bitrate_kbps=pd.array([None], dtype="Int32")))
     with pytest.raises(SchemaError, match="no column ad; it has: session_id"):
         wire.encode_frame("playback_event", 1, frame.drop(columns="ad"))
     with pytest.raises(SchemaError, match="stands twice"):
@@ -205,7 +208,8 @@ def test_versions_read_each_other(data: list[dict[str, Any]]) -> None:
     first, second = records.load("playback_event", 1), records.load("playback_event", 2)
     old = wire.encode_frame("playback_event", 1, typed(first, data))
     new = wire.encode_frame("playback_event", 2, typed(second, [
-        row | {"throughput_kbps": 5, "dropped_frames": None, "playback_rate": 2.0} for row in data]))  # fmt: skip
+        row | {"throughput_kbps": 5, "dropped_frames": None, "playback_rate": 2.0, "kept": "", "dropped_keys": None}
+        for row in data]))  # fmt: skip
     as_new = wire.decode_many(old, "playback_event")
     assert list(as_new) == [f.name for f in second.fields]
     assert as_new["playback_rate"].tolist() == [1.0] * len(data)

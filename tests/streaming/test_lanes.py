@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +113,8 @@ def test_a_frame_without_its_key_is_refused() -> None:
 def test_a_key_of_two_fields_is_joined() -> None:
     frame = days.hostile(7, 3).events.head(2).assign(profile_id=["a", "b"], title_id=["x", "y"])
     assert lanes.keys_of(topics.ARTWORK_CHOICE, frame)[0] == [b"a|x", b"b|y"]
+
+
+def test_keys_that_differ_behind_a_nul_stay_apart() -> None:
+    keys, codes = lanes.keys_of(topics.PLAYBACK_EVENT, pd.DataFrame({"session_id": ["s\0a", "s\0b", "s\0a", "s"]}))
+    assert keys == [b"s\0a", b"s\0b", b"s"] and codes.tolist() == [0, 1, 0, 2]

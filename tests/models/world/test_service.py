@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from models.world import Day, World, WorldError
+from models.world import Day, World, WorldConfig, WorldError
 from schemas import wire
 from tests.models.world.conftest import SMALL
 
@@ -55,6 +55,21 @@ def test_days_out_of_order_are_refused() -> None:
 def test_the_catalogue_is_in_record_form(dirty: tuple[World, Day], record: str) -> None:
     frame = dirty[0].catalogue(0)[record]
     assert len(wire.encode_frame(record, None, frame)) == len(frame) > 0
+
+
+def test_news_are_the_rows_that_differ_from_the_day_before() -> None:
+    days = 20
+    world = World.create(WorldConfig(seed=11, profiles=50, shows=60, days=days))
+    sent = [world.news(day) for day in range(days)]
+    for record in world.catalogue(0):
+        told: set[bytes] = set()
+        for day in range(days):
+            encoded = wire.encode_frame(record, None, sent[day][record])
+            assert told.isdisjoint(encoded)
+            told |= set(encoded)
+            assert set(wire.encode_frame(record, None, world.catalogue(day)[record])) <= told
+    assert [len(news["profile"]) for news in sent] == [world.config.profiles] + [0] * (days - 1)
+    assert sum(len(news["title"]) for news in sent[1:]) > 0
 
 
 def test_a_days_rows_are_in_record_form(dirty: tuple[World, Day]) -> None:

@@ -31,6 +31,8 @@ public final class Event {
     public String pageId;
     public int partition;
     public long offset;
+    /** What it takes from the event before it: bits of {@link Kept}. */
+    public int kept;
 
     /** Class of the event's error code, and the rate, from what the record says. */
     public void told(String errorCode, double playbackRate) {
@@ -44,6 +46,31 @@ public final class Event {
 
     boolean beforeInTopic(Event other) {
         return partition != other.partition ? partition < other.partition : offset < other.offset;
+    }
+
+    Event copy() {
+        Event e = new Event();
+        e.sessionId = sessionId;
+        e.seq = seq;
+        e.deviceAt = deviceAt;
+        e.receivedAt = receivedAt;
+        e.postDeviceAt = postDeviceAt;
+        e.state = state;
+        e.bitrateKbps = bitrateKbps;
+        e.playheadMs = playheadMs;
+        e.stallCount = stallCount;
+        e.stallTotalMs = stallTotalMs;
+        e.rateMilli = rateMilli;
+        e.errorClass = errorClass;
+        e.background = background;
+        e.ad = ad;
+        System.arraycopy(dims, 0, e.dims, 0, DIMENSIONS);
+        e.impressionId = impressionId;
+        e.pageId = pageId;
+        e.partition = partition;
+        e.offset = offset;
+        e.kept = kept;
+        return e;
     }
 
     void write(Codec.Out out) {
@@ -66,6 +93,7 @@ public final class Event {
         out.string(pageId);
         out.number(partition);
         out.number(offset);
+        out.number(kept);
     }
 
     static Event read(Codec.In in) {
@@ -92,6 +120,7 @@ public final class Event {
         e.pageId = in.string();
         e.partition = (int) in.number();
         e.offset = in.number();
+        e.kept = (int) in.number();
         return e;
     }
 }

@@ -46,7 +46,8 @@ public final class Fold {
     }
 
     /** The next event: a higher seq than all before. */
-    void add(Event event, Sink sink) {
+    void add(Event said, Sink sink) {
+        Event event = said.kept == 0 || current == null ? said : Kept.resolved(said, current.last);
         at = Math.max(at, event.deviceAt + clockOffsetMs);
         long missing = event.seq - before - 1L;
         before = event.seq;

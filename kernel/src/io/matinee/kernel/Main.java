@@ -10,6 +10,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Base64;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -18,9 +19,12 @@ import java.util.TreeMap;
 /**
  * The kernel without an engine: messages on standard input, rows on standard output; for tests and for looking.
  *
- * <p>{@code fold POLICY SLACK} (POLICY as settings.fold, {@code lateness_ms:120000,...}): every message is decoded; each session goes
+ * <p>{@code fold POLICY SLACK} (POLICY as settings.fold, {@code lateness_ms:120000,...}): every message is decoded (one
+ * that is not framed as a message of topic cmcd); each session goes
  * through {@link BatchFold}, and through {@link LiveFold} in the order given, with a watermark SLACK milliseconds behind
  * the newest arrival and state written and read back at every event. {@code decode RECORD}: one line per message.
+ * {@code cmcd}: messages of topic cmcd, a line per event or letter; {@code canonical}: a line per CMCD record;
+ * {@code time N}: nanoseconds of this thread's CPU for each of N passes over all messages of topic cmcd.
  *
  * <p>A message in: partition (int), offset, arrival (longs), length (int) and bytes of key and of value, -1 for null.
  * A row out: its kind, then its columns, tab-separated, null as \N, a tab or line break in a text as ?.
@@ -38,8 +42,14 @@ public final class Main {
             fold(messages(System.in), Policy.parse(args[1]), Long.parseLong(args[2]));
         } else if (args.length == 2 && args[0].equals("decode")) {
             decode(messages(System.in), args[1]);
+        } else if (args.length == 1 && args[0].equals("cmcd")) {
+            cmcd(messages(System.in));
+        } else if (args.length == 1 && args[0].equals("canonical")) {
+            messages(System.in).forEach(m -> line("record", CmcdMessage.canonical(m.value)));
+        } else if (args.length == 2 && args[0].equals("time")) {
+            time(messages(System.in), Integer.parseInt(args[1]));
         } else {
-            System.err.println("usage: fold POLICY SLACK | decode RECORD");
+            System.err.println("usage: fold POLICY SLACK | decode RECORD | cmcd | canonical | time PASSES");
             System.exit(2);
         }
         OUT.flush();
@@ -83,12 +93,75 @@ public final class Main {
         }
     }
 
+    private static void cmcd(List<Message> messages) {
+        CmcdMessage reader = new CmcdMessage();
+        for (Message m : messages) {
+            reader.read(m.value, m.key, m.partition, m.offset, new CmcdMessage.Out() {
+                @Override
+                public void event(Object[] values, int partition, long offset) {
+                    Object[] row = Arrays.copyOf(values, values.length + 2);
+                    row[values.length] = partition;
+                    row[values.length + 1] = offset;
+                    line("event", row);
+                }
+
+                @Override
+                public void letter(int number, byte[] payload, String errorClass, String reason) {
+                    line("letter", number, Base64.getEncoder().encodeToString(payload), errorClass, reason);
+                }
+            });
+        }
+    }
+
+    /** Read all messages again and again, as the stream does: to events of the fold. */
+    private static void time(List<Message> messages, int passes) {
+        CmcdMessage reader = new CmcdMessage();
+        long[] seen = new long[3];
+        CmcdMessage.Out out = new CmcdMessage.Out() {
+            @Override
+            public void event(Object[] values, int partition, long offset) {
+                seen[0]++;
+                seen[2] += Rows.event(values, partition, offset).deviceAt;
+            }
+
+            @Override
+            public void letter(int number, byte[] payload, String errorClass, String reason) {
+                seen[1]++;
+            }
+        };
+        var clock = java.lang.management.ManagementFactory.getThreadMXBean();
+        for (int pass = 0; pass < passes; pass++) {
+            seen[0] = 0;
+            seen[1] = 0;
+            long start = clock.getCurrentThreadCpuTime();
+            for (Message m : messages) {
+                reader.read(m.value, m.key, m.partition, m.offset, out);
+            }
+            line("pass", seen[0], seen[1], clock.getCurrentThreadCpuTime() - start, seen[2]);
+        }
+    }
+
     private static void fold(List<Message> messages, Policy policy, long slack) {
         Map<String, List<Event>> sessions = new LinkedHashMap<>();
         Map<Event, Long> arrivals = new LinkedHashMap<>();
+        CmcdMessage reader = new CmcdMessage();
         for (Message m : messages) {
             Decoded d = Decoder.decode(m.value, m.key, "playback_event");
-            if (!d.good()) {
+            if (!d.good() && m.value != null && m.value.length > 0 && m.value[0] != 0) {
+                reader.read(m.value, m.key, m.partition, m.offset, new CmcdMessage.Out() {
+                    @Override
+                    public void event(Object[] values, int partition, long offset) {
+                        Event event = Rows.event(values, partition, offset);
+                        sessions.computeIfAbsent(event.sessionId, id -> new ArrayList<>()).add(event);
+                        arrivals.put(event, m.arrival);
+                    }
+
+                    @Override
+                    public void letter(int number, byte[] payload, String errorClass, String reason) {
+                        line("dead", m.partition, m.offset, errorClass, reason);
+                    }
+                });
+            } else if (!d.good()) {
                 line("dead", m.partition, m.offset, d.errorClass(), d.reason());
             } else if (!d.control()) {
                 Event event = Rows.event(d.values(), m.partition, m.offset);

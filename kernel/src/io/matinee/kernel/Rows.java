@@ -21,6 +21,7 @@ public final class Rows {
     private static final int AD = EVENT.index("ad");
     private static final int IMPRESSION = EVENT.index("impression_id");
     private static final int PAGE = EVENT.index("page_id");
+    private static final int KEPT = EVENT.index("kept");
     private static final int[] DIMS = new int[Event.DIMENSIONS];
     private static final long DAY_MS = 86_400_000;
 
@@ -55,6 +56,7 @@ public final class Rows {
         e.pageId = (String) v[PAGE];
         e.partition = partition;
         e.offset = offset;
+        e.kept = Kept.bits((String) v[KEPT]);
         return e;
     }
 

@@ -74,7 +74,8 @@ public final class Schemas {
         Type type = Type.valueOf(w[2]);
         boolean real = type == Type.DOUBLE;
         Set<String> values = w[7].isEmpty() ? Set.of() : Set.of(w[7].split(","));
-        Object fallback = !w[8].equals("1") || w[9].isEmpty() ? null : parse(type, w[9]);
+        boolean empty = w[9].isEmpty() && (type != Type.STRING || w[4].equals("1"));
+        Object fallback = !w[8].equals("1") || empty ? null : parse(type, w[9]);
         return new Field(w[1], type, w[3].equals("1"), w[4].equals("1"), number(w[5], real), number(w[6], real), values,
                 w[8].equals("1"), fallback, w[10].equals("1"));
     }

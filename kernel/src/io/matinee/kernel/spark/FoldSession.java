@@ -3,6 +3,7 @@ package io.matinee.kernel.spark;
 import io.matinee.kernel.BatchFold;
 import io.matinee.kernel.BatchFold.Folded;
 import io.matinee.kernel.Event;
+import io.matinee.kernel.Kept;
 import io.matinee.kernel.Policy;
 import io.matinee.kernel.Rows;
 import io.matinee.kernel.Schemas;
@@ -36,7 +37,7 @@ final class FoldSession implements UDF1<Seq<Row>, Row> {
             .add("sessions", DataTypes.createArrayType(Register.struct(SESSION), false));
     private static final String[] COLUMNS = {"session_id", "seq", "device_at", "received_at", "post_device_at", "state",
         "bitrate_kbps", "playhead_ms", "background", "ad", "impression_id", "page_id", "kafka_partition", "kafka_offset",
-        "stall_count", "stall_total_ms", "error_code", "playback_rate"};
+        "stall_count", "stall_total_ms", "error_code", "playback_rate", "kept"};
 
     private final Policy policy;
 
@@ -106,6 +107,7 @@ final class FoldSession implements UDF1<Seq<Row>, Row> {
         e.stallCount = row.isNullAt(at[14]) ? -1 : row.getInt(at[14]);
         e.stallTotalMs = row.isNullAt(at[15]) ? -1 : row.getLong(at[15]);
         e.told(row.getString(at[16]), row.getDouble(at[17]));
+        e.kept = Kept.bits(row.getString(at[18]));
         for (int i = 0; i < Event.DIMENSIONS; i++) {
             e.dims[i] = row.getString(at[COLUMNS.length + i]);
         }

@@ -1,0 +1,202 @@
+"""Recommendation tables, peers in the same run: `python -m bench.recommend --data DIR --table r1`.
+
+    r1  strong generalization on one split, and with --seeds N on N more: the blend, its parts, EASE, implicit's ALS
+    r3  CPU of ALS to the same NDCG@100: our two solvers against implicit's two
+    r6  cold start: n events of a masked history; titles without a play against content neighbours
+    r7  the shipped settings against a search of --trials for the same blend
+
+DIR is what GroupLens ships (unpack ml-1m.zip, ml-100k.zip or ml-latest-small.zip from grouplens.org) or any folder with
+interactions.csv (user, item and, if there, time and weight). A strong_split.parquet in it (u, m, role) is used as the
+split of r1, r3 and r6; without one the split is drawn from --seed. Ratings of 4 and more count as liked.
+One BLAS thread; CPU is this process's, so that other work on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.recommend.files import Loaded, load, positives, wanted
+from models.recommend.histories import Histories
+from models.recommend.ials import Ials
+from models.recommend.linear import Edlae
+from models.recommend.neighbours import Bm25Neighbours
+from models.recommend.protocol import Scorer, single_threaded
+from models.recommend.recipe import blend
+from models.recommend.scorers import LibraryALS, Popularity
+from models.recommend.strong import (
+    METRICS,
+    Held,
+    Paired,
+    StrongSplit,
+    by_length,
+    from_roles,
+    judge,
+    paired_bootstrap,
+    ranked,
+    strong_split,
+)
+
+FURTHER_SEEDS = 100
+"""Splits 100, 101, ...: never used to choose anything."""
+LIBRARY_GRID = (
+    {"factors": 128, "regularization": 50.0, "alpha": 6.0},
+    {"factors": 128, "regularization": 30.0, "alpha": 6.0},
+    {"factors": 128, "regularization": 80.0, "alpha": 8.0},
+    {"factors": 256, "regularization": 50.0, "alpha": 6.0},
+)
+
+
+def read_folder(folder: Path) -> Loaded | None:
+    """What the folder holds in a layout of models.recommend.files; None when it has only parquet."""
+    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if wanted(path.name)}
+    has_rows = any(not name.startswith("movies") and not name.endswith(".item") for name in files)
+    return load(files) if has_rows else None
+
+
+def liked(folder: Path) -> pd.DataFrame:
+    """Pairs profile_id, title_id that count as liked."""
+    table = folder / "interactions_ge4.parquet"
+    if table.exists():
+        frame = pd.read_parquet(table)
+        frame = frame[frame["ge4"] == 1]
+        return pd.DataFrame({"profile_id": frame["u"].astype(str), "title_id": frame["m"].astype(str)})
+    loaded = read_folder(folder)
+    if loaded is None:
+        raise SystemExit(f"{folder} holds no ratings; see `python -m bench.recommend --help` for the layouts")
+    if len(loaded.refused):
+        print(f"{len(loaded.refused)} rows set aside: {loaded.refused['reason'].value_counts().to_dict()}")
+    return positives(loaded.interactions)[["profile_id", "title_id"]]
+
+
+def the_split(folder: Path, seed: int) -> StrongSplit:
+    """strong_split.parquet if the folder has one, else drawn."""
+    table = folder / "strong_split.parquet"
+    if not table.exists():
+        return strong_split(liked(folder), seed)
+    frame = pd.read_parquet(table)
+    names = (("profile_id", "u"), ("title_id", "m"), ("role", "role"))
+    named = {new: frame[old].astype(str) for new, old in names}
+    return from_roles(pd.DataFrame(named))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One model on one group of profiles: metrics per profile, share of titles in anybody's ten, CPU seconds to fit."""
+
+    name: str
+    values: dict[str, NDArray[np.float64]]
+    coverage: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        means = "".join(f"{self.values[name].mean():11.4f}" for name in METRICS)
+        return f"{self.name:34s}{means}{self.coverage:11.3f}{self.cpu_s:9.1f}"
+
+
+HEADER = f"{'model':34s}{'recall@20':>11s}{'recall@50':>11s}{'ndcg@100':>11s}{'coverage':>11s}{'CPU s':>9s}"
+
+
+def line(name: str, scores: NDArray[np.floating], held: Held, cpu_s: float) -> Line:
+    """Judge scores that are already made."""
+    top = ranked(scores, held.fold_in.matrix, 10)
+    return Line(name, judge(scores, held), len(np.unique(top)) / scores.shape[1], cpu_s)
+
+
+def measured(name: str, model: Scorer, train: Histories, held: Held) -> Line:
+    """Fit on `train`, fold `held` in."""
+    begun = time.process_time()
+    model.fit(train)
+    return line(name, model.fold_in(held.fold_in), held, time.process_time() - begun)
+
+
+def tuned_library(split: StrongSplit) -> LibraryALS:
+    """The setting of LIBRARY_GRID best on validation, fitted."""
+    tried = [LibraryALS(**setting).fit(split.train) for setting in LIBRARY_GRID]  # type: ignore[arg-type]
+    worth = [judge(model.fold_in(split.valid.fold_in), split.valid)["ndcg@100"].mean() for model in tried]
+    return tried[int(np.argmax(worth))]
+
+
+def r1(folder: Path, seed: int, seeds: int) -> None:
+    """Every model on the split, then the blend against implicit's ALS on further ones."""
+    split = the_split(folder, seed)
+    print(
+        f"train {split.train.matrix.shape[0]} profiles x {split.train.matrix.shape[1]} titles, "
+        f"{split.train.matrix.nnz} pairs; "
+        f"{len(split.valid.fold_in.profiles)} validate, {len(split.test.fold_in.profiles)} test; "
+        f"{split.coverage:.4f} of held-out pairs have a trained title"
+    )
+    library = tuned_library(split)
+    makers: dict[str, Callable[[], Scorer]] = {
+        "popularity": Popularity,
+        "BM25 neighbours": Bm25Neighbours,
+        "EASE": lambda: Edlae(8.0, 0.0, 0.0, 0.0),
+        "EDLAE": lambda: Edlae(length_power=0.0, play_power=0.0),
+        "EDLAE of shares": Edlae,
+        "implicit ALS, tuned": lambda: LibraryALS(library.factors, library.regularization, library.alpha),
+        "iALS 128": lambda: Ials(128, epochs=12),
+        "iALS 256": lambda: Ials(256, unobserved=0.14, epochs=12),
+    }
+    print(HEADER)
+    lines: dict[str, Line] = {}
+    for name, make in makers.items():
+        lines[name] = measured(name, make(), split.train, split.test)
+        print(lines[name], flush=True)
+    begun = time.process_time()
+    model = blend().fit(split.train)
+    cpu_s = time.process_time() - begun
+    lines["blend"] = line("blend", model.fold_in(split.test.fold_in), split.test, cpu_s)
+    model.booster = None
+    print(line(".3 EDLAE + .7 iALS, fixed", model.fold_in(split.test.fold_in), split.test, 0.0))
+    print(lines["blend"])
+    for other in ("implicit ALS, tuned", "EASE", "iALS 256"):
+        print(_difference(lines["blend"], lines[other]))
+    print("NDCG@100 by length of history:", by_length(lines["blend"].values["ndcg@100"], split.test))
+    pairs = liked(folder) if seeds else pd.DataFrame()
+    gaps = []
+    for number in range(FURTHER_SEEDS, FURTHER_SEEDS + seeds):
+        again = strong_split(pairs, number)
+        library = tuned_library(again)
+        peer = line("implicit ALS, tuned", library.fold_in(again.test.fold_in), again.test, 0.0)
+        own = measured("blend", blend(), again.train, again.test)
+        gaps.append(own.values["ndcg@100"] - peer.values["ndcg@100"])
+        print(f"split {number}: {_difference(own, peer)}; {own}", flush=True)
+    if gaps:
+        over = np.concatenate(gaps)
+        print(f"all {seeds} splits: {_words(paired_bootstrap(over, np.zeros(len(over))))}")
+
+
+def _difference(one: Line, other: Line) -> str:
+    found = paired_bootstrap(one.values["ndcg@100"], other.values["ndcg@100"])
+    return f"{one.name} - {other.name}: {_words(found)}"
+
+
+def _words(found: Paired) -> str:
+    return f"NDCG@100 {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}], p {found.p:.4f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a folder, see above")
+    parser.add_argument("--table", choices=("r1",), required=True)
+    parser.add_argument("--seed", type=int, default=98765, help="of the split, when the folder brings none")
+    parser.add_argument("--seeds", type=int, default=0, help="r1: further splits")
+    given = parser.parse_args(arguments)
+    if not given.data.is_dir():
+        parser.error(f"{given.data} is no folder")
+    with single_threaded():
+        r1(given.data, given.seed, given.seeds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+package io.matinee.kernel;
+
+import java.util.HashMap;
+import java.util.Map;
+
+/** Column {@code kept} of playback_event, as bits: what a record does not say and takes from the one before it. */
+public final class Kept {
+    static final String EVERYTHING = "*";
+    static final int STATE = 1;
+    static final int AD = 2;
+    static final int BITRATE = 4;
+    static final int TITLE = 8;
+    static final int ASSET = 16;
+    static final int CDN = 32;
+    static final int APP = 64;
+    static final int PROFILE = 128;
+    static final int ALL = 1 << 8;
+
+    private static final String[] COLUMNS =
+            {"state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_version", "profile_id"};
+    private static final String[] TEXTS = new String[ALL];
+    private static final Map<String, Integer> BITS = new HashMap<>();
+
+    static {
+        for (int bits = 0; bits < ALL; bits++) {
+            StringBuilder text = new StringBuilder();
+            for (int i = 0; i < COLUMNS.length; i++) {
+                if ((bits & 1 << i) != 0) {
+                    text.append(text.isEmpty() ? "" : ",").append(COLUMNS[i]);
+                }
+            }
+            TEXTS[bits] = text.toString();
+            BITS.put(TEXTS[bits], bits);
+        }
+        BITS.put(EVERYTHING, ALL);
+    }
+
+    private Kept() {}
+
+    static String text(int bits) {
+        return TEXTS[bits];
+    }
+
+    /** The bits of a text; columns in another order or unknown ones are left out. */
+    public static int bits(String text) {
+        if (text == null || text.isEmpty()) {
+            return 0;
+        }
+        Integer known = BITS.get(text);
+        if (known != null) {
+            return known;
+        }
+        int bits = 0;
+        for (String word : text.split(",")) {
+            bits |= BITS.getOrDefault(word, 0);
+        }
+        return bits;
+    }
+
+    /** A copy of {@code event} with what it keeps taken from {@code before}. */
+    static Event resolved(Event event, Event before) {
+        Event e = event.copy();
+        int bits = e.kept;
+        boolean all = (bits & ALL) != 0;
+        e.kept = 0;
+        e.state = all || (bits & STATE) != 0 ? before.state : e.state;
+        e.ad = all || (bits & AD) != 0 ? before.ad : e.ad;
+        e.bitrateKbps = all || (bits & BITRATE) != 0 ? before.bitrateKbps : e.bitrateKbps;
+        e.background = all ? before.background : e.background;
+        for (int i = 0; i < Event.DIMENSIONS; i++) {
+            e.dims[i] = all || (bits & DIMENSION_BITS[i]) != 0 ? before.dims[i] : e.dims[i];
+        }
+        return e;
+    }
+
+    /** Bits of Event.DIMENSION_NAMES. */
+    private static final int[] DIMENSION_BITS = {PROFILE, TITLE, ASSET, 0, 0, 0, APP, CDN};
+}

@@ -1,0 +1,253 @@
+"""The ranker over scorers: LambdaMART on what each source says of a title, learned from profiles none of them has seen.
+
+Stacking learns nothing true from scores of the profiles a source was trained on: they are too good. So profiles are
+split into folds; the sources are trained without a fold, fold in a part of its histories, and the ranker learns to
+find the rest. Histories of a few titles are cut on purpose, so that one model serves short and long ones. The sources
+are then trained on everybody. Where there are too few profiles to learn from, fixed weights rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from models.recommend.histories import Histories
+from models.recommend.protocol import Scorer, single_threaded
+
+Floats = NDArray[np.float32]
+BLOCK = 512
+"""Profiles scored at a time: BLOCK x titles x sources single-precision numbers."""
+FLOOR = -5.0
+"""Standard scores below are all alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """How the ranker learns; the values were chosen on the validation profiles of ML-1M and are frozen.
+
+    Attributes:
+        folds: of profiles. target: share of a history to be found. candidates: titles ranked of each profile.
+        short: chance that a profile is shown a second time, with 0 to `short_length` titles of its history.
+        least: profiles with 5 titles or more, below which nothing is learned. most: of them used for learning.
+    """
+
+    folds: int = 5
+    target: float = 0.2
+    candidates: int = 300
+    short: float = 0.5
+    short_length: int = 8
+    least: int = 200
+    most: int = 8000
+    trees: int = 200
+    rate: float = 0.06
+    leaves: int = 24
+    leaf_rows: int = 300
+
+
+class Stack:
+    """Candidates by fixed weights, then LambdaMART.
+
+    Attributes:
+        sources: fitted scorers by name. booster: LightGBM's model, None where there was too little to learn from.
+        features: its columns.
+    """
+
+    name = "stack"
+
+    def __init__(
+        self,
+        sources: Mapping[str, Callable[[], Scorer]],
+        prior: Mapping[str, float],
+        learning: Learning | None = None,
+        seed: int = 5,
+    ) -> None:
+        """See the class.
+
+        Args:
+            sources: makers of scorers by name.
+            prior: weight of each source's standard score; picks the candidates, and ranks alone on thin data.
+        """
+        unknown = set(prior) ^ set(sources)
+        if unknown:
+            raise ValueError(f"sources and prior weights differ in {', '.join(sorted(unknown))}; each needs the other")
+        self.make = dict(sources)
+        self.prior = np.array([prior[name] for name in self.make], dtype=np.float32)
+        self.learning = learning if learning is not None else Learning()
+        self.seed = seed
+        self.titles: NDArray[np.object_] = np.zeros(0, dtype=object)
+        self.sources: dict[str, Scorer] = {}
+        self.booster: lightgbm.Booster | None = None
+        self._log_plays: Floats = np.zeros(0, dtype=np.float32)
+
+    @property
+    def features(self) -> list[str]:
+        """Columns of the ranker, in order."""
+        return [*self.make, "log_plays", "prior", "disagreement", "log_length", "history_log_plays"]
+
+    def fit(self, histories: Histories) -> Self:
+        """Learn the ranker across folds, then train the sources on all histories."""
+        self.titles = histories.titles
+        self.booster = None
+        if int((histories.lengths() >= 5).sum()) >= self.learning.least:
+            self.booster = _lambdamart(self._examples(histories), self.learning, self.seed)
+        self._train(histories)
+        return self
+
+    def fold_in(self, histories: Histories) -> Floats:
+        """Scores of any profiles; titles that are no candidates rank after those that are, by the fixed weights."""
+        histories = histories.over(self.titles)
+        out = np.zeros((len(histories.profiles), len(self.titles)), dtype=np.float32)
+        for first in range(0, len(out), BLOCK):
+            part = histories.rows(slice(first, first + BLOCK))
+            out[first : first + BLOCK] = self._rank(part, part.matrix)
+        return out
+
+    def fold_in_masked(self, histories: Histories, seen: csr_matrix) -> Floats:
+        """The same when more has been seen than is folded in: what was seen takes no candidate's place."""
+        return self._rank(histories.over(self.titles), seen)
+
+    def _train(self, histories: Histories) -> None:
+        self.sources = {name: make().fit(histories) for name, make in self.make.items()}
+        self._log_plays = np.log1p(np.diff(histories.matrix.tocsc().indptr)).astype(np.float32)
+
+    def _rank(self, histories: Histories, seen: csr_matrix) -> Floats:
+        z = self._standard(histories, seen)
+        prior = z @ self.prior
+        if self.booster is None or not len(prior):
+            return prior
+        column, table = self._table(histories, z, prior, seen)
+        with single_threaded():
+            value = np.asarray(self.booster.predict(table, num_threads=1)).reshape(column.shape)
+        out = prior - prior.max() - 1.0
+        np.put_along_axis(out, column, (value - value.min()).astype(np.float32), axis=1)
+        return out
+
+    def _standard(self, histories: Histories, seen: csr_matrix) -> Floats:
+        """Standard scores over the titles not seen, at least FLOOR: shape (profiles, titles, sources)."""
+        shape = (len(histories.profiles), len(self.titles), len(self.sources))
+        out = np.empty(shape, dtype=np.float32)
+        free = np.ones(shape[:2], dtype=np.float32)
+        free[np.repeat(np.arange(shape[0]), np.diff(seen.indptr)), seen.indices] = 0.0
+        count = np.maximum(free.sum(axis=1, keepdims=True), 1.0)
+        for i, source in enumerate(self.sources.values()):
+            score = np.asarray(source.fold_in(histories), dtype=np.float32)
+            mean = (score * free).sum(axis=1, keepdims=True) / count
+            gap = (score - mean) * free
+            spread = np.sqrt((gap * gap).sum(axis=1, keepdims=True) / count)
+            out[:, :, i] = np.maximum(np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 0), FLOOR)
+        out[free == 0.0] = FLOOR
+        return out
+
+    def _table(
+        self, histories: Histories, z: Floats, prior: Floats, seen: csr_matrix
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Columns of the candidates, shape (profiles, c), and their features, shape (profiles * c, features)."""
+        masked = prior.copy()
+        masked[np.repeat(np.arange(len(prior)), np.diff(seen.indptr)), seen.indices] = -np.inf
+        c = min(self.learning.candidates, prior.shape[1])
+        column = np.argsort(-masked, axis=1, kind="stable")[:, :c]
+        near = np.take_along_axis(z, column[:, :, None], axis=1)
+        length = histories.lengths()
+        popular = np.asarray(histories.matrix.astype(bool) @ self._log_plays) / np.maximum(length, 1)
+        of_profile = np.stack([np.log1p(length), popular], axis=-1).astype(np.float32)
+        table = np.concatenate(
+            [
+                near,
+                self._log_plays[column][:, :, None],
+                np.take_along_axis(prior, column, axis=1)[:, :, None],
+                near.std(axis=2, keepdims=True),
+                np.broadcast_to(of_profile[:, None, :], (*column.shape, 2)),
+            ],
+            axis=2,
+        )
+        return column, table.reshape(-1, table.shape[2])
+
+    def _examples(self, histories: Histories) -> tuple[Floats, NDArray[np.int8], int]:
+        """(features, found, candidates a profile) of profiles whose sources never saw them."""
+        rule = self.learning
+        rng = np.random.default_rng(self.seed)
+        usable = np.flatnonzero(histories.lengths() >= 5)
+        used = np.sort(rng.permutation(usable)[: rule.most])
+        fold = rng.integers(0, rule.folds, len(used))
+        tables, labels, size = [], [], 0
+        for k in range(rule.folds):
+            out = used[fold == k]
+            keep = np.ones(len(histories.profiles), dtype=bool)
+            keep[out] = False
+            self._train(histories.rows(np.flatnonzero(keep)))
+            whole = histories.rows(out)
+            hidden = _hide(whole.matrix, rule.target, rng)
+            shown = whole.matrix - whole.matrix.multiply(hidden)
+            shown.eliminate_zeros()
+            cases = [(shown.tocsr(), hidden, shown.tocsr())]
+            few = rng.random(len(out)) < rule.short
+            if few.any():
+                some = _keep_few(shown.tocsr()[few], rng, rule.short_length)
+                cases.append((some, hidden[few], shown.tocsr()[few]))
+            for history, target, seen in cases:
+                for first in range(0, history.shape[0], BLOCK):
+                    cut = slice(first, first + BLOCK)
+                    part = Histories(np.arange(history[cut].shape[0]).astype(object), self.titles, history[cut])
+                    z = self._standard(part, seen[cut])
+                    column, table = self._table(part, z, z @ self.prior, seen[cut])
+                    found = np.take_along_axis(target[cut].toarray() > 0, column, axis=1)
+                    some_found = found.any(axis=1)
+                    size = column.shape[1]
+                    tables.append(table.reshape(*column.shape, -1)[some_found].reshape(-1, table.shape[1]))
+                    labels.append(found[some_found].ravel().astype(np.int8))
+        return np.concatenate(tables), np.concatenate(labels), size
+
+
+def _hide(matrix: csr_matrix, share: float, rng: np.random.Generator) -> csr_matrix:
+    """A random `share` of each row, at least one, as ones."""
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    size = np.diff(matrix.indptr)[row]
+    place = _random_place(row, rng)
+    hidden = place < np.maximum(1, np.floor(share * size))
+    return csr_matrix((np.ones(hidden.sum(), np.float32), (row[hidden], matrix.indices[hidden])), shape=matrix.shape)
+
+
+def _keep_few(matrix: csr_matrix, rng: np.random.Generator, most: int) -> csr_matrix:
+    """0 to `most` random entries of each row."""
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    kept = _random_place(row, rng) < rng.integers(0, most + 1, matrix.shape[0])[row]
+    return csr_matrix((matrix.data[kept], (row[kept], matrix.indices[kept])), shape=matrix.shape)
+
+
+def _random_place(row: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A random order within each row: 0, 1, ... `row` is sorted."""
+    order = np.lexsort((rng.random(len(row)), row))
+    place = np.empty(len(row), dtype=np.int64)
+    start = np.searchsorted(row, row, side="left")
+    place[order] = np.arange(len(row)) - start[order]
+    return place
+
+
+def _lambdamart(examples: tuple[Floats, NDArray[np.int8], int], rule: Learning, seed: int) -> lightgbm.Booster | None:
+    table, found, size = examples
+    if not len(found):
+        return None
+    data = lightgbm.Dataset(table, found, group=np.full(len(found) // size, size), free_raw_data=True)
+    parameters = {
+        "objective": "lambdarank",
+        "lambdarank_truncation_level": 100,
+        "learning_rate": rule.rate,
+        "num_leaves": rule.leaves,
+        "min_data_in_leaf": rule.leaf_rows,
+        "feature_fraction": 0.7,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "lambda_l2": 20.0,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbose": -1,
+    }
+    return lightgbm.train(parameters, data, num_boost_round=rule.trees)

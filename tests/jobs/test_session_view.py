@@ -1,0 +1,180 @@
+"""`matinee session`: folded by the reference, put into a lake, drawn; the drawing says what the golden cases say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import matinee
+from conf.errors import InputMissing, UsageError
+from models.playback.spans import fold
+from models.playback.story import tell
+from schemas import tables as t
+from schemas.records import Scalar
+from tests.fixtures.spark import lake_variables
+from tests.lake import facts
+from tests.models.playback import golden
+
+CASES = ("stall", "gap", "seek", "duplicate", "late_event", "content_change")
+MINUTE = 60_000
+
+
+def _at_rest(table: t.Table, rows: list[dict]) -> list[dict]:  # type: ignore[type-arg]
+    """Rows of the fold as the lake keeps them: times and dates, no column left out that is not nullable."""
+    columns = {field.name: field for field in t.columns(table)}
+    made = []
+    for row in rows:
+        kept = {name: value for name, value in row.items() if name in columns}
+        for name, value in kept.items():
+            if columns[name].type is Scalar.TIMESTAMP and value is not None:
+                kept[name] = pd.Timestamp(value, unit="ms", tz="UTC")
+            elif columns[name].type is Scalar.DATE and isinstance(value, int):
+                kept[name] = (pd.Timestamp(0) + pd.Timedelta(days=value)).date()
+        made.append(kept)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of golden cases, each one session named after its case, and of one session that nobody folded."""
+    made = tmp_path_factory.mktemp("session")
+    settings = facts.settings_of(made)
+    events, spans, sessions = [], [], []
+    for number, case in enumerate(CASES):
+        mine = [
+            row | {"session_id": case, "kafka_offset": 1000 * number + row["kafka_offset"]}
+            for row in golden.events(case)
+        ]
+        events += mine
+        for revision in ("live", "final"):
+            folded = fold(mine, golden.policy(case), revision)  # type: ignore[arg-type]
+            spans += folded.spans
+            sessions += folded.sessions
+    events += [
+        row | {"session_id": "raw", "kafka_offset": 9000 + n} for n, row in enumerate(golden.events("plain_play"))
+    ]
+    for row in events:
+        row["received_date"] = datetime.fromtimestamp(row["received_at"] / 1000, UTC).date()
+    for table, rows in ((t.BRONZE_PLAYBACK_EVENT, events), (t.SPAN, spans), (t.SESSION, sessions)):
+        facts.given(settings, table, *_at_rest(table, rows))
+    return made
+
+
+@pytest.fixture
+def drawn(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[object]:
+    """`drawn(words...)` runs the command and returns its exit code and what it wrote, a line a row."""
+    for name, value in lake_variables(folder).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = matinee.main(["session", *words])
+        seen = capsys.readouterr()
+        return code, seen.out, seen.err
+
+    yield run
+
+
+def test_a_stall_is_drawn_beside_its_events(drawn) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = drawn("stall")
+    assert code == 0
+    row = next(line for line in out.splitlines() if "rebuffering" in line and "│" in line)
+    assert "stall" in row and " r" in row
+    assert out.index("starting") < out.index("first content frame") < out.index(row)
+    lane = next(line for line in out.splitlines() if line.startswith("state"))
+    assert "!" in lane and "█" in lane
+
+
+def test_flags_say_what_is_missing_repeated_and_late(drawn) -> None:  # type: ignore[no-untyped-def]
+    _, gap, _ = drawn("gap")
+    assert "1 number missing before" in gap and "not observed throughout" in gap and "flags: " in gap
+    _, repeated, _ = drawn("duplicate")
+    assert repeated.count("<repeat, not counted>") == golden_duplicates()
+    _, late, _ = drawn("late_event")
+    assert "<late: not in revision live>" in late
+    _, live, _ = drawn("late_event", "--revision", "live")
+    assert "revision live" in live and live != late
+    _, chained, _ = drawn("content_change")
+    assert "segment 0: title t1" in chained and "segment 1: title " in chained
+
+
+def golden_duplicates() -> int:
+    events = golden.events("duplicate")
+    return len(events) - len({row["seq"] for row in events})
+
+
+def test_pages_hold_the_same(drawn, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    html, svg = tmp_path / "s.html", tmp_path / "s.svg"
+    code, _, err = drawn("stall", "--html", str(html), "--svg", str(svg))
+    assert code == 0 and str(html) in err
+    assert "rebuffering" in html.read_text() and "</html>" in html.read_text()
+    assert svg.read_text().lstrip().startswith("<svg") and "rebuffering" in svg.read_text()
+    code, _, err = drawn("stall", "--html", str(tmp_path / "absent" / "s.html"))
+    assert code == UsageError.exit_code and "does not exist" in err
+
+
+def test_an_unfolded_session_is_its_raw_events(drawn) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = drawn("raw")
+    assert code == 0
+    assert "not folded yet" in out and "#0" in out
+
+
+def test_an_unknown_session_is_said_with_some_that_exist(drawn, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = drawn("stal")
+    assert code == InputMissing.exit_code and not out
+    assert "session 'stal' is not in this lake" in err and "There are e.g. stall, " in err
+    code, _, err = drawn("stall", "--revision", "newest")
+    assert code == UsageError.exit_code and "must be live or final" in err
+
+
+SPAN = {
+    "segment": 0, "ad": False, "background": False, "bitrate_kbps": 800, "cdn_id": "c", "unobserved": False,
+    "stalls": 0, "stall_ms": 0, "cir_stalls": 0, "cir_stall_ms": 0,
+}  # fmt: skip
+
+
+def spans(*rows: dict) -> list[dict]:  # type: ignore[type-arg]
+    """Spans of 10 s each, one after the other."""
+    return [SPAN | {"span": n, "start_at": 10_000 * n, "end_at": 10_000 * (n + 1)} | row for n, row in enumerate(rows)]
+
+
+STALLED = {"state": "rebuffering", "stalls": 1, "stall_ms": 10_000}
+
+
+@pytest.mark.parametrize(
+    ("before", "stall", "said"),
+    [
+        ({"state": "playing"}, STALLED | {"cir_stalls": 1}, "stall caused by the connection"),
+        ({"state": "seeking"}, STALLED, "stall after a seek, 0 ms before: not the connection's"),
+        ({"state": "paused"}, STALLED, "stall after a pause, 0 ms before: not the connection's"),
+        ({"state": "playing", "ad": True}, STALLED, "stall after a ad, 0 ms before: not the connection's"),
+        ({"state": "playing"}, STALLED | {"ad": True}, "not counted as a stall: an ad is on screen"),
+        (
+            {"state": "playing"},
+            STALLED | {"stalls": 0, "stall_ms": 0},
+            "not counted as a stall: before the first frame",
+        ),
+    ],
+)
+def test_every_stall_has_its_cause(before: dict, stall: dict, said: str) -> None:  # type: ignore[type-arg]
+    story = tell([], spans(before, stall), [], 120_000)
+    assert story.stretches[-1].notes[-1] == said.replace("a ad", "an ad")
+
+
+def test_a_lake_without_causes_says_so() -> None:
+    old = [{k: v for k, v in row.items() if not k.startswith("cir_")} for row in spans({"state": "playing"}, STALLED)]
+    assert "cause not kept" in tell([], old, [], 120_000).stretches[-1].notes[-1]
+
+
+def test_repairs_are_told_and_minutes_joined() -> None:
+    repaired = {"state": "playing", "repaired_stalls": 2, "repaired_stall_ms": 3400, "gaps": 1, "gaps_verified": 1}
+    story = tell([], spans({"state": "playing"}, repaired, {"state": "paused"}), [], 120_000)
+    assert [one.duration_ms for one in story.stretches] == [10_000, 10_000, 10_000]
+    notes = " | ".join(story.stretches[1].notes)
+    assert "stalls +2, stalled +3,400 ms; place unknown" in notes and "of which the player's counters tell 1" in notes
+    joined = tell([], spans({"state": "playing", "stall_ms": 1}, {"state": "playing", "stall_ms": 2}), [], 120_000)
+    assert [(one.duration_ms, one.row["stall_ms"]) for one in joined.stretches] == [(20_000, 3)]
