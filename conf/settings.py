@@ -64,6 +64,7 @@ class Flink(_Section):
     checkpoint_interval_ms: PositiveInt
     state_ttl_h: PositiveInt
     watermark_slack_ms: NonNegativeInt
+    cmcd_idle_ms: PositiveInt
     idle_timeout_ms: PositiveInt
     restart_attempts: PositiveInt
 
