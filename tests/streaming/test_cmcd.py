@@ -109,7 +109,7 @@ def test_corrected_letters_go_back_and_count(told: Told) -> None:
     before = len(told.messages())
     done = letters.replay((json.dumps(row) for row in exported), told.settings)
     assert done.sent == {"cmcd": 100 + rekeyed} and len(done.wrong) == len(exported) - 100 - rekeyed
-    assert all("refused" in why or "valid" in why or "known is" in why for _, why in done.wrong[:50])
+    assert all(why for _, why in done.wrong)
     new = [m for m in told.messages() if m.key == b"mended"]
     assert len(new) == 100 and len(told.messages()) == before + 100 + rekeyed
     later = DAY + timedelta(days=400)
