@@ -20,8 +20,8 @@ public final class Register {
     private Register() {}
 
     /**
-     * decode_&lt;record&gt;(value, key) for every flat record that has none of the columns it adds, and
-     * fold_session(array of structs). Times in milliseconds.
+     * decode_&lt;record&gt;(value, key) for every flat record that has none of the columns it adds, decode_cmcd for what
+     * the collector wrote, and fold_session(array of structs). Times in milliseconds.
      */
     public static void all(SparkSession spark, long lateness, long hold, long pauseLimit, long sessionCap) {
         for (Schema schema : Schemas.newest()) {
@@ -30,6 +30,7 @@ public final class Register {
             }
         }
         Policy policy = new Policy(lateness, hold, 1, pauseLimit, sessionCap);
+        spark.udf().register("decode_cmcd", new DecodeCmcd(), DecodeCmcd.TYPE);
         spark.udf().register("fold_session", new FoldSession(policy), FoldSession.TYPE);
     }
 
