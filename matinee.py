@@ -37,6 +37,7 @@ COMMANDS = {
     "stream": ("streaming.cli", "stream", "Submit, watch and stop the stream jobs."),
     "events": ("schemas.cli", "events", "Check a file of your own events."),
     "job": ("jobs.cli", "job", "Run batch jobs for a date or a range of dates."),
+    "collector": ("web.cli", "collector", "Take players' CMCD reports over HTTP."),
     "sql": ("lake.cli", "sql", "Ask the lake a question in SQL."),
     "session": ("jobs.session_view", "session", "Draw one session: states, stalls, repairs and raw events."),
     "why": ("lake.cli", "why", "Explain a row of a home page."),

@@ -64,6 +64,7 @@ class Flink(_Section):
     checkpoint_interval_ms: PositiveInt
     state_ttl_h: PositiveInt
     watermark_slack_ms: NonNegativeInt
+    cmcd_idle_ms: PositiveInt
     idle_timeout_ms: PositiveInt
     restart_attempts: PositiveInt
 
@@ -157,6 +158,23 @@ class Jars(_Section):
         return ROOT / value.expanduser()
 
 
+class Collector(_Section):
+    """The HTTP collector of players' reports; see docs/collector.md."""
+
+    host: str
+    port: Port
+    workers: PositiveInt
+    token: str | None
+    origins: tuple[str, ...]
+    addresses: Path | None
+    forwarded_header: str | None
+    hosts: dict[str, str]
+    buffer_bytes: PositiveInt
+    body_bytes: PositiveInt
+    ack_timeout_ms: PositiveInt
+    gone: bool
+
+
 class Experiment(_Section):
     """The two holdbacks and their own salts (decision 21), and the least probability of an artwork."""
 
@@ -196,6 +214,7 @@ class Settings(_Section):
     fold: Fold
     stack: Stack
     jars: Jars
+    collector: Collector
     experiment: Experiment
     delivery: Delivery
     airflow: Airflow

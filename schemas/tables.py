@@ -43,9 +43,9 @@ META: tuple[tuple[str, str], ...] = (
 (`received_at` where the record has one, else the Kafka timestamp)."""
 
 _META_DOC = {
-    "kafka_partition": "Partition of the topic.",
-    "kafka_offset": "Offset in the partition.",
-    "schema_id": "Schema the message was written with (schemas/ids.lock).",
+    "kafka_partition": "Partition of the topic; of topic cmcd 1,000,000 more.",
+    "kafka_offset": "Offset in the partition; of topic cmcd offset x 1,024 + line of the message.",
+    "schema_id": "Schema the message was written with (schemas/ids.lock); 0 for CMCD text.",
     "received_date": "UTC date of arrival.",
 }
 
@@ -63,7 +63,8 @@ BRONZE_ASSET_FILE = _bronze("asset_file")
 BRONZE_PROFILE = _bronze("profile")
 BRONZE_CDN_CLUSTER = _bronze("cdn_cluster")
 QUARANTINE = Table(
-    "quarantine", "bronze", "quarantine", ("topic", "kafka_partition", "kafka_offset"), "received_date", 90, "ingest"
+    "quarantine", "bronze", "quarantine", ("topic", "kafka_partition", "kafka_offset", "line"), "received_date", 90,
+    "ingest",
 )
 
 SPAN = Table("span", "silver", "span", ("session_id", "segment", "revision", "span"), "start_date", 400, "sessionize")

@@ -22,6 +22,8 @@ class Topic:
 
 
 PLAYBACK_EVENT = Topic("playback_event", "playback_event", "session_id")
+CMCD = Topic("cmcd", "playback_event", "session_id", producer="collector")
+"""Players' own lines, as the collector took them (models.playback.cmcd_event): text that holds playback events."""
 IMPRESSION = Topic("impression", "impression", "profile_id")
 CDN_REQUEST = Topic("cdn_request", "cdn_request", "session_id")
 
@@ -36,6 +38,7 @@ QOE_MINUTE = Topic("qoe_minute", "qoe_minute", _QOE_MINUTE_KEY, True, "stream qo
 QOE_SESSION = Topic("qoe_session", "qoe_session", "session_id|segment", True, "stream qoe", "streaming")
 QOE_PROGRESS = Topic("qoe_progress", "qoe_progress", "partition", True, "stream qoe", "streaming")
 DLQ_PLAYBACK_EVENT = Topic("dlq.playback_event", "dead_letter", "", False, "stream qoe", "streaming")
+DLQ_CMCD = Topic("dlq.cmcd", "dead_letter", "", False, "stream qoe", "streaming")
 
 HOME_PAGE = Topic("home_page", "home_page", "profile_id", compacted=True, producer="publish")
 ARTWORK_CHOICE = Topic("artwork_choice", "artwork_choice", "profile_id|title_id", compacted=True, producer="publish")
@@ -44,8 +47,8 @@ CDN_PREPOSITION = Topic("cdn_preposition", "preposition_command", "command_id", 
 
 EVENTS = (PLAYBACK_EVENT, IMPRESSION, CDN_REQUEST)
 CATALOGUE = (TITLE, ARTWORK, ASSET_FILE, PROFILE, CDN_CLUSTER)
-QOE = (QOE_MINUTE, QOE_SESSION, QOE_PROGRESS, DLQ_PLAYBACK_EVENT)
+QOE = (QOE_MINUTE, QOE_SESSION, QOE_PROGRESS, DLQ_PLAYBACK_EVENT, DLQ_CMCD)
 DECISIONS = (HOME_PAGE, ARTWORK_CHOICE, CDN_FILL_PLAN, CDN_PREPOSITION)
-LANDED = EVENTS + CATALOGUE
+LANDED = (*EVENTS, CMCD, *CATALOGUE)
 """Topics that ingest lands into bronze."""
-TOPICS = EVENTS + CATALOGUE + QOE + DECISIONS
+TOPICS = LANDED + QOE + DECISIONS

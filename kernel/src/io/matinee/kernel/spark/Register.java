@@ -20,8 +20,8 @@ public final class Register {
     private Register() {}
 
     /**
-     * decode_&lt;record&gt;(value, key) for every flat record that has none of the columns it adds, and
-     * fold_session(array of structs). {@code policy} is settings.fold as {@code name:milliseconds,...}.
+     * decode_&lt;record&gt;(value, key) for every flat record that has none of the columns it adds, decode_cmcd for what
+     * the collector wrote, and fold_session(array of structs). {@code policy} is settings.fold as {@code name:ms,...}.
      */
     public static void all(SparkSession spark, String policy) {
         for (Schema schema : Schemas.newest()) {
@@ -29,6 +29,7 @@ public final class Register {
                 spark.udf().register("decode_" + schema.record(), new DecodeMessage(schema.record()), decoded(schema));
             }
         }
+        spark.udf().register("decode_cmcd", new DecodeCmcd(), DecodeCmcd.TYPE);
         spark.udf().register("fold_session", new FoldSession(Policy.parse(policy)), FoldSession.TYPE);
     }
 
