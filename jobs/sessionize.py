@@ -21,7 +21,7 @@ KERNEL = True
 EVENT_COLUMNS = (
     "session_id", "seq", "device_at", "received_at", "post_device_at", "state", "bitrate_kbps", "playhead_ms",
     "background", "ad", "profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id",
-    "impression_id", "page_id", "kafka_partition", "kafka_offset",
+    "impression_id", "page_id", "kafka_partition", "kafka_offset", "kept",
 )  # fmt: skip
 """What the fold reads of an event; fewer columns are a smaller shuffle."""
 
