@@ -101,7 +101,7 @@ def _dead_letters(settings: Settings) -> list[bytes | None]:
     return [value for _, value, _ in found]
 
 
-def test_cmcd_lines_land_with_the_events_and_fold_as_in_python(stack: Settings, new_lake: Callable[..., Runner]) -> None:
+def test_cmcd_lines_land_with_the_events_and_fold_alike(stack: Settings, new_lake: Callable[..., Runner]) -> None:
     runner = new_lake(**stream.universe(stack, "lines"))
     settings = runner.settings
     avro = stream.write_events(settings, stream.events(33, 10, "avro"))
