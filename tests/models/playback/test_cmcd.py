@@ -156,8 +156,8 @@ def test_what_says_nothing_of_the_picture_cuts_no_span() -> None:
     base = golden.events("stall")
     with_noise: list[dict[str, Any]] = []
     quiet = {"state": "d", "bitrate_kbps": None, "ad": False, "background": False, "title_id": "unknown",
-             "cdn_id": "unknown", "isp": "elsewhere", "kept": "*"}  # fmt: skip
-    heartbeat = quiet | {"isp": base[0]["isp"],
+             "cdn_id": "unknown", "isp": "elsewhere", "playback_rate": 2.0, "kept": "*"}  # fmt: skip
+    heartbeat = quiet | {"isp": base[0]["isp"], "playback_rate": 1.0,
                          "kept": "state,ad,bitrate_kbps,title_id,asset_id,cdn_id,app_version,profile_id"}  # fmt: skip
     for row in sorted(base, key=lambda row: row["seq"]):
         with_noise.append(row)
