@@ -3,7 +3,6 @@
     r1  strong generalization on one split, and with --seeds N on N more: the blend, its parts, EASE, implicit's ALS
     r3  CPU of ALS to the same NDCG@100: our two solvers against implicit's two
     r6  cold start: n events of a masked history; titles without a play against content neighbours
-    r7  the shipped settings against a search of --trials for the same blend
 
 DIR is what GroupLens ships (unpack ml-1m.zip, ml-100k.zip or ml-latest-small.zip from grouplens.org) or any folder with
 interactions.csv (user, item and, if there, time and weight). A strong_split.parquet in it (u, m, role) is used as the
@@ -19,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from models.recommend.neighbours import Bm25Neighbours
 from models.recommend.protocol import Scorer, single_threaded
 from models.recommend.recipe import blend
 from models.recommend.scorers import LibraryALS, Popularity
+from models.recommend.stack import some_of
 from models.recommend.strong import (
     METRICS,
     Held,
@@ -155,6 +156,8 @@ def r1(folder: Path, seed: int, seeds: int) -> None:
     cpu_s = time.process_time() - begun
     lines["blend"] = line("blend", model.fold_in(split.test.fold_in), split.test, cpu_s)
     model.booster = None
+    print(line("weighted sum of its sources", model.fold_in(split.test.fold_in), split.test, 0.0))
+    model.weights = model.prior
     print(line(".3 EDLAE + .7 iALS, fixed", model.fold_in(split.test.fold_in), split.test, 0.0))
     print(lines["blend"])
     for other in ("implicit ALS, tuned", "EASE", "iALS 256"):
@@ -183,18 +186,94 @@ def _words(found: Paired) -> str:
     return f"NDCG@100 {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}], p {found.p:.4f}"
 
 
+def r3(folder: Path, seed: int) -> None:
+    """CPU seconds until each solver first reaches the NDCG@100 that all of them reach, per number of factors."""
+    split = the_split(folder, seed)
+    Ials(8, epochs=1).fit(split.train)  # compiled before anything is timed
+    print(
+        f"{'d':>4s} {'NDCG@100':>9s}{'implicit Cholesky':>20s}{'own exact':>12s}{'ratio':>7s}"
+        f"{'implicit CG':>14s}{'own CG':>9s}{'ratio':>7s}   CPU s (epochs)"
+    )
+    for factors in (64, 128, 256):
+        runs = [_library_course(split, factors, use_cg) for use_cg in (False, True)]
+        runs += [_own_course(split, factors, solver) for solver in ("exact", "cg")]
+        goal = min(max(worth for _, worth in run) for run in runs) * 0.999
+        spent = [next((cpu, i + 1) for i, (cpu, worth) in enumerate(run) if worth >= goal) for run in runs]
+        words = [f"{cpu:.2f} ({epochs})" for cpu, epochs in spent]
+        print(
+            f"{factors:4d} {goal:9.4f}{words[0]:>20s}{words[2]:>12s}{spent[2][0] / spent[0][0]:7.2f}"
+            f"{words[1]:>14s}{words[3]:>9s}{spent[3][0] / spent[1][0]:7.2f}",
+            flush=True,
+        )
+
+
+def _library_course(split: StrongSplit, factors: int, use_cg: bool) -> list[tuple[float, float]]:
+    """(CPU s so far, NDCG@100) after each iteration of `implicit`, at its tuned setting."""
+    course: list[tuple[float, float]] = []
+    model = LibraryALS(factors, 50.0, 6.0, iterations=15, use_cg=use_cg)
+    begun = time.process_time()
+    pause = 0.0
+
+    def look(*_: object) -> None:
+        nonlocal pause
+        now = time.process_time()
+        worth = judge(model.fold_in(split.valid.fold_in), split.valid)["ndcg@100"].mean()
+        course.append((now - begun - pause, float(worth)))
+        pause += time.process_time() - now
+
+    model.fit(split.train, look)
+    return course
+
+
+def _own_course(split: StrongSplit, factors: int, solver: Literal["cg", "exact"]) -> list[tuple[float, float]]:
+    model = Ials(factors, solver=solver, steps=2)
+    begun = time.process_time()
+    model.start(split.train)
+    spent = time.process_time() - begun
+    course = []
+    for _ in range(15):
+        begun = time.process_time()
+        model.epoch(split.train)
+        spent += time.process_time() - begun
+        course.append((spent, float(judge(model.fold_in(split.valid.fold_in), split.valid)["ndcg@100"].mean())))
+    return course
+
+
+def r6(folder: Path, seed: int) -> None:
+    """A masked history of which n events are folded in; then titles without a play."""
+    split = the_split(folder, seed)
+    model = blend().fit(split.train)
+    held, rng = split.test, np.random.default_rng(seed)
+    whole = judge(model.fold_in(held.fold_in), held)["ndcg@100"].mean()
+    popular = judge(Popularity().fit(split.train).fold_in(held.fold_in), held)["ndcg@100"].mean()
+    print(f"whole history: blend {whole:.4f}, popularity {popular:.4f} ({popular / whole:.3f})")
+    edlae, ials = Edlae().fit(split.train), Ials().fit(split.train)
+    for n in (0, 1, 3, 5, 10):
+        few = Histories(held.fold_in.profiles, held.fold_in.titles, some_of(held.fold_in.matrix, n, rng))
+        seen = held.fold_in.matrix
+        worth = judge(model.fold_in_masked(few, seen), held)["ndcg@100"].mean()
+        others = [judge(other.fold_in(few), held)["ndcg@100"].mean() for other in (edlae, ials)]
+        print(
+            f"n {n:2d}: blend {worth:.4f} ({worth / whole:.3f} of whole), EDLAE {others[0]:.4f}, iALS {others[1]:.4f}",
+            flush=True,
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a folder, see above")
-    parser.add_argument("--table", choices=("r1",), required=True)
+    parser.add_argument("--table", choices=("r1", "r3", "r6"), required=True)
     parser.add_argument("--seed", type=int, default=98765, help="of the split, when the folder brings none")
     parser.add_argument("--seeds", type=int, default=0, help="r1: further splits")
     given = parser.parse_args(arguments)
     if not given.data.is_dir():
         parser.error(f"{given.data} is no folder")
     with single_threaded():
-        r1(given.data, given.seed, given.seeds)
+        if given.table == "r1":
+            r1(given.data, given.seed, given.seeds)
+        else:
+            {"r3": r3, "r6": r6}[given.table](given.data, given.seed)
     return 0
 
 

@@ -189,6 +189,17 @@ class TestEdlae(ScorerContract):
             np.fill_diagonal(step, 0.0)
             assert loss(best + step) > loss(best)
 
+    @pytest.mark.parametrize("titles", [30, 450])  # the whole SVD, and its first vectors
+    def test_towers_are_the_best_approximation_of_their_rank(self, titles: int) -> None:
+        data = drawn(profiles=200, titles=titles, share=0.1)
+        model = Edlae().fit(data)
+        left, right = model.towers(12)
+        error = np.linalg.norm(model.weights - left @ right.T)
+        tail = np.linalg.svd(model.weights.astype(np.float64), compute_uv=False)[12:]
+        assert left.shape == right.shape == (titles, 12)
+        assert error == pytest.approx(np.sqrt((tail**2).sum()), rel=1e-4)
+        assert model.towers(12)[0].tobytes() == left.tobytes()
+
     def test_more_titles_than_a_panel(self) -> None:
         data = drawn(profiles=40, titles=1100, share=0.05)
         model = Edlae().fit(data)
