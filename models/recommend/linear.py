@@ -66,7 +66,7 @@ class Edlae:
         scale = plays**self.play_power
         pairs.data = (np.repeat(share, np.diff(pairs.indptr)) / scale[pairs.indices]).astype(np.float32)
         with single_threaded():
-            gram = _gram(pairs)
+            gram = gram_matrix(pairs)
             own = np.diag(gram).copy()
             gram[np.diag_indices(len(gram))] += (
                 self.regularization * own.mean() + self.dropout / (1.0 - self.dropout) * own
@@ -125,7 +125,7 @@ def _item_weights(gram: NDArray[np.float32], scale: NDArray[np.float32]) -> NDAr
     return gram
 
 
-def _gram(pairs: csr_matrix) -> NDArray[np.float32]:
+def gram_matrix(pairs: csr_matrix) -> NDArray[np.float32]:
     """X'X in panels of rows, shape (titles, titles)."""
     size = pairs.shape[1]
     gram = np.zeros((size, size), dtype=np.float32)

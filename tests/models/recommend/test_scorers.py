@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from models.recommend.histories import Histories
 from models.recommend.ials import Ials
 from models.recommend.linear import Edlae
-from models.recommend.neighbours import Bm25Neighbours, ContentNeighbours, describe
+from models.recommend.neighbours import Bm25Neighbours, ContentNeighbours, CoWatched, describe
 from models.recommend.scorers import LibraryALS, Popularity
 
 
@@ -222,6 +222,20 @@ class TestBm25(ScorerContract):
         rare = np.log1p(3 / 2)  # profile a has 2 titles of 3
         assert found[0, 1] == pytest.approx(weight(2) * weight(1) * rare**2, rel=1e-5)
         assert found[0, 2] == 0.0
+
+
+class TestCoWatched(ScorerContract):
+    def make(self) -> CoWatched:
+        return CoWatched()
+
+    def test_shares_by_hand(self) -> None:
+        """x is watched by a (with y), b (with z) and c (alone): lengths 2, 2, 1, mean 5 / 3."""
+        rows = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z"), ("c", "x")]
+        data = Histories.from_pairs(pd.DataFrame(rows, columns=["profile_id", "title_id"]))
+        share = CoWatched(shrink=1.0).fit(data).share
+        unit = 5 / 3
+        assert share[0, 1] == pytest.approx((unit / 2) / (unit / 2 + unit / 2 + unit + 1.0))
+        assert share[1, 0] == pytest.approx((unit / 2) / (unit / 2 + 1.0)) and share[1, 2] == 0.0
 
 
 class TestLibraryALS(ScorerContract):
