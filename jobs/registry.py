@@ -126,7 +126,7 @@ JOBS: tuple[JobSpec, ...] = (
     JobSpec(
         "train_recommender",
         Kind.TABLE,
-        "Train implicit ALS, hold it against decayed popularity, promote or not.",
+        "Train the blend of ALS, EDLAE and taste, hold it against decayed popularity, promote or not.",
         reads=(Read(t.PLAY), Read(t.PLAY, (-27, 0), required=False), _latest(t.BRONZE_TITLE)),
         writes=(t.FACTORS, t.PROMOTION),
     ),
