@@ -18,6 +18,9 @@ import sys
 import venv
 from pathlib import Path
 
+from conf import java
+from conf.errors import ConfigError
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"main": ".venv", "streaming": ".venv-streaming", "airflow": ".venv-airflow"}
 STAMP = ".matinee-lock"
@@ -155,9 +158,11 @@ def check_machine() -> None:
         raise SetupError(
             f"this is Python {sys.version.split()[0]}; the locks need 3.11: run make with PYTHON=python3.11"
         )
-    if shutil.which("javac") is None:
-        found = "only a JRE (java without javac)" if shutil.which("java") else "no java"
-        raise SetupError(f"{found} on PATH; a JDK 17 or newer is needed (Debian: openjdk-17-jdk-headless)")
+    try:
+        java.version()
+        java.tool("javac")
+    except ConfigError as error:
+        raise SetupError(str(error)) from None
 
 
 def main(names: list[str]) -> int:

@@ -18,11 +18,12 @@ _WAY_OUT = "run `make setup` (or `python -m kernel.build`)"
 
 
 def ingredients(root: Path = ROOT) -> Iterator[Path]:
-    """Every file the jar is made from: Java sources, the builder, the records and their ids."""
+    """Every file the jar is made from: Java sources, the builder, the records and their ids, the error codes."""
     yield from sorted((root / "kernel" / "src").rglob("*.java"))
     yield root / "kernel" / "build.py"
     yield from sorted((root / "schemas" / "records").glob("*.avsc"))
     yield root / "schemas" / "ids.lock"
+    yield root / "schemas" / "error_codes.csv"
 
 
 def tree_hash(root: Path = ROOT) -> str:

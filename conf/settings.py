@@ -64,6 +64,7 @@ class Flink(_Section):
     checkpoint_interval_ms: PositiveInt
     state_ttl_h: PositiveInt
     watermark_slack_ms: NonNegativeInt
+    cmcd_idle_ms: PositiveInt
     idle_timeout_ms: PositiveInt
     restart_attempts: PositiveInt
 
@@ -93,6 +94,15 @@ class Lake(_Section):
     namespace_prefix: str
 
 
+class Retention(_Section):
+    """How many days are kept: raw records, landed rows, folded rows; and superseded states of every table."""
+
+    raw_days: PositiveInt
+    bronze_days: PositiveInt
+    silver_days: PositiveInt
+    snapshot_days: Annotated[float, Field(ge=0)]
+
+
 class Mlflow(_Section):
     """Where runs and registered models are kept."""
 
@@ -100,13 +110,22 @@ class Mlflow(_Section):
 
 
 class Fold(_Section):
-    """The fold's five times in milliseconds (decisions 1 and 2)."""
+    """The fold's times in milliseconds (decisions 1 and 2, and the edge rules of the metrics)."""
 
     lateness_ms: PositiveInt
     hold_ms: PositiveInt
     gap_wait_ms: PositiveInt
     pause_limit_ms: PositiveInt
     session_cap_ms: PositiveInt
+    cause_ms: PositiveInt
+    retry_ms: PositiveInt
+    exit_ms: PositiveInt
+    startup_ms: PositiveInt
+    long_wait_ms: PositiveInt
+
+    def text(self) -> str:
+        """``lateness_ms:120000,...``, as the kernel reads it."""
+        return ",".join(f"{name}:{value}" for name, value in self.model_dump().items())
 
 
 class Stack(_Section):
@@ -146,6 +165,23 @@ class Jars(_Section):
     @classmethod
     def _from_root(cls, value: Path) -> Path:
         return ROOT / value.expanduser()
+
+
+class Collector(_Section):
+    """The HTTP collector of players' reports; see docs/collector.md."""
+
+    host: str
+    port: Port
+    workers: PositiveInt
+    token: str | None
+    origins: tuple[str, ...]
+    addresses: Path | None
+    forwarded_header: str | None
+    hosts: dict[str, str]
+    buffer_bytes: PositiveInt
+    body_bytes: PositiveInt
+    ack_timeout_ms: PositiveInt
+    gone: bool
 
 
 class Experiment(_Section):
@@ -195,10 +231,12 @@ class Settings(_Section):
     flink: Flink
     spark: Spark
     lake: Lake
+    retention: Retention
     mlflow: Mlflow
     fold: Fold
     stack: Stack
     jars: Jars
+    collector: Collector
     experiment: Experiment
     delivery: Delivery
     alerts: Alerts

@@ -53,7 +53,8 @@ def flink_environment(settings: Settings) -> dict[str, str]:
 def up(settings: Settings | None = None, say: Say = _quiet, owned: bool = False) -> Status:
     """Start what does not run yet and wait until it is well; harmless when it already is.
 
-    An ``owned`` stack ends with this process, however it ends; any other stays until ``down``.
+    An ``owned`` stack ends with this process, however it ends; any other stays until ``down``. A call that is
+    interrupted stops what it started.
 
     ``ConfigError`` on a busy port (naming its owner) or when a stack with other settings runs in the same folder,
     ``ServiceUnavailable`` with the log's tail if health does not come within ``stack.health_timeout_s``.
@@ -61,20 +62,25 @@ def up(settings: Settings | None = None, say: Say = _quiet, owned: bool = False)
     settings = settings or load()
     folder = settings.stack.dir
     with locked(folder):
-        if not _runs_already(settings):
-            _refuse_busy_ports(settings)
-            java.version()
-            processes = [broker.prepare(settings, folder / "broker"), *flink.prepare(settings, flink_folder(settings))]
-            _age_logs(folder)
-            bounds = Bounds(
-                settings.stack.restart_limit,
-                settings.stack.restart_window_s,
-                owner=supervisor.this_process() if owned else None,
-            )
+        if _runs_already(settings):
+            return _await_health(settings, say)
+        _refuse_busy_ports(settings)
+        java.version()
+        processes = [broker.prepare(settings, folder / "broker"), *flink.prepare(settings, flink_folder(settings))]
+        _age_logs(folder)
+        bounds = Bounds(
+            settings.stack.restart_limit,
+            settings.stack.restart_window_s,
+            owner=supervisor.this_process() if owned else None,
+        )
+        try:
             supervisor.start(folder, processes, bounds)
             (folder / "settings.json").write_text(_fingerprint(settings))
             say(f"started {', '.join(SERVICES)}; logs in {folder / 'logs'}")
-        return _await_health(settings, say)
+            return _await_health(settings, say)
+        except (KeyboardInterrupt, SystemExit):
+            supervisor.stop(folder)
+            raise
 
 
 def down(settings: Settings | None = None) -> list[str]:

@@ -134,11 +134,15 @@ def start(folder: Path, processes: list[Process], bounds: Bounds, timeout_s: flo
             start_new_session=True,
         )
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and process.poll() is None:
-        state = read_state(folder)
-        if state is not None and state.pid == process.pid and len(state.children) == len(processes):
-            return state
-        time.sleep(0.05)
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            state = read_state(folder)
+            if state is not None and state.pid == process.pid and len(state.children) == len(processes):
+                return state
+            time.sleep(0.05)
+    except (KeyboardInterrupt, SystemExit):
+        process.terminate()  # it ends the children it has started
+        raise
     process.terminate()
     raise ServiceUnavailable(f"the supervisor did not come up within {timeout_s:.0f} s:\n{tail(log)}")
 

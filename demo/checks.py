@@ -41,9 +41,7 @@ def fold_against_reference(settings: Settings, sessions: int) -> Iterator[str]:
     """
     lake = Lake(settings)
     ids = _some_sessions(lake, sessions)
-    policy = Policy(
-        settings.fold.lateness_ms, settings.fold.hold_ms, settings.fold.pause_limit_ms, settings.fold.session_cap_ms
-    )
+    policy = Policy.of(settings.fold)
     spans: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     events = _events(lake, ids)

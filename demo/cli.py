@@ -125,19 +125,22 @@ def play(given: Input) -> None:
     from demo.loop import Loop
     from demo.meter import Meter
 
-    was_up = stack.status(base).well
-    console.print("[bold]start broker and Flink[/bold]" if not was_up else "[dim]broker and Flink are up[/dim]")
+    before = stack.status(base)
+    console.print("[dim]broker and Flink are up[/dim]" if before.well else "[bold]start broker and Flink[/bold]")
     stack.up(base, say=lambda text: console.print(f"  [dim]{text}[/dim]"))
-    made = universe.create(base.paths.var, base.stack.dir, datetime.now(), overlay=OVERLAY)
-    os.environ["MATINEE_CONFIG"] = str(made.config)
-    settings = load()
     try:
+        made = universe.create(base.paths.var, base.stack.dir, datetime.now(), overlay=OVERLAY)
+        os.environ["MATINEE_CONFIG"] = str(made.config)
+        settings = load()
         with Meter(lambda: [child.pid for child in stack.status(base).children]) as meter:
             story = Loop(settings, made, given, console, meter).play()
-    except KeyboardInterrupt:
-        if not was_up:
+    except (KeyboardInterrupt, SystemExit):
+        if not before.supervised:
             console.print("interrupted: stopping the broker and Flink this demo started")
             stack.down(base)
+        raise
+    except Exception:
+        console.print("[dim]broker and Flink are still up, for a look; stop them with: make down[/dim]")
         raise
     console.print()
     console.print(report.terminal(story))

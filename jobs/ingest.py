@@ -25,9 +25,9 @@ from lake.catalog import table_named
 from lake.publish import Publishing
 from schemas import records, tables
 from schemas.tables import Table
-from schemas.topics import LANDED, PLAYBACK_EVENT, Topic
+from schemas.topics import CMCD, LANDED, PLAYBACK_EVENT, Topic
 
-STREAMED = frozenset({PLAYBACK_EVENT.name})
+STREAMED = frozenset({PLAYBACK_EVENT.name, CMCD.name})
 """Topics whose dead letters the stream job writes."""
 
 
@@ -62,7 +62,7 @@ def run(ctx: JobContext) -> dict[str, tuple[int, str]]:
     fresh = [landing for landing in _plan(ctx, held) if landing.wanted]
     if not fresh:
         return {}
-    written = [*(landing.table for landing in fresh), tables.QUARANTINE]
+    written = list(dict.fromkeys([*(landing.table for landing in fresh), tables.QUARANTINE]))
     with Publishing(
         ctx.session, ctx.settings, ctx.catalog, "ingest", ctx.day, written, any_day=True, say=ctx.say
     ) as publishing:
@@ -86,7 +86,7 @@ def _plan(ctx: JobContext, held: dict[str, topics.Bounds]) -> list[Landing]:
     for topic in LANDED:
         if topic.name not in held:
             continue
-        bounds, table = held[topic.name], table_named(f"bronze.{topic.name}")
+        bounds, table = held[topic.name], table_of(topic)
         start = offsets.start(topic, offsets.landed(ctx.catalog, ctx.settings, table, topic), bounds)
         bad = offsets.start(topic, offsets.quarantined(ctx.catalog, ctx.settings, topic), bounds)
         plan.append(Landing(topic, table, start, bad, bounds.end))
@@ -99,13 +99,21 @@ def _stage(ctx: JobContext, publishing: Publishing, plan: list[Landing]) -> None
     for landing in plan:
         seen = Observation()
         messages = decoded(ctx, landing.topic, landing.start, landing.end)
-        counted = messages.observe(seen, F.expr("count_if(record.error_class IS NOT NULL)").alias("bad"))
+        refusals = "count_if(record.error_class IS NOT NULL)"
+        if landing.topic.name == CMCD.name:
+            refusals = "sum(if(record IS NULL, 0, size(record.letters)))"
+        counted = messages.observe(seen, F.expr(refusals).alias("bad"))
         publishing.stage(landing.table, good(counted, landing.topic), None, _account([landing]))
         if landing.bad_start != landing.start or seen.get["bad"]:
             bad_frames.append(bad(decoded(ctx, landing.topic, landing.bad_start, landing.end), landing.topic))
     empty = ctx.session.table(publishing.name(tables.QUARANTINE)).where("false")
     refused = reduce(DataFrame.unionByName, bad_frames, empty)
     publishing.stage(tables.QUARANTINE, refused, None, _account(plan))
+
+
+def table_of(topic: Topic) -> Table:
+    """The bronze table a topic lands in: its own; events that came as CMCD lie with the others."""
+    return tables.BRONZE_PLAYBACK_EVENT if topic.name == CMCD.name else table_named(f"bronze.{topic.name}")
 
 
 def _account(plan: list[Landing]) -> dict[str, str]:
@@ -117,11 +125,19 @@ def decoded(ctx: JobContext, topic: Topic, start: Offsets, end: Offsets) -> Data
     messages = topics.raw(ctx.session, ctx.settings, topic, start, end)
     if topic.compacted:
         messages = messages.where("value IS NOT NULL")
+    if topic.name == CMCD.name:
+        return messages.withColumn("record", F.expr("decode_cmcd(value, key, partition, offset)"))
     return messages.withColumn("record", F.expr(f"decode_{topic.record}(value, key)"))
 
 
 def good(messages: DataFrame, topic: Topic) -> DataFrame:
-    """The rows of a bronze table: the record's columns and where the message stood."""
+    """The rows of a bronze table: the record's columns and where the message stood.
+
+    A message of topic `cmcd` holds many events, each with a position of its own; no schema wrote them (`schema_id` 0).
+    """
+    if topic.name == CMCD.name:
+        events = messages.selectExpr("inline(record.events)")
+        return events.withColumns({"schema_id": F.lit(0), "received_date": F.to_date("received_at")})
     fields = [f.name for f in records.load(topic.record).fields]
     arrived = F.col("record.received_at") if "received_at" in fields else F.col("timestamp")
     return messages.where("record IS NOT NULL AND record.error_class IS NULL").select(
@@ -135,11 +151,20 @@ def good(messages: DataFrame, topic: Topic) -> DataFrame:
 
 def bad(messages: DataFrame, topic: Topic) -> DataFrame:
     """The rows of the quarantine: original bytes, position and reason."""
+    if topic.name == CMCD.name:
+        letters = messages.select("*", F.explode("record.letters").alias("letter")).drop("record", "value")
+        messages = letters.selectExpr(
+            "* EXCEPT (letter)", "letter.payload AS value", "letter.line",
+            "struct(CAST(NULL AS INT) AS schema_id, letter.error_class, letter.reason) AS record",
+        )  # fmt: skip
+    else:
+        messages = messages.withColumn("line", F.lit(0))
     refused: Column = F.col("record.error_class").isNotNull()
     return messages.where(refused).select(
         F.lit(topic.name).alias("topic"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
+        F.col("line"),
         F.col("timestamp").alias("kafka_at"),
         F.col("record.schema_id").alias("schema_id"),
         F.col("record.error_class").alias("error_class"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -53,6 +54,7 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
     for key, value in {**_semantics(settings), **({} if submitted() else _resources(settings))}.items():
         builder = builder.config(key, value)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         session = builder.getOrCreate()
     except (KeyboardInterrupt, SystemExit):
@@ -62,8 +64,24 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
         raise ConfigError(
             f"Spark did not start ({error}): a Java 17 must be on PATH or in JAVA_HOME; `matinee doctor` checks"
         ) from error
+    _let_interrupts_through(on_interrupt)
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def _let_interrupts_through(handler: Any) -> None:
+    """Undo PySpark's own handler of Ctrl-C, which calls the JVM from within the call it interrupts: that call then
+    ends as a broken connection, an internal error, instead of as `KeyboardInterrupt`. Whoever ends the session ends
+    its jobs too. And py4j need not print the stack of an interrupt."""
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGINT, handler)
+    root = logging.getLogger()
+    if _no_interrupt not in root.filters:
+        root.addFilter(_no_interrupt)
+
+
+def _no_interrupt(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and record.exc_info[0] is KeyboardInterrupt)
 
 
 def _end_jvm(before: set[int]) -> None:
@@ -138,8 +156,7 @@ def register_kernel(session: SparkSession, settings: Settings) -> None:
     register = java.io.matinee.kernel.spark.Register
     if not hasattr(register, "all"):
         raise ConfigError("the session's class path has no kernel: end this process, run `make setup` and start again")
-    fold = settings.fold
-    register.all(session._jsparkSession, fold.lateness_ms, fold.hold_ms, fold.pause_limit_ms, fold.session_cap_ms)
+    register.all(session._jsparkSession, settings.fold.text())
     _registered.add(session)
 
 

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from conf.settings import Settings
 from jobs import registry
+from models.playback import watched
 from schemas import records, tables
 
 KERNEL = True
@@ -21,14 +22,14 @@ KERNEL = True
 EVENT_COLUMNS = (
     "session_id", "seq", "device_at", "received_at", "post_device_at", "state", "bitrate_kbps", "playhead_ms",
     "background", "ad", "profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id",
-    "impression_id", "page_id", "kafka_partition", "kafka_offset",
+    "impression_id", "page_id", "kafka_partition", "kafka_offset", "stall_count", "stall_total_ms", "error_code",
+    "playback_rate", "kept",
 )  # fmt: skip
 """What the fold reads of an event; fewer columns are a smaller shuffle."""
 
 MARGIN_MS = 60_000
 """Sessions this close to the day are folded too; what they leave in the day is decided by the fold, not by this."""
 
-QUALITY_MS, QUALITY_SHARE, COMPLETED_SHARE = 120_000, 0.1, 0.9
 MOMENTS = ("ended", "failed", "quit")
 
 
@@ -65,35 +66,30 @@ def fold(events: DataFrame, day: date) -> DataFrame:
 
 
 def plays(ended: DataFrame, titles: DataFrame, day: date) -> DataFrame:
-    """One row for every attempt of revision `final` in `ended` (columns `spans`, `row`), with what came of it."""
-    final = ended.where("row.revision = 'final' AND row.attempts > 0").select(
+    """One row for every attempt of revision `final` in `ended` (columns `spans`, `row`), with what came of it; a retry
+    that recovered a failure is a row of its own."""
+    began = "row.attempts + row.start_failures_recovered + row.playback_failures_recovered > 0"
+    final = ended.where(f"row.revision = 'final' AND {began}").select(
         "row.*", _last_state().alias("last_state")
     )
     known = titles.select("title_id", "show_id", F.col("duration_ms").alias("running_ms"))
     available = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(
         days=1, hours=registry.job("sessionize").delay_h
     )
-    share = F.when(F.col("duration_ms") > 0, F.least(F.lit(1.0), F.col("play_ms") / F.col("duration_ms"))).otherwise(
-        0.0
+    rows = final.join(F.broadcast(known), "title_id", "left").withColumn(
+        "duration_ms", F.coalesce("running_ms", F.lit(0).cast("long"))
     )
-    rows = (
-        final.join(F.broadcast(known), "title_id", "left")
-        .withColumn("duration_ms", F.coalesce("running_ms", F.lit(0)))
-        .withColumn("watched_share", share)
-        .withColumn("completed", F.col("watched_share") >= COMPLETED_SHARE)
-    )
-    long_enough = (F.col("play_ms") >= QUALITY_MS) & (F.col("watched_share") >= QUALITY_SHARE)
     made = {
         "show_id": F.coalesce("show_id", "title_id"),
         "started_at": F.col("start_at"),
         "play_date": F.col("close_date"),
-        "started": F.col("plays") > 0,
+        "started": F.expr("plays + playback_failures_recovered > 0"),
         "watched_ms": F.col("play_ms"),
-        "quality_play": F.col("completed") | long_enough,
         "censored": (F.col("end_reason") == "failed") | (F.col("last_state") == "rebuffering"),
         "event_at": F.col("end_at"),
         "available_at": F.lit(available),
     }
+    made |= {name: F.expr(text) for name, text in watched.columns().items()}
     names = [f.name for f in records.load(tables.PLAY.record).fields]
     return rows.select(*(made.get(name, F.col(name)).alias(name) for name in names))
 

@@ -23,12 +23,13 @@ from conf.environments import flink_home, spark_home
 from conf.errors import ConfigError, MatineeError
 from conf.java import tool
 from conf.settings import ROOT
-from schemas import ids, records
+from schemas import error_codes, ids, records
 from schemas.records import Array, Field, Nested, Record, Scalar
 
 SOURCES = ROOT / "kernel" / "src"
 JAVA = 17
 TABLE = "io/matinee/kernel/schemas.tsv"
+CODES = "io/matinee/kernel/error_codes.tsv"
 
 
 def schema_table() -> str:
@@ -104,6 +105,7 @@ def _entries(classes: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(classes.rglob("*.class")):
         yield path.relative_to(classes).as_posix(), path.read_bytes()
     yield TABLE, schema_table().encode()
+    yield CODES, "".join(f"{code}\t{kind}\n" for code, kind in error_codes.table().items()).encode()
 
 
 def build(jar: Path) -> None:

@@ -1,4 +1,4 @@
-"""The metrics: each a row-level numerator and denominator over spans, declared once.
+"""The metrics: each a row-level numerator and denominator over spans, declared once: formula, unit, edges, owner.
 
 Stream windows, daily tables, experiment arms and alerts all hold ``SUM(num)`` and ``SUM(den)`` of these expressions
 and nothing else, so they add up and agree to the last integer. Only the renderers write aggregates
@@ -23,8 +23,10 @@ class Direction(Enum):
 class Metric:
     """One metric.
 
-    `num` and `den` are row-level integer expressions over span measures; without `den` the metric is a plain sum.
-    `scale` divides the ratio (or the sum) for display. `source` names where the definition comes from.
+    `num` and `den` are row-level integer expressions over measures; without `den` the metric is a plain sum. They are
+    sums and differences only: a stream corrects by signed deltas, so anything else would not add up.
+    `scale` divides the ratio (or the sum) for display. `source` names where the definition comes from, `edges` says
+    what a reader would ask at the edges, `owner` who answers for it.
     """
 
     name: str
@@ -34,7 +36,9 @@ class Metric:
     better: Direction
     doc: str
     source: str
+    edges: str
     scale: int = 1
+    owner: str = "playback"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -43,34 +47,105 @@ class Metric:
 
 
 HIGHER, LOWER, NEITHER = Direction.HIGHER, Direction.LOWER, Direction.NEITHER
+_START = "Null if never played; measured only if no number is missing before the first frame, so exact or null."
+_FAILURE = "An unknown code is technical; a technical one after which the session plays within 5 s has recovered."
+_STALL = "No ad, in foreground; buffering after a seek is seeking until the next frame; repaired after losses."
+_CIR = "Not within 5 s after a seek's frame, resume, rate change or ad end; a repaired stall has no known cause."
+_SWITCH = "The same value again is no switch; the first 10 s after the first frame are the start's climb, apart."
 
 # fmt: off
 METRICS: tuple[Metric, ...] = (
-    Metric("attempts", "attempts", None, "1", NEITHER, "Intents to play.", "CTA-2066 playbackRequest"),
-    Metric("plays", "plays", None, "1", HIGHER, "Attempts that showed a content frame.", "CTA-2066 playbackStart"),
+    Metric("attempts", "attempts", None, "1", NEITHER, "Intents to play.", "CTA-2066 playbackRequest",
+           "Preloading alone is none; neither is a request again within 5 s after a technical failure."),
+    Metric("plays", "plays", None, "1", HIGHER, "Attempts that showed a content frame.", "CTA-2066 playbackStart",
+           "An ad's frame is none; a stall in the player's counters proves a frame that was lost."),
     Metric("video_start_time", "start_delay_ms", "starts_measured", "ms", LOWER,
-           "Mean wait for the first content frame, without ads and pauses between.", "CTA-2066 initialStartupTime"),
+           "Mean wait for the first content frame, without ads and pauses between.", "CTA-2066 initialStartupTime",
+           _START),
+    Metric("any_start_time", "any_start_delay_ms", "any_starts_measured", "ms", LOWER,
+           "Mean wait for the first frame of an ad or content, without pauses between.", "CMCD msd", _START),
+    Metric("startup_score", "startup_score_milli", "starts_measured", "1", HIGHER,
+           "Mean of 100 * 8 / (8 + s) over measured starts of s seconds.", "Mux startup time score",
+           "Exits before start have no score; Mux's steeper piece below 500 ms is not published and left out.", 1_000),
     Metric("exit_before_start_rate", "exits_before_start", "attempts", "1", LOWER,
-           "Share of attempts left before the first frame without a fatal error.", "Conviva EBVS"),
-    Metric("start_failure_rate", "start_failures", "attempts", "1", LOWER,
-           "Share of attempts ended by a fatal error before the first frame.", "Conviva VSF"),
-    Metric("playback_failure_rate", "playback_failures", "plays", "1", LOWER,
-           "Share of plays ended by a fatal error.", "CTA-2066 playbackFail; Conviva VPF"),
-    Metric("stall_count", "stalls", "plays", "1", LOWER, "Stalls per play.", "CTA-2066 playbackStallCount"),
-    Metric("stall_time", "stall_ms", "plays", "ms", LOWER, "Stalled time per play.", "CTA-2066 playbackStallDuration"),
+           "Share of attempts left before the first frame without a fatal error.", "Conviva EBVS",
+           "A crash or lost end counts after the timeout, in a session flagged inferred; a failure takes precedence."),
+    Metric("long_wait_exit_rate", "long_wait_exits", "attempts", "1", LOWER,
+           "Share of attempts left before the first frame after more than 10 s.", "Conviva EBVS",
+           "The wait is without ads and pauses; part of exit_before_start_rate."),
+    Metric("start_failure_rate", "start_failures - start_failures_recovered", "attempts", "1", LOWER,
+           "Share of attempts ended by a fatal error before the first frame.", "Conviva VSF", _FAILURE),
+    Metric("start_failure_technical_rate", "start_failures - start_failures_business - start_failures_recovered",
+           "attempts", "1", LOWER, "Those with a fault for a reason.", "Conviva VSF-T", _FAILURE),
+    Metric("start_failure_business_rate", "start_failures_business", "attempts", "1", LOWER,
+           "Those the service itself decided: no right, no login, too many streams.", "Conviva VSF-B", _FAILURE),
+    Metric("playback_failure_rate", "playback_failures - playback_failures_recovered", "plays", "1", LOWER,
+           "Share of plays ended by a fatal error.", "CTA-2066 playbackFail; Conviva VPF", _FAILURE),
+    Metric("playback_failure_technical_rate",
+           "playback_failures - playback_failures_business - playback_failures_recovered", "plays", "1", LOWER,
+           "Those with a fault for a reason.", "Conviva VPF-T", _FAILURE),
+    Metric("playback_failure_business_rate", "playback_failures_business", "plays", "1", LOWER,
+           "Those the service itself decided.", "Conviva VPF-B", _FAILURE),
+    Metric("recovered_failure_rate", "start_failures_recovered + playback_failures_recovered", "attempts", "1", LOWER,
+           "Fatal errors per attempt after which the same session played within 5 s.", "Conviva VPF, retries apart",
+           "In the minute of the frame that recovers; technical failures alone are retried."),
+    Metric("stall_count", "stalls", "plays", "1", LOWER, "Stalls per play.", "CTA-2066 playbackStallCount", _STALL),
+    Metric("stall_time", "stall_ms", "plays", "ms", LOWER, "Stalled time per play.", "CTA-2066 playbackStallDuration",
+           _STALL),
     Metric("rebuffer_ratio", "stall_ms", "stall_ms + play_ms", "1", LOWER,
-           "Stalled time over stalled plus playing time.", "Conviva rebuffering ratio"),
+           "Stalled time over stalled plus playing time.", "Conviva rebuffering ratio", _STALL),
     Metric("stalled_time_ratio", "stall_ms", "watched_ms", "1", LOWER,
-           "Stalled time over watched time, starting and seeking included.", "CTA-2066 stalled time"),
+           "Stalled time over watched time, starting and seeking included.", "CTA-2066 stalled time", _STALL),
+    Metric("connection_stall_count", "cir_stalls", "plays", "1", LOWER,
+           "Connection-induced stalls per play.", "Conviva CIRT", _CIR),
+    Metric("connection_stall_time", "cir_stall_ms", "plays", "ms", LOWER,
+           "Time of connection-induced stalls per play.", "Conviva CIRT", _CIR),
+    Metric("connection_rebuffer_ratio", "cir_stall_ms", "cir_stall_ms + play_ms", "1", LOWER,
+           "Connection-induced stalled time over playing time plus that.", "Conviva CIRR", _CIR),
+    Metric("connection_exit_rate", "cir_exits", "plays", "1", LOWER,
+           "Plays left in, or within 3 s after, a connection-induced stall.", "Conviva CIRR-related exits",
+           "Quit or gone without a word; a finished, failed or paused one has not left because of the stall."),
+    Metric("smoothness_score", "smoothness_score_milli", "smoothness_scored", "1", HIGHER,
+           "Mean over ended plays of half 100 / sqrt(1 + (stalls / 2)^2), half 100 * exp(-10 * rebuffer ratio).",
+           "Mux smoothness score", "In the minute the play ends; an open one has none yet.", 1_000),
     Metric("played_bitrate", "bitrate_kbps_ms", "bitrate_known_ms", "kbps", HIGHER,
-           "Time-weighted bitrate shown.", "CTA-2066 average bitrate"),
+           "Bitrate shown, weighted by media time.", "CTA-2066 average bitrate",
+           "Playing time of unknown bitrate leaves both sums; a rate of 2 weighs twice."),
     Metric("switch_count", "switches_up + switches_down", "plays", "1", NEITHER,
-           "Bitrate switches while playing, per play.", "CTA-2066 renditionUpdate"),
+           "Bitrate switches while playing, per play.", "CTA-2066 renditionUpdate", _SWITCH),
+    Metric("switch_up_count", "switches_up", "plays", "1", NEITHER, "Those to a higher bitrate.", "Conviva", _SWITCH),
+    Metric("switch_down_count", "switches_down", "plays", "1", LOWER, "Those to a lower one.", "Conviva", _SWITCH),
+    Metric("switch_up_size", "switch_up_kbps", "switches_up", "kbps", NEITHER, "Mean step up.", "Conviva", _SWITCH),
+    Metric("switch_down_size", "switch_down_kbps", "switches_down", "kbps", LOWER, "Mean step down.", "Conviva",
+           _SWITCH),
+    Metric("startup_switch_count", "startup_switches", "plays", "1", NEITHER,
+           "Bitrate changes in the first 10 s of a play: the climb up the ladder.", "Conviva", _SWITCH),
     Metric("watched_time", "watched_ms", None, "ms", HIGHER,
-           "Time the viewer wanted video: starting, playing, rebuffering, seeking.", "CTA-2066 watchedTime"),
+           "Time the viewer wanted video: starting, playing, rebuffering, seeking.", "CTA-2066 watchedTime",
+           "Wall clock; pauses, ads and background are left out."),
+    Metric("media_time", "media_ms", None, "ms", HIGHER, "Content consumed: playing time times rate.",
+           "CTA-2066 media time",
+           "Rounded down to a millisecond in each piece of a minute."),
+    Metric("content_time", "content_ms", None, "ms", HIGHER, "Distinct content played.", "CTA-2066",
+           "What is played again is not counted again; holes under 1 s are none; a position not told goes on."),
     Metric("concurrency", "alive_ms", None, "1", NEITHER,
-           "Mean number of sessions alive in a minute: alive time over 60,000 ms.", "Conviva concurrent plays", 60_000),
+           "Mean number of sessions alive in a minute: alive time over 60,000 ms.", "Conviva concurrent plays",
+           "Preloading, ended, failed and quit are not alive; the peak inside the minute is table qoe_peak.", 60_000),
+    Metric("repaired_stall_share", "repaired_stalls", "stalls", "1", NEITHER,
+           "Share of stalls known from the player's counters alone.", "matinee",
+           "Their minute is that of the event after the gap."),
+    Metric("unverified_gap_rate", "gaps - gaps_verified", "attempts", "1", LOWER,
+           "Gaps per attempt in which stalls may have gone unseen.", "matinee",
+           "No counters told, or they contradict the timeline, or the player was in background."),
 )
+"""Over spans, and so over sessions: in every rollup of `qoe_minute` and `qoe_daily`."""
+
+PLAY_METRICS: tuple[Metric, ...] = (
+    Metric("percent_complete", "content_ms", "duration_ms", "1", HIGHER,
+           "Distinct content played over the running time of what was played.", "conventional",
+           "A live title, or one of unknown running time, is in neither sum, so null by itself; 0.01 is one percent."),
+)
+"""Over rows of table `play`, which know the running time; rendered by the same functions."""
 # fmt: on
 
 DIMENSIONS: tuple[str, ...] = ("cdn_id", "isp", "device", "country", "app_version", "title_id")

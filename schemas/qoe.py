@@ -1,6 +1,8 @@
-"""The two records of sums, made from the metric registry: `qoe_minute` and `qoe_daily`.
+"""The records made from the registries: sums of the metrics, and the measures that spans and sessions end in.
 
-Their .avsc files are generated (`matinee schemas generate`) and committed. Every sum has the default 0, the identity of
+`qoe_minute` and `qoe_daily` are generated whole from `schemas.metrics`; of `span`, `session` and `qoe_session` the
+columns from the first measure on are generated from `schemas.measures`, the ones before are written by hand.
+All are committed (`matinee schemas generate`). Every sum has the default 0, the identity of
 addition, so a metric may be added in a new version and both readers still understand each other.
 
 A new metric: add it to `schemas.metrics`, raise `VERSION`, generate. The older files stay as they are. Another formula
@@ -10,12 +12,15 @@ is another metric: it needs another name, because `sum_of` is part of what a ver
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+from schemas.measures import HISTOGRAMS, MEASURES
 from schemas.metrics import DIMENSIONS, METRICS, ROLLUPS
 from schemas.records import NAMESPACE
 
 VERSION = 1
+FOLDER = Path(__file__).resolve().parent / "records"
 _AT = {"type": "long", "logicalType": "timestamp-millis"}
 _DATE = {"type": "int", "logicalType": "date"}
 _DIMENSION_DOC = {
@@ -63,6 +68,10 @@ def _sums() -> list[dict[str, Any]]:
             expression = metric.num if column.endswith("_num") else metric.den
             doc = f"Sum over spans of {expression}."
             fields.append({"name": column, "type": "long", "doc": doc, "default": 0, "sum_of": expression})
+    for histogram in HISTOGRAMS:
+        for column in histogram.columns:
+            doc = f"Sum over spans of {column}: a bin of the histogram {histogram.name}."
+            fields.append({"name": column, "type": "long", "doc": doc, "default": 0, "sum_of": column})
     return fields
 
 
@@ -78,6 +87,19 @@ def avsc(name: str) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
+def with_measures(text: str) -> str:
+    """The text of an .avsc whose columns end in measures, with the measures as `schemas.measures` has them."""
+    record = json.loads(text)
+    known = {measure.name for measure in MEASURES}
+    first = next(i for i, field in enumerate(record["fields"]) if field["name"] in known)
+    tail = [{"name": m.name, "type": "long", "doc": m.doc, "default": 0, "unit": m.unit} for m in MEASURES]
+    record["fields"] = record["fields"][:first] + tail
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
 def files() -> dict[str, str]:
     """Generated record files: name below `schemas/records` to text."""
-    return {f"{name}.v{VERSION}.avsc": avsc(name) for name in ("qoe_minute", "qoe_daily")}
+    found = {f"{name}.v{VERSION}.avsc": avsc(name) for name in ("qoe_minute", "qoe_daily")}
+    for name in (f"{record}.v{VERSION}.avsc" for record in ("span", "session", "qoe_session")):
+        found[name] = with_measures((FOLDER / name).read_text(encoding="utf-8"))
+    return found

@@ -22,6 +22,8 @@ class Topic:
 
 
 PLAYBACK_EVENT = Topic("playback_event", "playback_event", "session_id")
+CMCD = Topic("cmcd", "playback_event", "session_id", producer="collector")
+"""Players' own lines, as the collector took them (models.playback.cmcd_event): text that holds playback events."""
 IMPRESSION = Topic("impression", "impression", "profile_id")
 CDN_REQUEST = Topic("cdn_request", "cdn_request", "session_id")
 
@@ -38,6 +40,7 @@ QOE_PROGRESS = Topic("qoe_progress", "qoe_progress", "partition", True, "stream 
 _QOE_STEP_KEY = "step_at|cdn_id|isp|device|country|app_version"
 QOE_STEP = Topic("qoe_step", "qoe_step", _QOE_STEP_KEY, False, "stream qoe", "streaming")
 DLQ_PLAYBACK_EVENT = Topic("dlq.playback_event", "dead_letter", "", False, "stream qoe", "streaming")
+DLQ_CMCD = Topic("dlq.cmcd", "dead_letter", "", False, "stream qoe", "streaming")
 
 INCIDENT = Topic("incident", "incident", "incident_id", compacted=True, producer="alerts run")
 INCIDENT_COMMAND = Topic("incident_command", "incident_command", "incident_id", producer="alerts ack")
@@ -49,9 +52,8 @@ CDN_PREPOSITION = Topic("cdn_preposition", "preposition_command", "command_id", 
 
 EVENTS = (PLAYBACK_EVENT, IMPRESSION, CDN_REQUEST)
 CATALOGUE = (TITLE, ARTWORK, ASSET_FILE, PROFILE, CDN_CLUSTER)
-QOE = (QOE_MINUTE, QOE_SESSION, QOE_PROGRESS, QOE_STEP, DLQ_PLAYBACK_EVENT)
-ALERTS = (INCIDENT, INCIDENT_COMMAND)
+QOE = (QOE_MINUTE, QOE_SESSION, QOE_PROGRESS, QOE_STEP, DLQ_PLAYBACK_EVENT, DLQ_CMCD)
 DECISIONS = (HOME_PAGE, ARTWORK_CHOICE, CDN_FILL_PLAN, CDN_PREPOSITION)
-LANDED = (*EVENTS, *CATALOGUE, INCIDENT)
+LANDED = (*EVENTS, CMCD, *CATALOGUE, INCIDENT)
 """Topics that ingest lands into bronze."""
-TOPICS = EVENTS + CATALOGUE + QOE + ALERTS + DECISIONS
+TOPICS = (*LANDED, *QOE, INCIDENT_COMMAND, *DECISIONS)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from conf.errors import InputMissing, UsageError
+from conf.errors import AuditFailed, InputMissing, UsageError
 from conf.settings import load
 
 
@@ -226,3 +226,48 @@ def topics(delete: bool) -> None:
         table.add_row(name, topic.record, topic.key, "yes" if topic.compacted else "", str(size))
     Console().print(table)
     click.echo(f"{len(made)} made")
+
+
+@stream.command()
+@click.argument("topic", type=click.Choice(["cmcd", "playback_event"]))
+def letters(topic: str) -> None:
+    """Write the dead letters of TOPIC to standard output, a line of JSON each, to be corrected and replayed."""
+    from streaming import letters as dead
+
+    for line in dead.export(topic, load()):
+        click.echo(line)
+
+
+@stream.command()
+@click.argument("file", type=click.File())
+def replay(file: Any) -> None:
+    """Send the corrected letters of FILE (see `letters`) back to their topics; those still wrong are told (exit 4)."""
+    from streaming import letters as dead
+
+    done = dead.replay(file, load())
+    for topic, count in done.sent.items():
+        click.echo(f"{count} messages sent to {topic}")
+    for number, why in done.wrong:
+        click.echo(f"line {number}: {why}", err=True)
+    if done.wrong:
+        raise AuditFailed(f"{len(done.wrong)} letters are still wrong and were not sent: correct them, replay again")
+
+
+@stream.command()
+@click.argument("file", type=click.File())
+def snowplow(file: Any) -> None:
+    """Turn FILE, Snowplow's enriched media events (JSON a line, whole sessions), into playback events.
+
+    `matinee events check` takes what comes out. Lines that are no media event are told (exit 4); the others go on.
+    """
+    import json
+
+    from models.playback import snowplow as adapter
+
+    done = adapter.adapt(json.loads(line) for line in file if line.strip())
+    for row in done.rows:
+        click.echo(json.dumps(row, ensure_ascii=False))
+    for place, why in done.refused:
+        click.echo(f"event {place + 1}: {why}", err=True)
+    if done.refused:
+        raise AuditFailed(f"{len(done.refused)} events could not be adapted")

@@ -6,6 +6,7 @@ Nothing here looks at the order of arrival in memory, at a clock or at a waterma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -15,7 +16,7 @@ DIMENSIONS = ("profile_id", "title_id", "asset_id", "isp", "country", "device", 
 
 KEPT = ("state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_version", "profile_id")
 """Columns that may stay as the event before had them, each by itself."""
-KEPT_TOGETHER = ("background", "isp", "country", "device")
+KEPT_TOGETHER = ("background", "playback_rate", "isp", "country", "device")
 """Columns that stay only if all do."""
 
 
@@ -31,6 +32,10 @@ class Event:
     state: str
     bitrate_kbps: int | None
     playhead_ms: int | None
+    stall_count: int | None
+    stall_total_ms: int | None
+    error_code: str | None
+    playback_rate: float
     background: bool
     ad: bool
     profile_id: str
@@ -57,6 +62,11 @@ class Event:
         words = self.kept.split(",")
         names = (*KEPT, *KEPT_TOGETHER) if "*" in words else [name for name in words if name in KEPT]
         return replace(self, kept="", **{name: getattr(before, name) for name in names})
+
+    @property
+    def rate_milli(self) -> int:
+        """Playback rate in thousandths."""
+        return math.floor(self.playback_rate * 1000 + 0.5)
 
     @property
     def position(self) -> tuple[int, int]:

@@ -9,7 +9,8 @@ The law (each engine implements it; tests hold them together row by row)
  2. *Clock.* One offset per session: `received_at - post_device_at` of the record lowest in the topic. An event's time
     is `device_at + offset`, and never before its predecessor's.
  3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed,
-    q quit; before the first content frame r and k are starting. The first content frame is the first p without ad.
+    q quit; before the first content frame r and k are starting; after k, r is seeking until the next content frame.
+    The first content frame is the first p without ad.
  4. *Hold.* A state holds from its event to the next one, also over missing numbers (the span is then `unobserved`), if
     that is at most `hold_ms` away; else nothing after the event is counted.
  5. *Segments.* Between consecutive events the first of these that applies closes the segment:
@@ -22,23 +23,43 @@ The law (each engine implements it; tests hold them together row by row)
     event opens the next segment.
  7. *Moments.* Attempt: the first starting or playing event of a segment. Play: its first content frame. The start delay
     is the time from attempt to play without ads and pauses, measured only if the attempt was a starting event and no
-    number is missing in the segment so far. Stall: once per run of rebuffering, when first on screen (no ad,
-    foreground). Switch: bitrate differs from the last known one of playing content in foreground. Failure: f after the
-    attempt, before or after the play. Exit before start: any other end of an attempt without play. A moment is carried
-    by the span that begins there, or by one of length 0.
- 8. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
+    number is missing in the segment so far; to the first frame of an ad or content, without pauses, likewise.
+    Stall: once per run of rebuffering, when first on screen (no ad, foreground); it is connection-induced (CIR) if it
+    then is more than `cause_ms` after the last seek's frame, resume, rate change or ad end. Switch: bitrate differs
+    from the last known one of playing content in foreground; within `startup_ms` of the first frame it is a startup
+    switch. Failure: f after the attempt, before or after the play; business by its own error code, or the last event's
+    if it has none (`schemas.error_codes`), else technical. Exit before start: any other end of an attempt without play;
+    a long wait if it took more than `long_wait_ms`, without ads and pauses. CIR exit: quit or timeout within `exit_ms`
+    of a CIR stall. At the end of a play: its smoothness score and its bin of stalled time.
+    A moment is carried by the span that begins there, or by one of length 0.
+ 8. *Retry.* A segment opened within `retry_ms` after a technical failure of the same title is no new attempt; a
+    content frame within that time recovers the failure, and is a play if there was none. Later it is like any other.
+ 9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
+    gap, count in its moment; their time is taken there from what the gap was believed to be; cause unknown. They prove
+    a frame in the gap. Where the counters cannot tell, the gap stays unverified.
+10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
+    distinct content (`models.playback.cover`). A position that is not told goes on from the last one.
+11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
- 9. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
-Sources: CTA-2066 for names and arithmetic, Milner et al., CIDR 2023, for integrals over a timeline of states.
+12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
+Sources: CTA-2066 for names and arithmetic, Conviva's metric dictionary for exits, failures by class and
+connection-induced stalls, Milner et al., CIDR 2023, for integrals over a timeline of states.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from models.playback import scores
+from models.playback.cover import Cover
 from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, late_events
+from models.playback.repair import Player
+from models.playback.states import STATES, TERMINAL, durations
+from schemas import error_codes
+from schemas.measures import NAMES as MEASURES
+from schemas.measures import STALL_TIME, START_TIME
 
 __all__ = ["MEASURES", "REVISIONS", "Event", "Folded", "Policy", "deduplicate", "fold", "late_events"]
 
@@ -46,50 +67,7 @@ Revision = Literal["live", "final"]
 REVISIONS: tuple[Revision, ...] = ("live", "final")
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 
-STATES = {
-    "s": "starting",
-    "p": "playing",
-    "k": "seeking",
-    "r": "rebuffering",
-    "a": "paused",
-    "w": "unknown",
-    "d": "preloading",
-    "e": "ended",
-    "f": "failed",
-    "q": "quit",
-}
-TERMINAL = frozenset({"ended", "failed", "quit"})
-NOT_ALIVE = TERMINAL | {"preloading"}
 INFERRED = frozenset({"timeout", "pause_limit", "length_cap"})
-
-WATCHED = {"starting": "starting_ms", "playing": "play_ms", "rebuffering": "stall_ms", "seeking": "seek_ms"}
-"""Measure of each state in which the viewer waits for or sees content; counted without ad, in foreground."""
-
-MEASURES = (
-    "alive_ms",
-    "starting_ms",
-    "play_ms",
-    "stall_ms",
-    "seek_ms",
-    "pause_ms",
-    "ad_ms",
-    "background_ms",
-    "watched_ms",
-    "bitrate_kbps_ms",
-    "bitrate_known_ms",
-    "start_delay_ms",
-    "attempts",
-    "plays",
-    "starts_measured",
-    "exits_before_start",
-    "start_failures",
-    "playback_failures",
-    "stalls",
-    "switches_up",
-    "switches_down",
-)
-"""The additive measures of records span and session, in their order."""
-
 
 SPAN_COLUMNS = (
     "session_id",
@@ -139,6 +117,16 @@ class Policy:
     hold_ms: int = 75_000
     pause_limit_ms: int = 1_800_000
     session_cap_ms: int = 86_400_000
+    cause_ms: int = 5_000
+    retry_ms: int = 5_000
+    exit_ms: int = 3_000
+    startup_ms: int = 10_000
+    long_wait_ms: int = 10_000
+
+    @classmethod
+    def of(cls, settings: object) -> Policy:
+        """From anything with attributes of these names."""
+        return cls(**{name.name: getattr(settings, name.name) for name in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +153,22 @@ class _Segment:
     attempt_at: int | None = None
     attempt_seen: bool = False
     excluded_ms: int = 0
+    paused_ms: int = 0
+    any_frame: bool = False
     played: bool = False
+    played_at: int = 0
+    failed_at: int | None = None
+    failed_played: bool = False
+    business: bool = False
     stall_counted: bool = False
+    connection: bool = False
+    connection_until: int | None = None
+    seek_open: bool = False
+    caused_at: int | None = None
     play_kbps: int | None = None
     paused_at: int | None = None
+    position_ms: int = 0
+    cover: Cover = field(default_factory=Cover)
     max_playhead_ms: int | None = None
     impression_id: str | None = None
     page_id: str | None = None
@@ -206,35 +206,73 @@ def fold(events: Iterable[Event | Mapping[str, Any]], policy: Policy, revision: 
 
 def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment]:
     segments: list[_Segment] = []
+    player = Player()
     at, before = -(1 << 62), -1
     for event in events:
         at, missing, before = max(at, event.device_at + offset), event.seq - before - 1, event.seq
         current = segments[-1] if segments else None
+        gap = missing > 0
+        found: dict[str, int] | None = None
         if current is not None and event.kept:
             event = event.after(current.last)
         if current is not None and not current.end_reason:
             reason, end_at = _closing(current, event, at, policy)
+            stays = not reason or reason in TERMINAL
+            proved = stays and player.lost_stalls(event, gap) > 0
+            state = _state_of(event, current.played or proved, current.seek_open and not proved) if stays else ""
             if reason != "timeout":
-                _hold(current, end_at, missing > 0)
-            if not reason or reason in TERMINAL:
+                _hold(current, end_at, gap)
+                unseen = stays and end_at < at
+                was = ("", None, at - current.at) if unseen else (current.state, current.last, end_at - current.at)
+                found = player.after_gap(event, gap, was[0], state, was[1], was[2], current.connection)
+            if stays:
                 current.missing += missing
-                _apply(current, event, at)
+                _apply(current, event, at, state, proved, found or {}, policy)
             if reason:
-                _close(current, reason, at if reason in TERMINAL else end_at)
+                _close(current, reason, at if reason in TERMINAL else end_at, {} if stays else found or {}, policy)
             if current.last is event:
                 continue
         if current is not None and _takes_in(current, event):
             current.events += 1
             current.missing += missing
+            player.known = player.known and not gap
             continue
-        current = _Segment(len(segments), at, missing, event, at)
-        segments.append(current)
-        _apply(current, event, at)
-        if current.state in TERMINAL:
-            _close(current, current.state, at)
+        proved = found is None and event.state == "r" and player.lost_stalls(event, gap) > 0
+        state = _state_of(event, proved, False)
+        if found is None:
+            limit = policy.hold_ms if current is None else at - current.at
+            found = player.after_gap(event, gap, "", state, None, limit)
+        else:
+            found = {}
+        following = _Segment(len(segments), at, missing, event, at)
+        if current is not None:
+            _retried(following, current, policy)
+        segments.append(following)
+        _apply(following, event, at, state, proved, found, policy)
+        if following.state in TERMINAL:
+            _close(following, following.state, at, {}, policy)
     if segments and not segments[-1].end_reason:
-        _close(segments[-1], "timeout", segments[-1].at)
+        _close(segments[-1], "timeout", segments[-1].at, {}, policy)
     return segments
+
+
+def _state_of(event: Event, played: bool, seek_open: bool) -> str:
+    """3: the state an event begins."""
+    state = STATES[event.state]
+    if not played and state in ("rebuffering", "seeking"):
+        return "starting"
+    return "seeking" if seek_open and state == "rebuffering" else state
+
+
+def _retried(following: _Segment, before: _Segment, policy: Policy) -> None:
+    """8: whether the segment is a retry of one that failed."""
+    if (
+        before.end_reason == "failed"
+        and not before.business
+        and before.last.title_id == following.last.title_id
+        and following.at - before.end_at <= policy.retry_ms
+    ):
+        following.failed_at, following.failed_played = before.end_at, before.played or before.failed_played
 
 
 def _closing(segment: _Segment, event: Event, at: int, policy: Policy) -> tuple[str, int]:
@@ -261,50 +299,114 @@ def _takes_in(closed: _Segment, event: Event) -> bool:
     return state in TERMINAL or (closed.end_reason == "pause_limit" and state == "paused")
 
 
-def _apply(segment: _Segment, event: Event, at: int) -> None:
-    """Make `event` the segment's newest: its state begins at `at`, with the moments that fall there."""
-    before, state = segment.state, STATES[event.state]
-    if not segment.played and state in ("rebuffering", "seeking"):
-        state = "starting"
-    segment.last, segment.at, segment.state, segment.moment = event, at, state, {}
+def _apply(
+    segment: _Segment, event: Event, at: int, state: str, proved: bool, found: dict[str, int], policy: Policy
+) -> None:
+    """Make `event` the segment's newest: `state` begins at `at`, with the moments that fall there.
+
+    `proved`: the gap before held a frame; `found`: what the player's counters say of it.
+    """
+    before, last = segment.state, segment.last
+    segment.last, segment.at, segment.state, segment.moment = event, at, state, dict(found)
     segment.events += 1
     segment.impression_id = event.impression_id if segment.impression_id is None else segment.impression_id
     segment.page_id = event.page_id if segment.page_id is None else segment.page_id
     if event.playhead_ms is not None:
         segment.max_playhead_ms = max(event.playhead_ms, segment.max_playhead_ms or 0)
+        segment.position_ms = segment.position_ms if event.ad else event.playhead_ms
     if state != "paused":
         segment.paused_at = None
     elif segment.paused_at is None:
         segment.paused_at = at
-    _starts(segment, event, at)
+    if state == "failed":
+        code = last.error_code if event.error_code is None else event.error_code
+        segment.business = code is not None and error_codes.is_business(code)
+    _causes(segment, before, last, proved)
+    _starts(segment, proved, policy)
     if state != "rebuffering" or before != "rebuffering":
         segment.stall_counted = False
-    if event.ad or event.background:
-        return
-    if state == "rebuffering" and not segment.stall_counted:
-        segment.stall_counted, segment.moment["stalls"] = True, 1
-    if state == "playing" and event.bitrate_kbps is not None:
-        if segment.play_kbps is not None and event.bitrate_kbps != segment.play_kbps:
-            segment.moment["switches_up" if event.bitrate_kbps > segment.play_kbps else "switches_down"] = 1
+    if not event.ad and not event.background:
+        _stalls_and_switches(segment, policy)
+
+
+def _causes(segment: _Segment, before: str, last: Event, proved: bool) -> None:
+    """When something last happened that may make a player wait: the frame after a seek, resume, rate, ad end."""
+    event, state = segment.last, segment.state
+    first_frame = proved or (state == "playing" and not event.ad)
+    if (
+        (segment.seek_open and first_frame)
+        or (before == "paused" and state != "paused")
+        or (last.ad and not event.ad)
+        or last.rate_milli != event.rate_milli
+    ):
+        segment.caused_at = segment.at
+    segment.seek_open = (segment.seek_open or state == "seeking") and not first_frame
+
+
+def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:
+    event, at, moment = segment.last, segment.at, segment.moment
+    if segment.state == "rebuffering" and not segment.stall_counted:
+        segment.stall_counted = True
+        _count(moment, "stalls", 1)
+        segment.connection = segment.caused_at is None or at - segment.caused_at > policy.cause_ms
+        if segment.connection:
+            segment.connection_until = at
+            _count(moment, "cir_stalls", 1)
+    if segment.state == "playing" and event.bitrate_kbps is not None:
+        step = 0 if segment.play_kbps is None else event.bitrate_kbps - segment.play_kbps
         segment.play_kbps = event.bitrate_kbps
+        if step and at - segment.played_at <= policy.startup_ms:
+            _count(moment, "startup_switches", 1)
+            _count(moment, "startup_switch_kbps", abs(step))
+        elif step:
+            _count(moment, "switches_up" if step > 0 else "switches_down", 1)
+            _count(moment, "switch_up_kbps" if step > 0 else "switch_down_kbps", abs(step))
 
 
-def _starts(segment: _Segment, event: Event, at: int) -> None:
-    """Attempt and play."""
-    if segment.attempt_at is None and segment.state in ("starting", "playing"):
-        segment.attempt_at, segment.attempt_seen = at, segment.state == "starting"
-        segment.moment["attempts"] = 1
-    if segment.state == "playing" and not event.ad and not segment.played and segment.attempt_at is not None:
-        segment.played, segment.moment["plays"] = True, 1
-        if segment.attempt_seen and segment.missing == 0:
-            segment.moment["starts_measured"] = 1
-            segment.moment["start_delay_ms"] = at - segment.attempt_at - segment.excluded_ms
+def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
+    """Attempt, first frame, play; or the recovery of a failure."""
+    event, at, moment = segment.last, segment.at, segment.moment
+    retry = segment.failed_at is not None and at - segment.failed_at <= policy.retry_ms
+    wanted = proved or segment.state in ("starting", "playing")
+    if segment.attempt_at is None and not segment.played and not retry and wanted:
+        segment.attempt_at, segment.attempt_seen = at, segment.state == "starting" and not proved
+        _count(moment, "attempts", 1)
+    exact = segment.attempt_seen and segment.missing == 0
+    waited = at - (segment.attempt_at or 0)
+    if segment.state == "playing" and not segment.any_frame:
+        segment.any_frame = True
+        if exact:
+            _count(moment, "any_starts_measured", 1)
+            _count(moment, "any_start_delay_ms", waited - segment.paused_ms)
+    if segment.played or not (proved or (segment.state == "playing" and not event.ad)):
+        return
+    segment.any_frame = segment.played = True
+    segment.played_at = at
+    if segment.attempt_at is None:
+        which = "playback" if segment.failed_played else "start"
+        _count(moment, f"{which}_failures_recovered", 1)
+        _count(moment, "plays", 0 if segment.failed_played else 1)
+        return
+    _count(moment, "plays", 1)
+    if exact:
+        delay = waited - segment.excluded_ms
+        _count(moment, "starts_measured", 1)
+        _count(moment, "start_delay_ms", delay)
+        _count(moment, "startup_score_milli", scores.startup_milli(delay))
+        _count(moment, START_TIME.bin_of(delay), 1)
+
+
+def _count(moment: dict[str, int], measure: str, amount: int) -> None:
+    moment[measure] = moment.get(measure, 0) + amount
 
 
 def _hold(segment: _Segment, until: int, unobserved: bool) -> None:
     """Let the newest event's state hold until `until`, cut at minute borders."""
     if segment.attempt_at is not None and not segment.played and (segment.last.ad or segment.state == "paused"):
         segment.excluded_ms += until - segment.at
+        segment.paused_ms += until - segment.at if segment.state == "paused" else 0
+    if segment.state == "rebuffering" and segment.stall_counted and segment.connection:
+        segment.connection_until = until
     start = segment.at
     if start == until and segment.moment:
         _piece(segment, start, until, unobserved)
@@ -314,22 +416,41 @@ def _hold(segment: _Segment, until: int, unobserved: bool) -> None:
         start = end
 
 
-def _close(segment: _Segment, reason: str, end_at: int) -> None:
-    if segment.attempt_at is not None and reason == "failed":
-        segment.moment["playback_failures" if segment.played else "start_failures"] = 1
+def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], policy: Policy) -> None:
+    """End the segment; `found` is what the player's counters say of a gap at its end."""
+    moment = segment.moment
+    for name, value in found.items():
+        _count(moment, name, value)
+    if reason == "failed" and (segment.attempt_at is not None or segment.played):
+        kind = "playback_failures" if segment.played else "start_failures"
+        _count(moment, kind, 1)
+        _count(moment, f"{kind}_business", int(segment.business))
     elif segment.attempt_at is not None and not segment.played:
-        segment.moment["exits_before_start"] = 1
+        _count(moment, "exits_before_start", 1)
+        waited = end_at - segment.attempt_at - segment.excluded_ms
+        _count(moment, "long_wait_exits", int(waited > policy.long_wait_ms))
+    stalled_at = segment.connection_until
+    if reason in ("quit", "timeout") and stalled_at is not None and end_at - stalled_at <= policy.exit_ms:
+        _count(moment, "cir_exits", 1)
+    if segment.played:
+        now = {name: segment.sums[name] + moment.get(name, 0) for name in ("stalls", "stall_ms", "play_ms")}
+        _count(moment, "smoothness_scored", 1)
+        _count(moment, "smoothness_score_milli", scores.smoothness_milli(**now))
+        _count(moment, STALL_TIME.bin_of(now["stall_ms"]), 1)
     segment.end_reason, segment.end_at = reason, end_at
-    if segment.moment or reason in TERMINAL:
+    if moment or reason in TERMINAL:
         _piece(segment, end_at, end_at, False)
 
 
 def _piece(segment: _Segment, start: int, end: int, unobserved: bool) -> None:
     """Add [start, end), which lies in one minute, as a span of its own or to the one before; takes the moment away."""
     event, moment = segment.last, segment.moment
-    measures = dict.fromkeys(MEASURES, 0) | _durations(segment.state, event, end - start) | moment
+    counted = durations(segment.state, event, end - start, segment.connection)
+    _count(counted, "content_ms", _covered(segment, end - start))
+    for name, value in moment.items():
+        _count(counted, name, value)
     segment.moment = {}
-    for name, value in measures.items():
+    for name, value in counted.items():
         segment.sums[name] += value
     key: dict[str, Any] = {
         "minute_at": start - start % MINUTE_MS,
@@ -343,28 +464,20 @@ def _piece(segment: _Segment, start: int, end: int, unobserved: bool) -> None:
     last = segment.spans[-1] if segment.spans else None
     if last is not None and not moment and start < end and last["end_at"] == start and key.items() <= last.items():
         last["end_at"] = end
-        for name, value in measures.items():
+        for name, value in counted.items():
             last[name] += value
     else:
-        segment.spans.append(key | {"start_at": start, "end_at": end} | measures)
+        segment.spans.append(key | {"start_at": start, "end_at": end} | dict.fromkeys(MEASURES, 0) | counted)
 
 
-def _durations(state: str, event: Event, ms: int) -> dict[str, int]:
-    """Which measures `ms` milliseconds of a state add to."""
-    if state in NOT_ALIVE:
-        return {}
-    found = {"alive_ms": ms}
-    if state == "paused":
-        found["pause_ms"] = ms
-    if event.ad:
-        found["ad_ms"] = ms
-    if event.background:
-        found["background_ms"] = ms
-    if state in WATCHED and not event.ad and not event.background:
-        found |= {"watched_ms": ms, WATCHED[state]: ms}
-        if state == "playing" and event.bitrate_kbps is not None:
-            found |= {"bitrate_kbps_ms": event.bitrate_kbps * ms, "bitrate_known_ms": ms}
-    return found
+def _covered(segment: _Segment, ms: int) -> int:
+    """10: move the position on by `ms` of the newest event's state; returns the new content that was shown."""
+    event = segment.last
+    media = ms * event.rate_milli // 1000
+    if segment.state != "playing" or event.ad or media == 0:
+        return 0
+    start, segment.position_ms = segment.position_ms, segment.position_ms + media
+    return 0 if event.background else segment.cover.add(start, start + media)
 
 
 def _span_row(span: dict[str, Any], number: int, segment: _Segment, revision: Revision) -> dict[str, Any]:

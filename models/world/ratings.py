@@ -28,6 +28,9 @@ from models.world.taste import F4
 Source = bytes | IO[bytes]
 SESSION_PREFIX = "rating-"
 """How the id of a rating's session begins; sessions that the world draws itself never begin so."""
+RATINGS_HEAD = ("userId", "movieId", "rating", "timestamp")
+_MOVIE_COLUMNS = ("item_id", "name", "genres")
+_LAST_S = 4_102_444_800.0  # the year 2100: milliseconds taken for seconds lie far beyond
 
 
 def session_id(user_id: str, item_id: str, rated_at: int) -> str:
@@ -42,82 +45,102 @@ def parse(files: Mapping[str, Source]) -> tuple[pd.DataFrame, pd.DataFrame]:
     genres` (tuple). Layouts: ratings.csv with a header, ratings.dat (``::``), u.data (tabs).
 
     Raises:
-        WorldError: no ratings file, or a row that is not user, item, rating, seconds.
+        WorldError: no ratings file, a row that is not user, item, rating, seconds, or movies that cannot be read.
     """
-    layouts = (("ratings.csv", ",", 1), ("ratings.dat", "::", 0), ("u.data", "\t", 0))
-    for name, separator, skip in layouts:
+    layouts = (("ratings.csv", ",", RATINGS_HEAD), ("ratings.dat", "::", None), ("u.data", "\t", None))
+    for name, separator, head in layouts:
         if name in files:
-            rows = _rows(name, files[name], separator, 4, skip)
-            return _ratings(name, rows, skip), _movies(files)
+            return _ratings(name, _rows(name, files[name], separator, 4, head)), _movies(files)
     raise WorldError(
         f"ratings: found {', '.join(sorted(files)) or 'no files'}; one of {', '.join(n for n, _, _ in layouts)} "
         "(MovieLens csv or dat layout) is needed"
     )
 
 
-def _rows(name: str, source: Source, separator: str, columns: int, skip: int) -> list[list[str]]:
-    """Split lines, each with as many columns as the layout has."""
+def _rows(
+    name: str, source: Source, separator: str, columns: int, head: tuple[str, ...] | None = None
+) -> dict[int, list[str]]:
+    """Split lines by their number, each with as many columns as the layout has; the first must be `head`, if given."""
     raw = source if isinstance(source, bytes) else source.read()
-    text = raw.decode("utf-8", errors="replace") if name.endswith(".csv") else raw.decode("latin-1")
-    rows = []
+    text = raw.decode("utf-8-sig", errors="replace") if name.endswith(".csv") else raw.decode("latin-1")
+    rows: dict[int, list[str]] = {}
     for number, line in enumerate(io.StringIO(text), 1):
         line = line.rstrip("\r\n")
-        if number <= skip or not line:
-            continue
         cells = line.split(separator)
-        if len(cells) != columns:
-            raise WorldError(
-                f"{name} line {number}: {len(cells)} columns, must be {columns} separated by {separator!r}"
-            )
-        rows.append(cells)
+        if number == 1 and head is not None:
+            if tuple(cells) != head:
+                raise WorldError(f"{name} line 1 is {line[:40]!r}, must be the header {separator.join(head)}")
+        elif line:
+            if len(cells) != columns:
+                raise WorldError(
+                    f"{name} line {number}: {len(cells)} columns, must be {columns} separated by {separator!r}"
+                )
+            rows[number] = cells
     if not rows:
         raise WorldError(f"{name} holds no rows")
     return rows
 
 
-def _ratings(name: str, rows: list[list[str]], skip: int) -> pd.DataFrame:
+def _ratings(name: str, rows: Mapping[int, list[str]]) -> pd.DataFrame:
     """Typed ratings; one (user, item, time) counts once only if the file says it once.
 
     Raises:
-        WorldError: a rating or time that is no number, or a repeated row.
+        WorldError: no user or title, a rating or time out of range, or a repeated row; names the line.
     """
-    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "rated_at"])
-    for column in ("rating", "rated_at"):
+    line = list(rows)
+    frame = pd.DataFrame(list(rows.values()), columns=["user_id", "item_id", "rating", "rated_at"])
+    for column in ("user_id", "item_id"):
+        if (frame[column].str.strip() == "").any():
+            raise WorldError(f"{name} line {line[_first(frame[column].str.strip() == '')]}: {column} is empty")
+    for column, most, rule in (("rating", 10.0, "between 0 and 10"), ("rated_at", _LAST_S, "seconds since 1970")):
         values = pd.to_numeric(frame[column], errors="coerce")
-        if values.isna().any():
-            at = int(values.isna().to_numpy().argmax())
-            raise WorldError(f"{name} line {at + 1 + skip}: {column} is {frame[column][at]!r}, must be a number")
+        wrong = ~values.between(0, most)
+        if wrong.any():
+            at = _first(wrong)
+            rule = "a number" if pd.isna(values[at]) else rule
+            raise WorldError(f"{name} line {line[at]}: {column} is {frame[column][at]!r}, must be {rule}")
         frame[column] = values
-    if not frame["rating"].between(0.0, 10.0).all():
-        at = int((~frame["rating"].between(0.0, 10.0)).to_numpy().argmax())
-        raise WorldError(f"{name} line {at + 1 + skip}: rating is {frame['rating'][at]}, must be between 0 and 10")
     frame["rated_at"] = (frame["rated_at"] * 1000).astype(np.int64)
     twice = frame.duplicated(["user_id", "item_id", "rated_at"])
     if twice.any():
-        at = int(twice.to_numpy().argmax())
+        at = _first(twice)
         raise WorldError(
-            f"{name} line {at + 1 + skip}: user {frame['user_id'][at]} rated {frame['item_id'][at]} twice at the "
+            f"{name} line {line[at]}: user {frame['user_id'][at]} rated {frame['item_id'][at]} twice at the "
             "same second; remove one"
         )
     return frame
 
 
+def _first(wrong: pd.Series[bool]) -> int:
+    return int(wrong.to_numpy().argmax())
+
+
 def _movies(files: Mapping[str, Source]) -> pd.DataFrame:
-    """Names and genres, empty without a movies file."""
-    empty = pd.DataFrame({"item_id": [], "name": [], "genres": []})
-    if "movies.csv" in files:
-        source = files["movies.csv"]
-        frame = pd.read_csv(
-            io.BytesIO(source) if isinstance(source, bytes) else source, dtype=str, keep_default_na=False
-        )
+    """Names and genres, empty without a movies file.
+
+    Raises:
+        WorldError: a file that cannot be read, or a film listed twice.
+    """
+    name = next((name for name in ("movies.csv", "movies.dat") if name in files), None)
+    if name is None:
+        return pd.DataFrame({column: [] for column in _MOVIE_COLUMNS})
+    if name == "movies.csv":
+        source = files[name]
+        try:
+            frame = pd.read_csv(
+                io.BytesIO(source) if isinstance(source, bytes) else source, dtype=str, keep_default_na=False
+            )
+        except ValueError as error:  # pandas' own errors and wrong UTF-8
+            raise WorldError(f"{name} cannot be read: {str(error).strip()}; mend it or remove it") from error
         wanted = ["movieId", "title", "genres"]
         if list(frame.columns[:3]) != wanted:
-            raise WorldError(f"movies.csv has columns {', '.join(frame.columns)}; must begin with {', '.join(wanted)}")
-        frame = frame[wanted].set_axis(empty.columns, axis=1)
-    elif "movies.dat" in files:
-        frame = pd.DataFrame(_rows("movies.dat", files["movies.dat"], "::", 3, 0), columns=list(empty.columns))
+            raise WorldError(f"{name} has columns {', '.join(frame.columns)}; must begin with {', '.join(wanted)}")
+        frame = frame[wanted].set_axis(list(_MOVIE_COLUMNS), axis=1)
     else:
-        return empty
+        frame = pd.DataFrame(list(_rows(name, files[name], "::", 3).values()), columns=list(_MOVIE_COLUMNS))
+    twice = frame["item_id"].duplicated()
+    if twice.any():
+        raise WorldError(f"{name} lists film {frame['item_id'][_first(twice)]!r} more than once; remove one")
     frame["genres"] = [
         tuple(g.lower() for g in cell.split("|") if g and not g.startswith("(")) for cell in frame["genres"]
     ]

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from schemas.errors import SchemaError
+from schemas.measures import HISTOGRAMS, Histogram
 from schemas.metrics import ALL, DIMENSIONS, METRICS, ROLLUPS, Metric, Rollup
 
 MINUTE_KEYS: Mapping[str, str] = {"minute_at": "minute_at", "event_date": "start_date", "revision": "revision"}
@@ -55,17 +57,25 @@ DUCKDB = Dialect("duckdb", '"', "VARCHAR", grouping_sets=True, cast_sum=True)
 DIALECTS = (SPARK, FLINK, DUCKDB)
 
 
-def row_expressions(metrics: Sequence[Metric] = METRICS) -> list[tuple[str, str]]:
-    """(sum column, row-level integer expression over span measures) of every sum, in the tables' order."""
-    return [(c, m.num if c.endswith("_num") else m.den or "") for m in metrics for c in m.columns]
+def row_expressions(metrics: Sequence[Metric] | None = None) -> list[tuple[str, str]]:
+    """(sum column, row-level integer expression over measures) of every sum, in the tables' order.
+
+    Without `metrics` those of a table of sums: `METRICS`, then the bins of the histograms, which sum themselves.
+    """
+    found = [
+        (c, m.num if c.endswith("_num") else m.den or "")
+        for m in (METRICS if metrics is None else metrics)
+        for c in m.columns
+    ]
+    return found + [(c, c) for h in HISTOGRAMS for c in h.columns] if metrics is None else found
 
 
-def measures(metrics: Sequence[Metric] = METRICS) -> list[str]:
-    """The span measures the metrics read, each once, in the order of first use."""
+def measures(metrics: Sequence[Metric] | None = None) -> list[str]:
+    """The measures the metrics read, each once, in the order of first use."""
     return list(dict.fromkeys(word for _, expression in row_expressions(metrics) for word in _WORD.findall(expression)))
 
 
-def sums(dialect: Dialect = SPARK, prefix: str = "", metrics: Sequence[Metric] = METRICS) -> list[str]:
+def sums(dialect: Dialect = SPARK, prefix: str = "", metrics: Sequence[Metric] | None = None) -> list[str]:
     """Select list of the sums over spans: ``SUM(CAST(stall_ms AS BIGINT)) AS `stall_time_num```, ...; `prefix` is put
     before each measure (``s.``)."""
     return [
@@ -74,7 +84,7 @@ def sums(dialect: Dialect = SPARK, prefix: str = "", metrics: Sequence[Metric] =
     ]
 
 
-def sums_of_sums(dialect: Dialect = SPARK, metrics: Sequence[Metric] = METRICS) -> list[str]:
+def sums_of_sums(dialect: Dialect = SPARK, metrics: Sequence[Metric] | None = None) -> list[str]:
     """Select list that adds up rows that are sums already (minutes to days, rollups to coarser ones)."""
     return [f"{dialect.total(dialect.column(n))} AS {dialect.column(n)}" for n, _ in row_expressions(metrics)]
 
@@ -89,6 +99,27 @@ def value(metric: Metric, dialect: Dialect = SPARK) -> str:
 def values(dialect: Dialect = SPARK, metrics: Sequence[Metric] = METRICS) -> list[str]:
     """Select list of the metrics over a table of sums."""
     return [f"{value(metric, dialect)} AS {dialect.column(metric.name)}" for metric in metrics]
+
+
+def quantile(histogram: Histogram, share: float, dialect: Dialect = SPARK) -> str:
+    """A quantile in ms over a table of sums, as a DOUBLE: linear inside its bin, null without a count.
+
+    The last bin has no end, so what falls there is its lower edge; `share` lies between 0 and 1.
+    """
+    if not 0.0 < share < 1.0:
+        raise SchemaError(f"quantile {share} of {histogram.name}: it must lie between 0 and 1")
+    counts = [f"CAST({dialect.column(name)} AS DOUBLE)" for name in histogram.columns]
+    wanted = f"({share!r}E0 * ({' + '.join(counts)}))"
+    cases, low, before = [], 0, "CAST(0 AS DOUBLE)"
+    for edge, count in zip(histogram.edges_ms, counts, strict=False):
+        upto = f"({before} + {count})"
+        inside = f"({wanted} - {before}) / NULLIF({count}, CAST(0 AS DOUBLE))"
+        cases.append(f"WHEN {upto} >= {wanted} THEN CAST({low} AS DOUBLE) + CAST({edge - low} AS DOUBLE) * {inside}")
+        low, before = edge, upto
+    return (
+        f"CASE WHEN {wanted} = CAST(0 AS DOUBLE) THEN CAST(NULL AS DOUBLE) {' '.join(cases)} "
+        f"ELSE CAST({low} AS DOUBLE) END"
+    )
 
 
 def rollup_rows(source: str, dialect: Dialect, keys: Mapping[str, str], rollups: Sequence[Rollup] = ROLLUPS) -> str:

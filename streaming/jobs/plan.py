@@ -4,10 +4,10 @@ One process table function (the kernel's `FoldLive`, keyed by session) reads raw
 kinds; one SQL insert a kind takes them on. The planner runs the function once for all four (asserted by a test).
 
     raw playback_event ── FoldLive ─┬─ minute  ─┬─ UNION ALL of the rollups ── SUM ... GROUP BY ── qoe_minute (upsert)
-                                    │           └─ SUM ... GROUP BY step and cell ── qoe_step (upsert; for alerts)
+    and cmcd              keyed     │           └─ SUM ... GROUP BY step and cell ── qoe_step (upsert; for alerts)
      bytes, position,    by session ├─ session   ── qoe_session  (upsert by session and segment)
      arrival clock                  ├─ progress  ── qoe_progress (upsert by partition)
-                                    └─ dlq       ── dlq.playback_event (append, original bytes)
+                                    └─ dlq       ── dlq.playback_event, dlq.cmcd (append, original bytes)
 """
 
 from __future__ import annotations
@@ -80,10 +80,12 @@ def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]
     }
 
 
-def _kafka(topic: Topic, settings: Settings, connector: str, key: Mapping[str, str]) -> dict[str, str]:
+def _kafka(topic: Topic | tuple[Topic, ...], settings: Settings, connector: str, key: Mapping[str, str]
+           ) -> dict[str, str]:  # fmt: skip
+    many = topic if isinstance(topic, tuple) else (topic,)
     return {
         "connector": connector,
-        "topic": settings.kafka.topic_prefix + topic.name,
+        "topic": ";".join(settings.kafka.topic_prefix + one.name for one in many),
         "properties.bootstrap.servers": settings.kafka.bootstrap,
         **key,
         "value.format": "raw",
@@ -96,30 +98,43 @@ def _clause(found: Mapping[str, str]) -> str:
     return "WITH (\n" + ",\n".join(pairs) + "\n)"
 
 
-def _sink(topic: Topic, settings: Settings, connector: str, key: Mapping[str, str]) -> str:
+def _sink(topic: Topic | tuple[Topic, ...], settings: Settings, connector: str, key: Mapping[str, str]) -> str:
+    first = topic[0] if isinstance(topic, tuple) else topic
     return _clause({
         **_kafka(topic, settings, connector, key),
         "sink.delivery-guarantee": "exactly-once",
-        "sink.transactional-id-prefix": f"matinee-qoe-{settings.kafka.topic_prefix}{topic.name}",
+        "sink.transactional-id-prefix": f"matinee-qoe-{settings.kafka.topic_prefix}{first.name}",
         # A fresh transactional id at every checkpoint (the default) would leave the broker a million a day to remember.
         "sink.transaction-naming-strategy": "POOLING",
         "properties.transaction.timeout.ms": str(TRANSACTION_TIMEOUT_MS),
     })
 
 
-def source(settings: Settings) -> str:
+def sources(settings: Settings) -> list[str]:
+    """Both inputs, and the view that puts them together: framed Avro, and CMCD lines from the collector."""
+    columns = "message_key, message_value, kafka_partition, kafka_offset, kafka_at"
+    return [
+        source("raw_playback_event", topics.PLAYBACK_EVENT, settings),
+        source("raw_cmcd", topics.CMCD, settings, {"scan.watermark.idle-timeout": f"{settings.flink.cmcd_idle_ms} ms"}),
+        f"CREATE TEMPORARY VIEW raw_event AS\nSELECT {columns}, FALSE AS is_cmcd FROM raw_playback_event\nUNION ALL\n"
+        f"SELECT {columns}, TRUE AS is_cmcd FROM raw_cmcd",
+    ]
+
+
+def source(table: str, topic: Topic, settings: Settings, more: Mapping[str, str] | None = None) -> str:
     """Raw messages with position and arrival clock.
 
     The watermark is on the Kafka timestamp, because `received_at` sits inside bytes that may be poison; the producer
     keeps that clock from running back within a partition (streaming.lanes), and Flink takes the least over partitions.
     """
     slack = settings.flink.watermark_slack_ms
-    found = _kafka(topics.PLAYBACK_EVENT, settings, "kafka", {"key.format": "raw", "key.fields": "message_key"}) | {
+    found = _kafka(topic, settings, "kafka", {"key.format": "raw", "key.fields": "message_key"}) | {
         "properties.group.id": f"matinee-qoe-{settings.kafka.topic_prefix}",
         "properties.isolation.level": "read_committed",
         "scan.startup.mode": "earliest-offset",
+        **(more or {}),
     }
-    return f"""CREATE TEMPORARY TABLE raw_event (
+    return f"""CREATE TEMPORARY TABLE {table} (
   message_key BYTES,
   message_value BYTES,
   kafka_partition INT METADATA FROM 'partition' VIRTUAL,
@@ -136,7 +151,9 @@ def sinks(settings: Settings) -> list[str]:
     raw = {"key.format": "raw"}
     upsert = "  message_key BYTES,\n  message_value BYTES,\n  PRIMARY KEY (message_key) NOT ENFORCED\n"
     minute, step = _keyed(KEY_COLUMNS), _keyed(STEP_COLUMNS)
-    letter = "  message_key BYTES,\n  message_value BYTES,\n  headers MAP<STRING, BYTES> METADATA\n"
+    columns = ("message_key BYTES", "message_value BYTES", "headers MAP<STRING, BYTES> METADATA",
+               "real_topic STRING METADATA FROM 'topic'")  # fmt: skip
+    letter = ",\n".join(f"  {column}" for column in columns) + "\n"
     append = raw | {"key.fields": "message_key"}
     return [
         f"CREATE TEMPORARY TABLE {table} (\n{body}) {_sink(topic, settings, connector, key)}"
@@ -145,7 +162,7 @@ def sinks(settings: Settings) -> list[str]:
             *((("qoe_step", step, topics.QOE_STEP, "upsert-kafka", joined),) if settings.alerts.counters else ()),
             ("qoe_session", upsert, topics.QOE_SESSION, "upsert-kafka", raw),
             ("qoe_progress", upsert, topics.QOE_PROGRESS, "upsert-kafka", raw),
-            ("dead_letter", letter, topics.DLQ_PLAYBACK_EVENT, "kafka", append),
+            ("dead_letter", letter, (topics.DLQ_PLAYBACK_EVENT, topics.DLQ_CMCD), "kafka", append),
         )
     ]
 
@@ -165,7 +182,7 @@ def definitions(settings: Settings) -> list[str]:
         f"SELECT * FROM fold_live(e => TABLE raw_event PARTITION BY message_key, uid => '{UID}')"
     )
     minutes = "CREATE TEMPORARY VIEW minute_delta AS\nSELECT * FROM folded WHERE kind = 'minute'"
-    return [*functions, source(settings), *sinks(settings), fold, minutes]
+    return [*functions, *sources(settings), *sinks(settings), fold, minutes]
 
 
 def _minute_fields() -> str:
@@ -191,15 +208,25 @@ def _steps() -> str:
 
 
 def inserts(settings: Settings) -> list[str]:
-    """One INSERT a sink."""
+    """One INSERT a sink; dead letters go to the topic of the message they were."""
     minute = sql.rollup_sums("minute_delta", sql.FLINK, MINUTE_KEYS)
     keys = ", ".join(f"`{column}`" for column in KEY_COLUMNS)
-    topic = settings.kafka.topic_prefix + topics.PLAYBACK_EVENT.name
-    headers = f"MAP_UNION(headers, MAP['topic', ENCODE('{topic}', 'UTF-8')])"
+    origin, letters = _by_kind(topics.PLAYBACK_EVENT, topics.CMCD, settings), _by_kind(*_LETTERS, settings)
+    headers = f"MAP_UNION(headers, MAP['topic', ENCODE({origin}, 'UTF-8')])"
     return [
         f"INSERT INTO qoe_minute\nSELECT {keys}, encode_record('qoe_minute', {_minute_fields()})\nFROM (\n{minute}\n)",
         *([_steps()] if settings.alerts.counters else []),
         "INSERT INTO qoe_session SELECT out_key, out_value FROM folded WHERE kind = 'session'",
         "INSERT INTO qoe_progress SELECT out_key, out_value FROM folded WHERE kind = 'progress'",
-        f"INSERT INTO dead_letter SELECT out_key, out_value, {headers} FROM folded WHERE kind = 'dlq'",
+        f"INSERT INTO dead_letter SELECT out_key, out_value, {headers}, {letters}\n"
+        "FROM folded WHERE kind IN ('dlq', 'dlq_cmcd')",
     ]
+
+
+_LETTERS = (topics.DLQ_PLAYBACK_EVENT, topics.DLQ_CMCD)
+
+
+def _by_kind(of_events: Topic, of_cmcd: Topic, settings: Settings) -> str:
+    """The real topic that a dead letter's kind says."""
+    prefix = settings.kafka.topic_prefix
+    return f"CASE kind WHEN 'dlq' THEN '{prefix}{of_events.name}' ELSE '{prefix}{of_cmcd.name}' END"

@@ -66,11 +66,25 @@ def test_an_old_java_is_refused(monkeypatch: pytest.MonkeyPatch, jre: Path) -> N
 def test_set_up_refuses_a_machine_without_a_compiler(
     monkeypatch: pytest.MonkeyPatch, jre: Path, tmp_path: Path
 ) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(jre))
     with pytest.raises(bootstrap.SetupError, match="only a JRE"):
         bootstrap.check_machine()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(bootstrap.SetupError, match="no java"):
+    with pytest.raises(bootstrap.SetupError, match="java is not on PATH"):
+        bootstrap.check_machine()
+
+
+def test_set_up_finds_java_where_the_doctor_does(monkeypatch: pytest.MonkeyPatch, jre: Path, tmp_path: Path) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(jre.parent))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(bootstrap.SetupError, match="has no bin/javac"):
+        bootstrap.check_machine()
+    shutil.copy(jre / "java", jre / "javac")
+    bootstrap.check_machine()
+    assert _check("JDK").ok
+    (jre / "java").write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    with pytest.raises(bootstrap.SetupError, match="is version 11"):
         bootstrap.check_machine()
 
 

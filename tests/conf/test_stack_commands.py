@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conf import stack, supervisor
-from conf.settings import ROOT, load
+from conf.settings import ROOT, Settings, load
 from conf.supervisor import Bounds, Process
 from tests.fixtures.stack import stack_variables
 
@@ -72,6 +73,28 @@ def test_status_tells_a_process_that_failed_from_one_that_runs(variables: dict[s
     assert found.supervised
     assert not found.well
     assert [(child.name, child.alive) for child in found.children] == [("broker", True)]
+
+
+def test_an_interrupted_up_leaves_no_process(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(environ=variables)
+    monkeypatch.setattr(stack.broker, "prepare", lambda *_: Process("broker", SLEEPER))
+    monkeypatch.setattr(stack.flink, "prepare", lambda *_: [Process("jobmanager", SLEEPER)])
+    monkeypatch.setattr(stack.java, "version", lambda: 17)
+    started: list[psutil.Process] = []
+
+    def interrupted(_settings: Settings) -> None:
+        state = supervisor.read_state(settings.stack.dir)
+        assert state is not None
+        started.extend(psutil.Process(pid) for pid in (state.pid, *(child.pid for child in state.children)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stack.broker, "ill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stack.up(settings)
+    assert len(started) == 3
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+    assert supervisor.read_state(settings.stack.dir) is None
 
 
 def test_clean_refuses_while_the_stack_runs_and_keeps_what_set_up_made(

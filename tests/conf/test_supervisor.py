@@ -54,6 +54,19 @@ def test_a_child_that_is_killed_is_started_again(folder: Path) -> None:
     assert _state(folder).children[1] == other
 
 
+def test_an_interrupted_start_ends_the_supervisor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    before = set(psutil.Process().children())
+    with monkeypatch.context() as patched:
+        patched.setattr(supervisor.time, "sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            supervisor.start(folder, [Process("a", SLEEPER)], QUICK)
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=WAIT_S)
+    assert not alive
+
+
 def test_restarts_are_bounded_and_the_end_is_recorded(folder: Path) -> None:
     supervisor.start(folder, [Process("a", DYING), Process("b", SLEEPER)], QUICK)
     _until(lambda: _state(folder).children[0].status == "failed")

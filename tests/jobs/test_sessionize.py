@@ -103,14 +103,16 @@ def test_days_equal_the_reference(
 
 
 def _plays_follow(plays: pd.DataFrame, sessions: pd.DataFrame, spans: pd.DataFrame) -> None:
-    attempts = sessions[(sessions.revision == "final") & (sessions.attempts > 0)]
+    began = sessions.attempts + sessions.start_failures_recovered + sessions.playback_failures_recovered > 0
+    attempts = sessions[(sessions.revision == "final") & began]
     assert len(plays) == len(attempts) > 50
     merged = plays.merge(attempts, on=["session_id", "segment"], suffixes=("", "_s"), validate="one_to_one")
     assert len(merged) == len(plays)
     last = spans[(spans.revision == "final") & ~spans.state.isin(["ended", "failed", "quit"])].sort_values("span")
     stalled = last.groupby(["session_id", "segment"]).state.last() == "rebuffering"
     known = merged.title_id == "t1"
-    share = (merged.play_ms / RUNNING_MS).clip(upper=1.0).where(known, 0.0)
+    share = (merged.content_ms_s / RUNNING_MS).clip(upper=1.0).where(known, 0.0)
+    assert merged.content_ms.tolist() == merged.content_ms_s.clip(upper=RUNNING_MS).where(known, 0).tolist()
     assert merged.watched_ms.tolist() == merged.play_ms.tolist()
     assert merged.show_id.tolist() == merged.title_id.where(~known, "series").tolist()
     assert merged.watched_share.tolist() == share.tolist()

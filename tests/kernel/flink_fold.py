@@ -19,7 +19,7 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
     config.set("pipeline.jars", f"file://{jar}")
     config.set("parallelism.default", "2")
     config.set("pipeline.object-reuse", "true")
-    config.set("table.exec.source.idle-timeout", "1 s")
+    config.set("table.exec.source.idle-timeout", "60 s")
     config.set("table.local-time-zone", "UTC")
     config.set("pipeline.global-job-parameters", parameters)
     env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION fold_live AS 'io.matinee.kernel.flink.FoldLive' LANGUAGE JAVA")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -52,11 +52,15 @@ def run(arguments: Sequence[str], messages: Iterable[Message], optimise: bool = 
 
 def fold(messages: Iterable[Message], policy: Policy, slack_ms: int) -> dict[str, list[list[str | None]]]:
     """Rows by kind: span, session, live_minute, live_session, live_state, dead."""
-    lateness, hold, pause, cap = astuple(policy)
     found: dict[str, list[list[str | None]]] = {}
-    for kind, *columns in run(["fold", *map(str, (lateness, hold, GAP_WAIT_MS, pause, cap, slack_ms))], messages):
+    for kind, *columns in run(["fold", policy_text(policy), str(slack_ms)], messages):
         found.setdefault(str(kind), []).append(columns)
     return found
+
+
+def policy_text(policy: Policy) -> str:
+    """The policy as the kernel reads it."""
+    return ",".join(f"{name}:{value}" for name, value in (asdict(policy) | {"gap_wait_ms": GAP_WAIT_MS}).items())
 
 
 def _pack(message: Message) -> bytes:
@@ -69,10 +73,10 @@ def _sized(content: bytes | None) -> bytes:
 
 
 def encode(rows: list[dict[str, Any]]) -> list[Message]:
-    """Events (times in milliseconds) as messages, of schema versions 1 and 2 in turn."""
+    """Events (times in milliseconds) as messages, of schema versions 1 and 2 in turn; a rate needs version 2."""
     values: list[bytes] = [b""] * len(rows)
     for version in (1, 2):
-        numbers = list(range(version - 1, len(rows), 2))
+        numbers = [i for i, row in enumerate(rows) if (i % 2 == 0 and row["playback_rate"] == 1.0) == (version == 1)]
         frame = pd.DataFrame([rows[i] for i in numbers])
         for field in records.load("playback_event", version).fields:
             if field.name not in frame:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any
 
 import pytest
 
 from bench import qoe_cmcd
 from models.playback import cmcd, cmcd_event
 from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Policy, fold
-from tests.kernel import hostile, jvm
+from tests.kernel import jvm
 from tests.models.playback import cmcd_golden
+from tests.streaming import cmcd_topic
 
 pytestmark = pytest.mark.jvm
 MUTANTS = 1_000_000 if os.environ.get("MATINEE_TEST_ALL") else 8_000
@@ -50,38 +50,17 @@ def test_mutated_messages() -> None:
     assert wrong == [] and outcome["event"] > 60 and outcome["key: message key is not the record's sid"] > 15
 
 
-def _topic() -> tuple[list[jvm.Message], dict[str, list[dict[str, Any]]]]:
-    """Hostile sessions in CMCD, some records bare, some POSTs of several records; and the rows they hold."""
-    rng = random.Random(4)
-    sessions = [hostile.sent(rng, hostile.session(rng, f"s{n}")) for n in range(120)]
-    events = ("t", "t", "ps", "as", "ae", "m", "rr")
-    rows = [row | {"event": rng.choice(events)} for row in hostile.topic(rng, sessions, 3_000)]
-    messages: list[jvm.Message] = []
-    held: dict[str, list[dict[str, Any]]] = {}
-    offsets = [0] * 4
-    for row in rows:
-        values = cmcd_event.values_of(row | {"error_code": None}, row["ad"])
-        for name in ("sta", "br", "cid", "h", "io.matinee-app", "io.matinee-asset", "io.matinee-profile"):
-            if rng.random() < 0.2:
-                values.pop(name, None)
-        line = cmcd.encode(values, cmcd_event.EVENT_KEYS).encode()
-        head = {"at": row["received_at"], "newest": row["post_device_at"]}
-        value = cmcd_golden.message([line] * rng.choice((1, 1, 1, 2)), head)
-        partition = row["kafka_partition"]
-        message = jvm.Message(partition, offsets[partition], row["kafka_at"], row["session_id"].encode(), value)
-        offsets[partition] += 1
-        messages.append(message)
-        done = cmcd_event.decode(value, message.key, partition, message.offset)
-        assert done.letters == []
-        held.setdefault(row["session_id"], []).extend(done.rows)
-    return messages, held
-
-
 def test_sessions_in_cmcd_fold_alike() -> None:
-    messages, held = _topic()
+    posts = cmcd_topic.sessions(4, 120)
+    offsets = [0] * 4
+    messages = []
+    for post in posts:
+        messages.append(jvm.Message(post.partition, offsets[post.partition], post.at_ms, post.key, post.value))
+        offsets[post.partition] += 1
+    held, letters = cmcd_topic.decoded(messages)
     policy = Policy()
     found = jvm.fold(messages, policy, 3_000)
-    assert "dead" not in found
+    assert not letters and "dead" not in found
     for kind, columns in (("span", SPAN_COLUMNS), ("session", SESSION_COLUMNS)):
         expected = []
         for rows in held.values():

@@ -31,14 +31,7 @@ def _line(message: jvm.Message) -> str:
 
 def _fold(messages: list[jvm.Message], folder: Path, policy: Policy) -> list[dict[str, Any]]:
     (folder / "in.csv").write_text("\n".join(map(_line, messages)) + "\n")
-    settings = {
-        "lateness_ms": policy.lateness_ms,
-        "hold_ms": policy.hold_ms,
-        "gap_wait_ms": jvm.GAP_WAIT_MS,
-        "pause_limit_ms": policy.pause_limit_ms,
-        "session_cap_ms": policy.session_cap_ms,
-    }
-    parameters = ",".join(f"matinee.fold.{name}:{value}" for name, value in settings.items())
+    parameters = ",".join(f"matinee.fold.{pair}" for pair in jvm.policy_text(policy).split(","))
     command = [
         str(python("streaming")),
         str(ROOT / "tests/kernel/flink_fold.py"),

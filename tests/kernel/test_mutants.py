@@ -18,7 +18,7 @@ from models.playback.spans import SPAN_COLUMNS, Policy, fold
 from tests.kernel import hostile, jvm
 
 pytestmark = pytest.mark.jvm
-POLICY = Policy(lateness_ms=24_000, hold_ms=15_000, pause_limit_ms=30_000, session_cap_ms=120_000)
+POLICY = hostile.SMALL
 JITTER_MS = 1_000
 
 

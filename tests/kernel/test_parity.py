@@ -15,7 +15,7 @@ from tests.kernel import hostile, jvm
 
 pytestmark = pytest.mark.jvm
 
-SMALL = Policy(lateness_ms=24_000, hold_ms=15_000, pause_limit_ms=30_000, session_cap_ms=120_000)
+SMALL = hostile.SMALL
 CASES = {"settings": (Policy(), 1.0, 1_500), "small": (SMALL, 0.2, 1_000)}
 JITTER_MS = 3_000
 
@@ -52,7 +52,10 @@ def test_every_rule_is_reached(case: Case) -> None:
     assert reasons >= {"ended", "failed", "quit", "content_change", "timeout"}
     if case.policy == SMALL:
         assert reasons >= {"pause_limit", "length_cap"}
-    assert all(sum(row[name] for row in sessions) > 0 for name in (*MEASURES, "duplicates", "late", "missing"))
+    names = {*MEASURES, "duplicates", "late", "missing"}
+    if case.policy == SMALL:  # too short for the last bins
+        names -= {"stall_over_60000_ms", "stall_le_60000_ms"}
+    assert [name for name in names if not any(row[name] for row in sessions)] == []
 
 
 def test_batch_rows(case: Case) -> None:

@@ -97,7 +97,8 @@ def plays(sessions: pd.DataFrame, titles: pd.DataFrame) -> pd.DataFrame:
     tried = sessions[(sessions["revision"] == "final") & (sessions["attempts"] > 0)]
     play = tried.merge(titles[["title_id", "show_id", "duration_ms"]], on="title_id")
     play["show_id"] = play["show_id"].fillna(play["title_id"])
-    share = (play["play_ms"] / play["duration_ms"]).clip(upper=1.0)
+    play["content_ms"] = play[["content_ms", "duration_ms"]].min(axis=1)
+    share = play["content_ms"] / play["duration_ms"]
     enough = (play["play_ms"] >= 120_000) & (share >= 0.1)
     available = pd.to_datetime(play["close_date"], utc=True) + pd.Timedelta(hours=26)
     return play.assign(

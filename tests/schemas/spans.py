@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -41,8 +42,39 @@ def loop_sums(spans: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, int]]:
             "attempts_num": row["attempts"], "plays_num": row["plays"],
             "video_start_time_num": row["start_delay_ms"], "video_start_time_den": row["starts_measured"],
             "exit_before_start_rate_num": row["exits_before_start"], "exit_before_start_rate_den": row["attempts"],
-            "start_failure_rate_num": row["start_failures"], "start_failure_rate_den": row["attempts"],
-            "playback_failure_rate_num": row["playback_failures"], "playback_failure_rate_den": row["plays"],
+            "any_start_time_num": row["any_start_delay_ms"], "any_start_time_den": row["any_starts_measured"],
+            "startup_score_num": row["startup_score_milli"], "startup_score_den": row["starts_measured"],
+            "long_wait_exit_rate_num": row["long_wait_exits"], "long_wait_exit_rate_den": row["attempts"],
+            "start_failure_rate_num": row["start_failures"] - row["start_failures_recovered"],
+            "start_failure_rate_den": row["attempts"],
+            "start_failure_technical_rate_num": row["start_failures"] - row["start_failures_business"]
+            - row["start_failures_recovered"],
+            "start_failure_technical_rate_den": row["attempts"],
+            "start_failure_business_rate_num": row["start_failures_business"],
+            "start_failure_business_rate_den": row["attempts"],
+            "playback_failure_rate_num": row["playback_failures"] - row["playback_failures_recovered"],
+            "playback_failure_rate_den": row["plays"],
+            "playback_failure_technical_rate_num": row["playback_failures"] - row["playback_failures_business"]
+            - row["playback_failures_recovered"],
+            "playback_failure_technical_rate_den": row["plays"],
+            "playback_failure_business_rate_num": row["playback_failures_business"],
+            "playback_failure_business_rate_den": row["plays"],
+            "recovered_failure_rate_num": row["start_failures_recovered"] + row["playback_failures_recovered"],
+            "recovered_failure_rate_den": row["attempts"],
+            "connection_stall_count_num": row["cir_stalls"], "connection_stall_count_den": row["plays"],
+            "connection_stall_time_num": row["cir_stall_ms"], "connection_stall_time_den": row["plays"],
+            "connection_rebuffer_ratio_num": row["cir_stall_ms"],
+            "connection_rebuffer_ratio_den": row["cir_stall_ms"] + row["play_ms"],
+            "connection_exit_rate_num": row["cir_exits"], "connection_exit_rate_den": row["plays"],
+            "smoothness_score_num": row["smoothness_score_milli"], "smoothness_score_den": row["smoothness_scored"],
+            "switch_up_count_num": row["switches_up"], "switch_up_count_den": row["plays"],
+            "switch_down_count_num": row["switches_down"], "switch_down_count_den": row["plays"],
+            "switch_up_size_num": row["switch_up_kbps"], "switch_up_size_den": row["switches_up"],
+            "switch_down_size_num": row["switch_down_kbps"], "switch_down_size_den": row["switches_down"],
+            "startup_switch_count_num": row["startup_switches"], "startup_switch_count_den": row["plays"],
+            "media_time_num": row["media_ms"], "content_time_num": row["content_ms"],
+            "repaired_stall_share_num": row["repaired_stalls"], "repaired_stall_share_den": row["stalls"],
+            "unverified_gap_rate_num": row["gaps"] - row["gaps_verified"], "unverified_gap_rate_den": row["attempts"],
             "stall_count_num": row["stalls"], "stall_count_den": row["plays"],
             "stall_time_num": row["stall_ms"], "stall_time_den": row["plays"],
             "rebuffer_ratio_num": row["stall_ms"], "rebuffer_ratio_den": row["stall_ms"] + row["play_ms"],
@@ -51,6 +83,7 @@ def loop_sums(spans: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, int]]:
             "switch_count_num": row["switches_up"] + row["switches_down"], "switch_count_den": row["plays"],
             "watched_time_num": row["watched_ms"], "concurrency_num": row["alive_ms"],
         }  # fmt: skip
+        hand |= {name: row[name] for name in row if re.match("sta(rt|ll)_(le|over)_", str(name))}
         for rollup in ROLLUPS:
             cut = [row[name] if name in rollup.by else "*" for name in DIMENSIONS]
             key = (rollup.name, row["minute_at"], row["start_date"], *cut, row["revision"])

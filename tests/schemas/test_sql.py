@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pytest
 
 from schemas import records, tables
+from schemas.errors import SchemaError
+from schemas.measures import HISTOGRAMS, START_TIME
 from schemas.metrics import DIMENSIONS, METRICS, ROLLUPS, Direction, Metric
 from schemas.render import frames, sql
 from schemas.render.sql import DAILY_KEYS, DIALECTS, DUCKDB, FLINK, SPARK, Dialect
@@ -88,8 +92,11 @@ def test_expressions_use_span_measures_only() -> None:
     whole = {f.name for f in records.load("span").fields if f.type is records.Scalar.LONG}
     assert set(sql.measures()) <= whole
     for _, expression in sql.row_expressions():
-        assert re.fullmatch(r"[a-z_]+( [+-] [a-z_]+)*", expression)
-    assert [c for c, _ in sql.row_expressions()] == [c for m in METRICS for c in m.columns]
+        assert re.fullmatch(r"[a-z_0-9]+( [+-] [a-z_]+)*", expression)
+    assert [c for c, _ in sql.row_expressions()] == [
+        *(c for m in METRICS for c in m.columns),
+        *(c for h in HISTOGRAMS for c in h.columns),
+    ]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
@@ -106,10 +113,11 @@ def test_the_laws_hold_in_every_dialect(dialect: Dialect) -> None:
 
 def test_rendered_text_of_each_dialect() -> None:
     assert sql.sums(SPARK)[0] == "SUM(CAST(`attempts` AS BIGINT)) AS `attempts_num`"
-    assert sql.sums(SPARK, prefix="s.")[-1] == "SUM(CAST(s.`alive_ms` AS BIGINT)) AS `concurrency_num`"
+    last = "SUM(CAST(s.`stall_over_60000_ms` AS BIGINT)) AS `stall_over_60000_ms`"
+    assert sql.sums(SPARK, prefix="s.")[-1] == last
     assert "SUM(CAST(`stall_ms` + `play_ms` AS BIGINT)) AS `rebuffer_ratio_den`" in sql.sums(FLINK)
     assert sql.sums(DUCKDB)[0] == 'CAST(SUM(CAST("attempts" AS BIGINT)) AS BIGINT) AS "attempts_num"'
-    metric = Metric("m", "a", "b", "1", Direction.LOWER, "M.", "us", 10)
+    metric = Metric("m", "a", "b", "1", Direction.LOWER, "M.", "us", "None.", 10)
     assert sql.value(metric, FLINK) == (
         "CAST(`m_num` AS DOUBLE) / NULLIF(CAST(`m_den` AS DOUBLE), CAST(0 AS DOUBLE)) / CAST(10 AS DOUBLE)"
     )
@@ -123,3 +131,22 @@ def test_flink_groups_by_the_primary_key_and_pads_nothing() -> None:
     assert set(key) >= set(tables.QOE_MINUTE.key)
     assert text.count("UNION ALL") == len(ROLLUPS) - 1
     assert re.sub(r"CAST\('[^']*' AS STRING\)", "", text).count("'") == 0
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_quantiles_lie_in_the_bin_of_the_values_own(share: float) -> None:
+    values = np.random.default_rng(3).integers(0, 25_000, 4_001)
+    counts = Counter(START_TIME.bin_of(int(v)) for v in values)
+    sums = pd.DataFrame([{name: counts[name] for name in START_TIME.columns}])
+    [found] = duck(f"SELECT {sql.quantile(START_TIME, share, DUCKDB)} AS q FROM sums", sums=sums)["q"]
+    true = int(np.sort(values)[int(np.ceil(share * len(values))) - 1])
+    assert START_TIME.bin_of(int(np.ceil(found))) == START_TIME.bin_of(min(true, 20_000))
+    # Values are uniform, so a straight line inside the bin is nearly right.
+    assert abs(found - min(true, 20_000)) < 500
+
+
+def test_quantile_of_nothing_is_null() -> None:
+    nothing = pd.DataFrame([dict.fromkeys(START_TIME.columns, 0)])
+    assert duck(f"SELECT {sql.quantile(START_TIME, 0.5, DUCKDB)} AS q FROM nothing", nothing=nothing)["q"].isna().all()
+    with pytest.raises(SchemaError, match=r"quantile 1\.5"):
+        sql.quantile(START_TIME, 1.5)

@@ -25,7 +25,7 @@ TIMES = ("device_at", "received_at", "post_device_at")
 def policy(settings: Settings) -> Policy:
     """The fold's times of these settings."""
     held = settings.fold
-    return Policy(held.lateness_ms, held.hold_ms, held.pause_limit_ms, held.session_cap_ms)
+    return Policy.of(held)
 
 
 def events(messages: Iterable[Message], poison: Collection[tuple[int, int]]) -> dict[str, list[Event]]:

@@ -20,7 +20,7 @@ def plan() -> str:
 def test_one_fold_feeds_every_sink(plan: str) -> None:
     execution = plan[plan.index("== Optimized Execution Plan =="):plan.index("== Physical Execution Plan ==")]
     assert execution.count("ProcessTableFunction(invocation=[fold_live(") == 1
-    assert execution.count("TableSourceScan(") == 1
+    assert execution.count("TableSourceScan(") == 2, "playback_event and cmcd"
     sinks = re.findall(r"Sink\(table=\[default_catalog\.default_database\.(\w+)\]", execution)
     assert sorted(sinks) == ["dead_letter", "qoe_minute", "qoe_progress", "qoe_session", "qoe_step"]
     nodes = plan[plan.index("== Physical Execution Plan =="):]

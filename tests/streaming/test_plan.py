@@ -57,7 +57,7 @@ def test_options_carry_the_settings_and_bound_the_restarts() -> None:
 
 
 def test_the_watermark_is_on_the_arrival_clock() -> None:
-    text = plan.source(load(overrides={"flink": {"watermark_slack_ms": 2_500}}))
+    text = "".join(plan.sources(load(overrides={"flink": {"watermark_slack_ms": 2_500}})))
     assert "WATERMARK FOR kafka_at AS kafka_at - INTERVAL '2.500' SECOND" in text
     assert "kafka_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'" in text and "'read_committed'" in text
 

@@ -49,6 +49,9 @@ def test_layouts_say_the_same() -> None:
     assert movies["genres"][1] == ("comedy", "drama") and movies["genres"][3] == ()
 
 
+ONE = {"ratings.dat": b"1::2::3::5\n"}
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -56,9 +59,17 @@ def test_layouts_say_the_same() -> None:
         ({"ratings.csv": b"userId,movieId,rating,timestamp\n"}, "holds no rows"),
         ({"ratings.csv": b"userId,movieId,rating,timestamp\n1,2,3\n"}, "line 2: 3 columns, must be 4"),
         ({"ratings.csv": b"userId,movieId,rating,timestamp\n1,2,good,5\n"}, "line 2: rating is 'good'"),
-        ({"ratings.csv": b"userId,movieId,rating,timestamp\n1,2,77,5\n"}, "line 2: rating is 77"),
+        ({"ratings.csv": b"userId,movieId,rating,timestamp\n1,2,77,5\n"}, "line 2: rating is '77'"),
         ({"ratings.dat": b"1::2::3::5\n1::2::3::5\n"}, "line 2: user 1 rated 2 twice"),
+        ({"ratings.csv": b"1,2,3,5\n1,3,3,6\n"}, "line 1 is '1,2,3,5', must be the header userId,movieId,rating"),
+        ({"ratings.csv": b"userId,movieId,rating,timestamp\n\n,2,3,5\n"}, "line 3: user_id is empty"),
+        ({"ratings.dat": b"1::2::3::5\n\n1::2::3::inf\n"}, "line 3: rated_at is 'inf', must be seconds since 1970"),
+        ({"ratings.dat": b"1::2::3::1700000000000\n"}, "line 1: rated_at is '1700000000000', must be seconds"),
         ({"ratings.dat": b"1::2::3::5\n", "movies.csv": b"id,name\n"}, "must begin with movieId, title, genres"),
+        ({**ONE, "movies.csv": b""}, "movies.csv cannot be read: No columns"),
+        ({**ONE, "movies.csv": MOVIES + b"9,caf\xe9,Drama\n"}, "movies.csv cannot be read: 'utf-8'"),
+        ({**ONE, "movies.csv": MOVIES + b"9,a,b,c,d,e,f\n"}, "movies.csv cannot be read: Error tokenizing"),
+        ({**ONE, "movies.dat": b"2::A::Drama\n2::B::Drama\n"}, "lists film '2' more than once"),
     ],
 )
 def test_corrupt_ratings_are_named(files: dict[str, bytes], message: str) -> None:

@@ -86,18 +86,19 @@ public final class BatchFold {
         private long[] moment;
 
         private void add(Segment s, long start, long end, boolean unobserved, long[] measures) {
+            long[] own = measures.clone();
             if (moment != null) {
-                Measure.add(measures, moment, 1);
+                Measure.add(own, moment, 1);
                 moment = null;
             }
             number = numbered == s ? number + 1 : 0;
             numbered = s;
-            spans.add(new SpanRow(s, number, start, end, unobserved, measures));
+            spans.add(new SpanRow(s, number, start, end, unobserved, own));
         }
 
         @Override
         public void moment(Segment s, long[] measures) {
-            moment = measures;
+            moment = measures.clone();
         }
 
         @Override

@@ -18,6 +18,12 @@ public final class Event {
     public int bitrateKbps;
     /** -1 if unknown. */
     public long playheadMs;
+    /** The player's own counters since the session began; -1 if unknown. */
+    public int stallCount;
+    public long stallTotalMs;
+    /** Playback rate in thousandths. */
+    public int rateMilli;
+    byte errorClass;
     public boolean background;
     public boolean ad;
     public final String[] dims = new String[DIMENSIONS];
@@ -27,6 +33,12 @@ public final class Event {
     public long offset;
     /** What it takes from the event before it: bits of {@link Kept}. */
     public int kept;
+
+    /** Class of the event's error code, and the rate, from what the record says. */
+    public void told(String errorCode, double playbackRate) {
+        errorClass = ErrorCodes.of(errorCode);
+        rateMilli = (int) Math.floor(playbackRate * 1000 + 0.5);
+    }
 
     String title() {
         return dims[TITLE];
@@ -46,6 +58,10 @@ public final class Event {
         e.state = state;
         e.bitrateKbps = bitrateKbps;
         e.playheadMs = playheadMs;
+        e.stallCount = stallCount;
+        e.stallTotalMs = stallTotalMs;
+        e.rateMilli = rateMilli;
+        e.errorClass = errorClass;
         e.background = background;
         e.ad = ad;
         System.arraycopy(dims, 0, e.dims, 0, DIMENSIONS);
@@ -66,8 +82,10 @@ public final class Event {
         out.number(state.ordinal());
         out.number(bitrateKbps);
         out.number(playheadMs);
-        out.flag(background);
-        out.flag(ad);
+        out.number(stallCount);
+        out.number(stallTotalMs);
+        out.number(rateMilli);
+        out.number(errorClass << 2 | (background ? 2 : 0) | (ad ? 1 : 0));
         for (String dim : dims) {
             out.string(dim);
         }
@@ -88,8 +106,13 @@ public final class Event {
         e.state = State.at((int) in.number());
         e.bitrateKbps = (int) in.number();
         e.playheadMs = in.number();
-        e.background = in.flag();
-        e.ad = in.flag();
+        e.stallCount = (int) in.number();
+        e.stallTotalMs = in.number();
+        e.rateMilli = (int) in.number();
+        int flags = (int) in.number();
+        e.errorClass = (byte) (flags >> 2);
+        e.background = (flags & 2) != 0;
+        e.ad = (flags & 1) != 0;
         for (int i = 0; i < DIMENSIONS; i++) {
             e.dims[i] = in.string();
         }

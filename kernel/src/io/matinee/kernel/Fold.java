@@ -1,5 +1,7 @@
 package io.matinee.kernel;
 
+import java.util.Arrays;
+
 /**
  * The fold itself: events of one session in the order of seq, one at a time. The law stands in
  * models/playback/spans.py; numbers in comments are its paragraphs.
@@ -10,7 +12,7 @@ package io.matinee.kernel;
 public final class Fold {
     static final long MINUTE_MS = 60_000;
 
-    /** Takes what the fold gives out. The segment is the fold's own and goes on changing. */
+    /** Takes what the fold gives out. The segment is the fold's own and goes on changing; so are the measures. */
     interface Sink {
         /** Counts that fall on the newest event's moment. */
         void moment(Segment segment, long[] measures);
@@ -27,12 +29,16 @@ public final class Fold {
 
     private final Policy policy;
     private final long clockOffsetMs;
+    private Player player = new Player();
     /** The newest segment; null before the first event. */
     Segment current;
     /** Segment 0, once another one is current. */
     Segment first;
     int before = -1;
     private long at = Segment.NEVER;
+    /** What falls on the newest event's moment; handed to the sink, which copies what it keeps. */
+    private final long[] moment = new long[Measure.COUNT];
+    private final long[] piece = new long[Measure.COUNT];
 
     Fold(Policy policy, long clockOffsetMs) {
         this.policy = policy;
@@ -45,30 +51,38 @@ public final class Fold {
         at = Math.max(at, event.deviceAt + clockOffsetMs);
         long missing = event.seq - before - 1L;
         before = event.seq;
+        Arrays.fill(moment, 0);
+        boolean accounted = false;
         if (current != null && !current.closed()) {
             Reason reason = step(event, missing, sink);
             if (reason == Reason.OPEN || reason.terminal()) {
                 return;
             }
+            accounted = reason != Reason.TIMEOUT;
         }
         if (current != null && takesIn(event)) {
             current.events++;
             current.missing += missing;
+            if (missing > 0) {
+                player.forget();
+            }
             sink.takenIn(current);
             return;
         }
-        open(event, missing, sink);
+        open(event, missing, accounted, sink);
     }
 
     /** No more events: the open segment, if there is one, ends with its last event. */
     void close(Sink sink) {
         if (current != null && !current.closed()) {
+            Arrays.fill(moment, 0);
             close(Reason.TIMEOUT, current.at, sink);
         }
     }
 
     /** The event against an open segment: hold, take or close; returns why it closed. */
     private Reason step(Event event, long missing, Sink sink) {
+        boolean gap = missing > 0;
         boolean held = at - current.at <= policy.holdMs();
         long until = held ? at : current.at;
         Reason reason = closing(event, held);
@@ -77,19 +91,37 @@ public final class Fold {
         } else if (reason == Reason.LENGTH_CAP) {
             until = Math.min(until, current.startAt + policy.sessionCapMs());
         }
+        boolean stays = reason == Reason.OPEN || reason.terminal();
+        boolean proved = stays && player.lostStalls(event, gap) > 0;
+        State state = stays ? stateOf(event, current.played || proved, current.seekOpen && !proved) : null;
         if (reason == Reason.TIMEOUT) {
             until = current.at;
         } else {
-            hold(until, missing > 0, sink);
+            hold(until, gap, sink);
+            boolean unseen = stays && until < at;
+            player.afterGap(event, gap, unseen ? null : current.state, state, unseen ? null : current.last,
+                    unseen ? at - current.at : until - current.at, current.connection, moment);
         }
-        if (reason == Reason.OPEN || reason.terminal()) {
+        if (stays) {
             current.missing += missing;
-            apply(event, sink);
+            apply(event, state, proved, sink);
         }
         if (reason != Reason.OPEN) {
+            if (stays) {
+                Arrays.fill(moment, 0);
+            }
             close(reason, reason.terminal() ? at : until, sink);
         }
         return reason;
+    }
+
+    /** 3: the state an event begins. */
+    private static State stateOf(Event event, boolean played, boolean seekOpen) {
+        State state = event.state;
+        if (!played && (state == State.REBUFFERING || state == State.SEEKING)) {
+            return State.STARTING;
+        }
+        return seekOpen && state == State.REBUFFERING ? State.SEEKING : state;
     }
 
     /** 5: the first rule that applies. */
@@ -117,29 +149,48 @@ public final class Fold {
         return event.state.terminal() || (current.reason == Reason.PAUSE_LIMIT && event.state == State.PAUSED);
     }
 
-    private void open(Event event, long missing, Sink sink) {
+    private void open(Event event, long missing, boolean accounted, Sink sink) {
+        boolean gap = missing > 0;
+        boolean proved = !accounted && event.state == State.REBUFFERING && player.lostStalls(event, gap) > 0;
+        State state = stateOf(event, proved, false);
+        Arrays.fill(moment, 0);
+        if (!accounted) {
+            long unseen = current == null ? policy.holdMs() : at - current.at;
+            player.afterGap(event, gap, null, state, null, unseen, false, moment);
+        }
         Segment segment = new Segment();
         segment.number = current == null ? 0 : current.number + 1;
         segment.startAt = at;
         segment.missing = missing;
-        if (current != null && current.number == 0) {
-            first = current;
+        segment.last = event;
+        if (current != null) {
+            retried(segment, current, event);
+            if (current.number == 0) {
+                first = current;
+            }
         }
         current = segment;
-        apply(event, sink);
+        apply(event, state, proved, sink);
         if (current.state.terminal()) {
+            Arrays.fill(moment, 0);
             close(Reason.of(current.state), at, sink);
         }
     }
 
-    /** 3 and 7: the event becomes the newest one. */
-    private void apply(Event event, Sink sink) {
+    /** 8: whether the segment is a retry of one that failed. */
+    private void retried(Segment segment, Segment failed, Event event) {
+        if (failed.reason == Reason.FAILED && !failed.business && failed.last.title().equals(event.title())
+                && at - failed.endAt <= policy.retryMs()) {
+            segment.failedAt = failed.endAt;
+            segment.failedPlayed = failed.played || failed.failedPlayed;
+        }
+    }
+
+    /** 3, 7, 8: the event becomes the newest one; {@code moment} holds what the player's counters say of a gap before. */
+    private void apply(Event event, State now, boolean proved, Sink sink) {
         Segment s = current;
         State was = s.state;
-        State now = event.state;
-        if (!s.played && (now == State.REBUFFERING || now == State.SEEKING)) {
-            now = State.STARTING;
-        }
+        Event last = s.last;
         s.last = event;
         s.at = at;
         s.state = now;
@@ -147,14 +198,20 @@ public final class Fold {
         s.impressionId = s.impressionId == null ? event.impressionId : s.impressionId;
         s.pageId = s.pageId == null ? event.pageId : s.pageId;
         s.maxPlayheadMs = Math.max(s.maxPlayheadMs, event.playheadMs);
+        if (event.playheadMs >= 0 && !event.ad) {
+            s.positionMs = event.playheadMs;
+        }
         s.pausedAt = now != State.PAUSED ? Segment.NEVER : s.pausedAt == Segment.NEVER ? at : s.pausedAt;
-        long[] moment = new long[Measure.COUNT];
-        starts(event, moment);
+        if (now == State.FAILED) {
+            s.business = (event.errorClass == ErrorCodes.NONE ? last : event).errorClass == ErrorCodes.BUSINESS;
+        }
+        causes(s, was, last, proved);
+        starts(s, proved);
         if (now != State.REBUFFERING || was != State.REBUFFERING) {
             s.stallCounted = false;
         }
         if (!event.ad && !event.background) {
-            stallsAndSwitches(event, moment);
+            stallsAndSwitches(s);
         }
         if (!Measure.none(moment)) {
             Measure.add(s.sums, moment, 1);
@@ -162,101 +219,182 @@ public final class Fold {
         }
     }
 
-    private void starts(Event event, long[] moment) {
-        Segment s = current;
-        if (s.attemptAt == Segment.NEVER && (s.state == State.STARTING || s.state == State.PLAYING)) {
+    /** When something last happened that may make a player wait: the frame after a seek, resume, rate, ad end. */
+    private void causes(Segment s, State was, Event last, boolean proved) {
+        Event event = s.last;
+        boolean firstFrame = proved || (s.state == State.PLAYING && !event.ad);
+        if ((s.seekOpen && firstFrame) || (was == State.PAUSED && s.state != State.PAUSED) || (last.ad && !event.ad)
+                || last.rateMilli != event.rateMilli) {
+            s.causedAt = at;
+        }
+        s.seekOpen = (s.seekOpen || s.state == State.SEEKING) && !firstFrame;
+    }
+
+    private void starts(Segment s, boolean proved) {
+        Event event = s.last;
+        boolean playing = s.state == State.PLAYING;
+        boolean retry = s.failedAt != Segment.NEVER && at - s.failedAt <= policy.retryMs();
+        if (s.attemptAt == Segment.NEVER && !s.played && !retry && (proved || s.state == State.STARTING || playing)) {
             s.attemptAt = at;
-            s.attemptSeen = s.state == State.STARTING;
+            s.attemptSeen = s.state == State.STARTING && !proved;
             Measure.ATTEMPTS.add(moment, 1);
         }
-        if (s.state == State.PLAYING && !event.ad && !s.played) {
-            s.played = true;
-            Measure.PLAYS.add(moment, 1);
-            if (s.attemptSeen && s.missing == 0) {
-                Measure.STARTS_MEASURED.add(moment, 1);
-                Measure.START_DELAY_MS.add(moment, at - s.attemptAt - s.excludedMs);
+        boolean exact = s.attemptSeen && s.missing == 0;
+        if (playing && !s.anyFrame) {
+            s.anyFrame = true;
+            if (exact) {
+                Measure.ANY_STARTS_MEASURED.add(moment, 1);
+                Measure.ANY_START_DELAY_MS.add(moment, at - s.attemptAt - s.pausedMs);
             }
+        }
+        if (s.played || !(proved || (playing && !event.ad))) {
+            return;
+        }
+        s.anyFrame = true;
+        s.played = true;
+        s.playedAt = at;
+        if (s.attemptAt == Segment.NEVER) {
+            (s.failedPlayed ? Measure.PLAYBACK_FAILURES_RECOVERED : Measure.START_FAILURES_RECOVERED).add(moment, 1);
+            Measure.PLAYS.add(moment, s.failedPlayed ? 0 : 1);
+            return;
+        }
+        Measure.PLAYS.add(moment, 1);
+        if (exact) {
+            long delay = at - s.attemptAt - s.excludedMs;
+            Measure.STARTS_MEASURED.add(moment, 1);
+            Measure.START_DELAY_MS.add(moment, delay);
+            Measure.STARTUP_SCORE_MILLI.add(moment, Scores.startup(delay));
+            Measure.startBin(delay).add(moment, 1);
         }
     }
 
-    private void stallsAndSwitches(Event event, long[] moment) {
-        Segment s = current;
+    private void stallsAndSwitches(Segment s) {
         if (s.state == State.REBUFFERING && !s.stallCounted) {
             s.stallCounted = true;
             Measure.STALLS.add(moment, 1);
-        }
-        if (s.state == State.PLAYING && event.bitrateKbps >= 0) {
-            if (s.playKbps >= 0 && event.bitrateKbps != s.playKbps) {
-                (event.bitrateKbps > s.playKbps ? Measure.SWITCHES_UP : Measure.SWITCHES_DOWN).add(moment, 1);
+            s.connection = s.causedAt == Segment.NEVER || at - s.causedAt > policy.causeMs();
+            if (s.connection) {
+                s.connectionUntil = at;
+                Measure.CIR_STALLS.add(moment, 1);
             }
-            s.playKbps = event.bitrateKbps;
+        }
+        int kbps = s.last.bitrateKbps;
+        if (s.state == State.PLAYING && kbps >= 0) {
+            int step = s.playKbps < 0 ? 0 : kbps - s.playKbps;
+            s.playKbps = kbps;
+            if (step != 0 && at - s.playedAt <= policy.startupMs()) {
+                Measure.STARTUP_SWITCHES.add(moment, 1);
+                Measure.STARTUP_SWITCH_KBPS.add(moment, Math.abs(step));
+            } else if (step != 0) {
+                (step > 0 ? Measure.SWITCHES_UP : Measure.SWITCHES_DOWN).add(moment, 1);
+                (step > 0 ? Measure.SWITCH_UP_KBPS : Measure.SWITCH_DOWN_KBPS).add(moment, Math.abs(step));
+            }
         }
     }
 
-    /** 4 and 8: the newest event's state holds until then, cut at minute borders. */
+    /** 4 and 11: the newest event's state holds until then, cut at minute borders. */
     private void hold(long until, boolean unobserved, Sink sink) {
         Segment s = current;
         if (s.attemptAt != Segment.NEVER && !s.played && (s.last.ad || s.state == State.PAUSED)) {
             s.excludedMs += until - s.at;
+            s.pausedMs += s.state == State.PAUSED ? until - s.at : 0;
+        }
+        if (s.state == State.REBUFFERING && s.stallCounted && s.connection) {
+            s.connectionUntil = until;
         }
         long start = s.at;
         do {
             long end = Math.min(until, minute(start) + MINUTE_MS);
-            long[] measures = durations(s, end - start);
-            Measure.add(s.sums, measures, 1);
-            sink.held(s, start, end, unobserved, measures);
+            Arrays.fill(piece, 0);
+            durations(s.state, s.last, end - start, s.connection, piece, 1);
+            Measure.CONTENT_MS.add(piece, covered(s, end - start));
+            Measure.add(s.sums, piece, 1);
+            sink.held(s, start, end, unobserved, piece);
             start = end;
         } while (start < until);
     }
 
-    private void close(Reason reason, long endAt, Sink sink) {
-        Segment s = current;
-        long[] measures = new long[Measure.COUNT];
-        if (s.attemptAt != Segment.NEVER) {
-            if (reason == Reason.FAILED) {
-                (s.played ? Measure.PLAYBACK_FAILURES : Measure.START_FAILURES).add(measures, 1);
-            } else if (!s.played) {
-                Measure.EXITS_BEFORE_START.add(measures, 1);
-            }
+    /** 10: move the position on by so long of the newest event's state; returns the new content that was shown. */
+    private static long covered(Segment s, long ms) {
+        Event event = s.last;
+        long media = ms * event.rateMilli / 1000;
+        if (s.state != State.PLAYING || event.ad || media == 0) {
+            return 0;
         }
-        Measure.add(s.sums, measures, 1);
-        s.reason = reason;
-        s.endAt = endAt;
-        sink.closed(s, measures);
+        long start = s.positionMs;
+        s.positionMs += media;
+        return event.background ? 0 : s.cover.add(start, start + media);
     }
 
-    private static long[] durations(Segment s, long ms) {
-        long[] m = new long[Measure.COUNT];
-        Event event = s.last;
-        if (!s.state.alive()) {
-            return m;
+    /** End the segment; {@code moment} holds what the player's counters say of a gap at its end. */
+    private void close(Reason reason, long endAt, Sink sink) {
+        Segment s = current;
+        if (reason == Reason.FAILED && (s.attemptAt != Segment.NEVER || s.played)) {
+            (s.played ? Measure.PLAYBACK_FAILURES : Measure.START_FAILURES).add(moment, 1);
+            if (s.business) {
+                (s.played ? Measure.PLAYBACK_FAILURES_BUSINESS : Measure.START_FAILURES_BUSINESS).add(moment, 1);
+            }
+        } else if (s.attemptAt != Segment.NEVER && !s.played) {
+            Measure.EXITS_BEFORE_START.add(moment, 1);
+            Measure.LONG_WAIT_EXITS.add(moment, endAt - s.attemptAt - s.excludedMs > policy.longWaitMs() ? 1 : 0);
         }
-        Measure.ALIVE_MS.add(m, ms);
-        if (s.state == State.PAUSED) {
-            Measure.PAUSE_MS.add(m, ms);
+        if ((reason == Reason.QUIT || reason == Reason.TIMEOUT) && s.connectionUntil != Segment.NEVER
+                && endAt - s.connectionUntil <= policy.exitMs()) {
+            Measure.CIR_EXITS.add(moment, 1);
+        }
+        if (s.played) {
+            long stallMs = Measure.STALL_MS.of(s.sums) + Measure.STALL_MS.of(moment);
+            Measure.SMOOTHNESS_SCORED.add(moment, 1);
+            Measure.SMOOTHNESS_SCORE_MILLI.add(moment, Scores.smoothness(
+                    Measure.STALLS.of(s.sums) + Measure.STALLS.of(moment), stallMs,
+                    Measure.PLAY_MS.of(s.sums) + Measure.PLAY_MS.of(moment)));
+            Measure.stallBin(stallMs).add(moment, 1);
+        }
+        Measure.add(s.sums, moment, 1);
+        s.reason = reason;
+        s.endAt = endAt;
+        sink.closed(s, moment);
+    }
+
+    /** What {@code ms} milliseconds of a state add to, times {@code sign}; {@code connection}: a stall would be CIR. */
+    static void durations(State state, Event event, long ms, boolean connection, long[] to, int sign) {
+        if (!state.alive()) {
+            return;
+        }
+        long amount = sign * ms;
+        Measure.ALIVE_MS.add(to, amount);
+        if (state == State.PAUSED) {
+            Measure.PAUSE_MS.add(to, amount);
         }
         if (event.ad) {
-            Measure.AD_MS.add(m, ms);
+            Measure.AD_MS.add(to, amount);
         }
         if (event.background) {
-            Measure.BACKGROUND_MS.add(m, ms);
+            Measure.BACKGROUND_MS.add(to, amount);
         }
-        Measure watched = switch (s.state) {
+        Measure watched = switch (state) {
             case STARTING -> Measure.STARTING_MS;
             case PLAYING -> Measure.PLAY_MS;
             case REBUFFERING -> Measure.STALL_MS;
             case SEEKING -> Measure.SEEK_MS;
             default -> null;
         };
-        if (watched != null && !event.ad && !event.background) {
-            watched.add(m, ms);
-            Measure.WATCHED_MS.add(m, ms);
-            if (s.state == State.PLAYING && event.bitrateKbps >= 0) {
-                Measure.BITRATE_KBPS_MS.add(m, event.bitrateKbps * ms);
-                Measure.BITRATE_KNOWN_MS.add(m, ms);
+        if (watched == null || event.ad || event.background) {
+            return;
+        }
+        watched.add(to, amount);
+        Measure.WATCHED_MS.add(to, amount);
+        if (state == State.REBUFFERING && connection) {
+            Measure.CIR_STALL_MS.add(to, amount);
+        }
+        if (state == State.PLAYING) {
+            long media = sign * (ms * event.rateMilli / 1000);
+            Measure.MEDIA_MS.add(to, media);
+            if (event.bitrateKbps >= 0) {
+                Measure.BITRATE_KBPS_MS.add(to, event.bitrateKbps * media);
+                Measure.BITRATE_KNOWN_MS.add(to, media);
             }
         }
-        return m;
     }
 
     static long minute(long at) {
@@ -269,12 +407,16 @@ public final class Fold {
         other.first = first == null ? null : first.copy();
         other.before = before;
         other.at = at;
+        Codec.Out out = new Codec.Out();
+        player.write(out);
+        other.player = Player.read(new Codec.In(out.done()));
         return other;
     }
 
     void write(Codec.Out out) {
         out.number(before);
         out.number(at);
+        player.write(out);
         out.flag(current != null);
         if (current != null) {
             current.write(out);
@@ -289,6 +431,7 @@ public final class Fold {
         Fold fold = new Fold(policy, clockOffsetMs);
         fold.before = (int) in.number();
         fold.at = in.number();
+        fold.player = Player.read(in);
         fold.current = in.flag() ? Segment.read(in) : null;
         fold.first = in.flag() ? Segment.read(in) : null;
         return fold;

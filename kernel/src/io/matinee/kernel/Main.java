@@ -19,8 +19,8 @@ import java.util.TreeMap;
 /**
  * The kernel without an engine: messages on standard input, rows on standard output; for tests and for looking.
  *
- * <p>{@code fold LATENESS HOLD GAP_WAIT PAUSE_LIMIT SESSION_CAP SLACK}: every message is decoded (one that is not framed
- * as a message of topic cmcd); each session goes
+ * <p>{@code fold POLICY SLACK} (POLICY as settings.fold, {@code lateness_ms:120000,...}): every message is decoded (one
+ * that is not framed as a message of topic cmcd); each session goes
  * through {@link BatchFold}, and through {@link LiveFold} in the order given, with a watermark SLACK milliseconds behind
  * the newest arrival and state written and read back at every event. {@code decode RECORD}: one line per message.
  * {@code cmcd}: messages of topic cmcd, a line per event or letter; {@code canonical}: a line per CMCD record;
@@ -38,12 +38,8 @@ public final class Main {
     private Main() {}
 
     public static void main(String[] args) throws IOException {
-        if (args.length == 7 && args[0].equals("fold")) {
-            long[] n = new long[6];
-            for (int i = 0; i < 6; i++) {
-                n[i] = Long.parseLong(args[i + 1]);
-            }
-            fold(messages(System.in), new Policy(n[0], n[1], n[2], n[3], n[4]), n[5]);
+        if (args.length == 3 && args[0].equals("fold")) {
+            fold(messages(System.in), Policy.parse(args[1]), Long.parseLong(args[2]));
         } else if (args.length == 2 && args[0].equals("decode")) {
             decode(messages(System.in), args[1]);
         } else if (args.length == 1 && args[0].equals("cmcd")) {
@@ -53,8 +49,7 @@ public final class Main {
         } else if (args.length == 2 && args[0].equals("time")) {
             time(messages(System.in), Integer.parseInt(args[1]));
         } else {
-            System.err.println("usage: fold LATENESS HOLD GAP_WAIT PAUSE_LIMIT SESSION_CAP SLACK | decode RECORD | cmcd"
-                    + " | canonical | time PASSES");
+            System.err.println("usage: fold POLICY SLACK | decode RECORD | cmcd | canonical | time PASSES");
             System.exit(2);
         }
         OUT.flush();

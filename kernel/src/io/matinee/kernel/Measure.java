@@ -1,19 +1,62 @@
 package io.matinee.kernel;
 
-/** The additive measures of records span and session; an array of them is indexed by ordinal. */
+import java.util.Arrays;
+import java.util.Locale;
+
+/** The additive measures of schemas/measures.py, in its order; an array of them is indexed by ordinal. */
 public enum Measure {
-    ALIVE_MS, STARTING_MS, PLAY_MS, STALL_MS, SEEK_MS, PAUSE_MS, AD_MS, BACKGROUND_MS, WATCHED_MS, BITRATE_KBPS_MS,
-    BITRATE_KNOWN_MS, START_DELAY_MS, ATTEMPTS, PLAYS, STARTS_MEASURED, EXITS_BEFORE_START, START_FAILURES,
-    PLAYBACK_FAILURES, STALLS, SWITCHES_UP, SWITCHES_DOWN;
+    ALIVE_MS, STARTING_MS, PLAY_MS, STALL_MS, SEEK_MS, PAUSE_MS, AD_MS, BACKGROUND_MS, WATCHED_MS, MEDIA_MS,
+    CONTENT_MS, BITRATE_KBPS_MS, BITRATE_KNOWN_MS, CIR_STALL_MS, START_DELAY_MS, ANY_START_DELAY_MS,
+    STARTUP_SCORE_MILLI, SMOOTHNESS_SCORE_MILLI, ATTEMPTS, PLAYS, STARTS_MEASURED, ANY_STARTS_MEASURED,
+    EXITS_BEFORE_START, LONG_WAIT_EXITS, START_FAILURES, START_FAILURES_BUSINESS, START_FAILURES_RECOVERED,
+    PLAYBACK_FAILURES, PLAYBACK_FAILURES_BUSINESS, PLAYBACK_FAILURES_RECOVERED, STALLS, CIR_STALLS, CIR_EXITS,
+    SWITCHES_UP, SWITCHES_DOWN, SWITCH_UP_KBPS, SWITCH_DOWN_KBPS, STARTUP_SWITCHES, STARTUP_SWITCH_KBPS,
+    SMOOTHNESS_SCORED, GAPS, GAPS_VERIFIED, REPAIRED_STALLS, REPAIRED_STALL_MS, START_LE_500_MS, START_LE_1000_MS,
+    START_LE_1500_MS, START_LE_2000_MS, START_LE_3000_MS, START_LE_4000_MS, START_LE_6000_MS, START_LE_10000_MS,
+    START_LE_20000_MS, START_OVER_20000_MS, STALL_LE_0_MS, STALL_LE_500_MS, STALL_LE_1000_MS, STALL_LE_2000_MS,
+    STALL_LE_5000_MS, STALL_LE_10000_MS, STALL_LE_20000_MS, STALL_LE_60000_MS, STALL_OVER_60000_MS;
 
     public static final int COUNT = values().length;
+    private static final Measure[] START_BINS = bins("start_");
+    private static final Measure[] STALL_BINS = bins("stall_");
+    private static final long[] START_EDGES = edges(START_BINS);
+    private static final long[] STALL_EDGES = edges(STALL_BINS);
 
     public String column() {
-        return name().toLowerCase(java.util.Locale.ROOT);
+        return name().toLowerCase(Locale.ROOT);
     }
 
     void add(long[] to, long amount) {
         to[ordinal()] += amount;
+    }
+
+    long of(long[] measures) {
+        return measures[ordinal()];
+    }
+
+    /** The counts of a histogram: its columns are named by their edges, start_le_500_ms to start_over_20000_ms. */
+    private static Measure[] bins(String prefix) {
+        return Arrays.stream(values()).filter(m -> m.column().matches(prefix + "(le|over)_[0-9]+_ms")).toArray(Measure[]::new);
+    }
+
+    private static long[] edges(Measure[] bins) {
+        return Arrays.stream(bins).mapToLong(m -> Long.parseLong(m.column().replaceAll("[^0-9]", ""))).toArray();
+    }
+
+    static Measure startBin(long ms) {
+        return bin(START_BINS, START_EDGES, ms);
+    }
+
+    static Measure stallBin(long ms) {
+        return bin(STALL_BINS, STALL_EDGES, ms);
+    }
+
+    private static Measure bin(Measure[] bins, long[] edges, long ms) {
+        int i = 0;
+        while (i < bins.length - 1 && ms > edges[i]) {
+            i++;
+        }
+        return bins[i];
     }
 
     static boolean none(long[] measures) {
@@ -29,6 +72,32 @@ public enum Measure {
     static void add(long[] to, long[] from, int sign) {
         for (int i = 0; i < COUNT; i++) {
             to[i] += sign * from[i];
+        }
+    }
+
+    /** Only what is not 0, behind a bit for each measure: most of a session's are 0. */
+    static void write(long[] measures, Codec.Out out) {
+        for (int from = 0; from < COUNT; from += Long.SIZE) {
+            long mask = 0;
+            for (int i = from; i < Math.min(COUNT, from + Long.SIZE); i++) {
+                mask |= measures[i] == 0 ? 0 : 1L << (i - from);
+            }
+            out.number(mask);
+        }
+        for (long value : measures) {
+            if (value != 0) {
+                out.number(value);
+            }
+        }
+    }
+
+    static void read(long[] measures, Codec.In in) {
+        long[] masks = new long[(COUNT + Long.SIZE - 1) / Long.SIZE];
+        for (int i = 0; i < masks.length; i++) {
+            masks[i] = in.number();
+        }
+        for (int i = 0; i < COUNT; i++) {
+            measures[i] = (masks[i / Long.SIZE] >>> (i % Long.SIZE) & 1) == 0 ? 0 : in.number();
         }
     }
 }

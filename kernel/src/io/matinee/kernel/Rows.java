@@ -13,6 +13,10 @@ public final class Rows {
     private static final int STATE = EVENT.index("state");
     private static final int BITRATE = EVENT.index("bitrate_kbps");
     private static final int PLAYHEAD = EVENT.index("playhead_ms");
+    private static final int STALL_COUNT = EVENT.index("stall_count");
+    private static final int STALL_TOTAL = EVENT.index("stall_total_ms");
+    private static final int ERROR_CODE = EVENT.index("error_code");
+    private static final int RATE = EVENT.index("playback_rate");
     private static final int BACKGROUND = EVENT.index("background");
     private static final int AD = EVENT.index("ad");
     private static final int IMPRESSION = EVENT.index("impression_id");
@@ -40,6 +44,9 @@ public final class Rows {
         e.state = State.of((String) v[STATE]);
         e.bitrateKbps = v[BITRATE] == null ? -1 : (Integer) v[BITRATE];
         e.playheadMs = v[PLAYHEAD] == null ? -1 : (Long) v[PLAYHEAD];
+        e.stallCount = v[STALL_COUNT] == null ? -1 : (Integer) v[STALL_COUNT];
+        e.stallTotalMs = v[STALL_TOTAL] == null ? -1 : (Long) v[STALL_TOTAL];
+        e.told((String) v[ERROR_CODE], (Double) v[RATE]);
         e.background = (Boolean) v[BACKGROUND];
         e.ad = (Boolean) v[AD];
         for (int i = 0; i < DIMS.length; i++) {

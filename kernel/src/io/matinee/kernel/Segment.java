@@ -22,10 +22,23 @@ public final class Segment {
     long attemptAt = NEVER;
     boolean attemptSeen;
     long excludedMs;
+    long pausedMs;
+    boolean anyFrame;
     boolean played;
+    long playedAt = NEVER;
+    long failedAt = NEVER;
+    boolean failedPlayed;
+    boolean business;
     boolean stallCounted;
+    /** The stall is, or the last one was, connection-induced. */
+    boolean connection;
+    long connectionUntil = NEVER;
+    boolean seekOpen;
+    long causedAt = NEVER;
     int playKbps = -1;
     long pausedAt = NEVER;
+    long positionMs;
+    Cover cover = new Cover();
 
     public boolean closed() {
         return reason != Reason.OPEN;
@@ -64,16 +77,20 @@ public final class Segment {
         out.number(maxPlayheadMs);
         out.string(impressionId);
         out.string(pageId);
-        for (long sum : sums) {
-            out.number(sum);
-        }
-        out.number(attemptAt);
-        out.flag(attemptSeen);
+        Measure.write(sums, out);
+        out.number(bit(attemptSeen, 7) | bit(anyFrame, 6) | bit(played, 5) | bit(failedPlayed, 4) | bit(business, 3)
+                | bit(stallCounted, 2) | bit(connection, 1) | bit(seekOpen, 0));
+        time(out, attemptAt);
+        time(out, playedAt);
+        time(out, failedAt);
+        time(out, connectionUntil);
+        time(out, causedAt);
+        time(out, pausedAt);
         out.number(excludedMs);
-        out.flag(played);
-        out.flag(stallCounted);
+        out.number(pausedMs);
         out.number(playKbps);
-        out.number(pausedAt);
+        out.number(positionMs);
+        cover.write(out);
     }
 
     static Segment read(Codec.In in) {
@@ -90,16 +107,42 @@ public final class Segment {
         s.maxPlayheadMs = in.number();
         s.impressionId = in.string();
         s.pageId = in.string();
-        for (int i = 0; i < Measure.COUNT; i++) {
-            s.sums[i] = in.number();
-        }
-        s.attemptAt = in.number();
-        s.attemptSeen = in.flag();
+        Measure.read(s.sums, in);
+        int flags = (int) in.number();
+        s.attemptSeen = (flags >> 7 & 1) != 0;
+        s.anyFrame = (flags >> 6 & 1) != 0;
+        s.played = (flags >> 5 & 1) != 0;
+        s.failedPlayed = (flags >> 4 & 1) != 0;
+        s.business = (flags >> 3 & 1) != 0;
+        s.stallCounted = (flags >> 2 & 1) != 0;
+        s.connection = (flags >> 1 & 1) != 0;
+        s.seekOpen = (flags >> 0 & 1) != 0;
+        s.attemptAt = s.time(in);
+        s.playedAt = s.time(in);
+        s.failedAt = s.time(in);
+        s.connectionUntil = s.time(in);
+        s.causedAt = s.time(in);
+        s.pausedAt = s.time(in);
         s.excludedMs = in.number();
-        s.played = in.flag();
-        s.stallCounted = in.flag();
+        s.pausedMs = in.number();
         s.playKbps = (int) in.number();
-        s.pausedAt = in.number();
+        s.positionMs = in.number();
+        s.cover = Cover.read(in);
         return s;
+    }
+
+    private static int bit(boolean flag, int place) {
+        return flag ? 1 << place : 0;
+    }
+
+    /** A time by its distance from the start, which is short; 0 for never. */
+    private void time(Codec.Out out, long at) {
+        long distance = at - startAt;
+        out.number(at == NEVER ? 0 : distance < 0 ? distance : distance + 1);
+    }
+
+    private long time(Codec.In in) {
+        long distance = in.number();
+        return distance == 0 ? NEVER : startAt + (distance < 0 ? distance : distance - 1);
     }
 }

@@ -1,17 +1,22 @@
 package io.matinee.kernel.flink;
 
+import io.matinee.kernel.CmcdMessage;
 import io.matinee.kernel.Decoder;
 import io.matinee.kernel.Decoder.Decoded;
 import io.matinee.kernel.Encoder;
 import io.matinee.kernel.LiveFold;
+import io.matinee.kernel.Measure;
 import io.matinee.kernel.MinuteKey;
 import io.matinee.kernel.Policy;
 import io.matinee.kernel.Rows;
+import io.matinee.kernel.Schemas;
 import io.matinee.kernel.Segment;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.Map;
+import org.apache.flink.metrics.Counter;
+import org.apache.flink.metrics.MetricGroup;
 import org.apache.flink.table.annotation.ArgumentHint;
 import org.apache.flink.table.annotation.ArgumentTrait;
 import org.apache.flink.table.annotation.DataTypeHint;
@@ -25,8 +30,8 @@ import org.apache.flink.table.functions.FunctionContext;
 import org.apache.flink.table.functions.ProcessTableFunction;
 
 /**
- * Raw messages of playback_event, keyed by message key, to rows of kind minute (signed deltas), session (upserts),
- * progress and dlq.
+ * Raw messages of playback_event and of cmcd, keyed by message key, to rows of kind minute (signed deltas), session
+ * (upserts), progress, dlq and dlq_cmcd.
  *
  * <p>Called without on_time: with it, rows behind the watermark never reach eval. Timers are set on the arrival clock
  * (Kafka's timestamp); see {@link LiveFold} for what depends on it.
@@ -35,31 +40,47 @@ import org.apache.flink.table.functions.ProcessTableFunction;
 public class FoldLive extends ProcessTableFunction<RowData> {
     private static final long serialVersionUID = 1;
 
-    static final String OUTPUT = "ROW<kind STRING, minute_ms BIGINT, cdn_id STRING, isp STRING, device STRING, country STRING,"
-            + " app_version STRING, title_id STRING, alive_ms BIGINT, starting_ms BIGINT, play_ms BIGINT, stall_ms BIGINT,"
-            + " seek_ms BIGINT, pause_ms BIGINT, ad_ms BIGINT, background_ms BIGINT, watched_ms BIGINT, bitrate_kbps_ms BIGINT,"
-            + " bitrate_known_ms BIGINT, start_delay_ms BIGINT, attempts BIGINT, plays BIGINT, starts_measured BIGINT,"
-            + " exits_before_start BIGINT, start_failures BIGINT, playback_failures BIGINT, stalls BIGINT, switches_up BIGINT,"
-            + " switches_down BIGINT, out_key BYTES, out_value BYTES, headers MAP<STRING, BYTES>, step_ms BIGINT>";
-    private static final int FIELDS = 33;
+    static final String OUTPUT = "ROW<kind STRING, minute_ms BIGINT, cdn_id STRING, isp STRING, device STRING, country STRING, app_version"
+            + " STRING, title_id STRING, alive_ms BIGINT, starting_ms BIGINT, play_ms BIGINT, stall_ms BIGINT, seek_ms"
+            + " BIGINT, pause_ms BIGINT, ad_ms BIGINT, background_ms BIGINT, watched_ms BIGINT, media_ms BIGINT,"
+            + " content_ms BIGINT, bitrate_kbps_ms BIGINT, bitrate_known_ms BIGINT, cir_stall_ms BIGINT, start_delay_ms"
+            + " BIGINT, any_start_delay_ms BIGINT, startup_score_milli BIGINT, smoothness_score_milli BIGINT, attempts"
+            + " BIGINT, plays BIGINT, starts_measured BIGINT, any_starts_measured BIGINT, exits_before_start BIGINT,"
+            + " long_wait_exits BIGINT, start_failures BIGINT, start_failures_business BIGINT, start_failures_recovered"
+            + " BIGINT, playback_failures BIGINT, playback_failures_business BIGINT, playback_failures_recovered BIGINT,"
+            + " stalls BIGINT, cir_stalls BIGINT, cir_exits BIGINT, switches_up BIGINT, switches_down BIGINT,"
+            + " switch_up_kbps BIGINT, switch_down_kbps BIGINT, startup_switches BIGINT, startup_switch_kbps BIGINT,"
+            + " smoothness_scored BIGINT, gaps BIGINT, gaps_verified BIGINT, repaired_stalls BIGINT, repaired_stall_ms"
+            + " BIGINT, start_le_500_ms BIGINT, start_le_1000_ms BIGINT, start_le_1500_ms BIGINT, start_le_2000_ms"
+            + " BIGINT, start_le_3000_ms BIGINT, start_le_4000_ms BIGINT, start_le_6000_ms BIGINT, start_le_10000_ms"
+            + " BIGINT, start_le_20000_ms BIGINT, start_over_20000_ms BIGINT, stall_le_0_ms BIGINT, stall_le_500_ms"
+            + " BIGINT, stall_le_1000_ms BIGINT, stall_le_2000_ms BIGINT, stall_le_5000_ms BIGINT, stall_le_10000_ms"
+            + " BIGINT, stall_le_20000_ms BIGINT, stall_le_60000_ms BIGINT, stall_over_60000_ms BIGINT, out_key BYTES,"
+            + " out_value BYTES, headers MAP<STRING, BYTES>, step_ms BIGINT>";
     private static final int DIMENSION = 2;
-    private static final int MEASURE = 8;
-    private static final int OUT_KEY = 29;
-    private static final int OUT_VALUE = 30;
-    private static final int HEADERS = 31;
-    private static final int STEP = 32;
+    private static final int MEASURE = DIMENSION + 6;
+    private static final int OUT_KEY = MEASURE + Measure.COUNT;
+    private static final int OUT_VALUE = OUT_KEY + 1;
+    private static final int HEADERS = OUT_VALUE + 1;
+    private static final int STEP = HEADERS + 1;
+    private static final int FIELDS = STEP + 1;
     private static final long STEP_MS = 10_000;
 
     private static final String INPUT = "ROW<message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,"
-            + " kafka_at TIMESTAMP_LTZ(3)>";
+            + " kafka_at TIMESTAMP_LTZ(3), is_cmcd BOOLEAN>";
     private static final StringData MINUTE = StringData.fromString("minute");
     private static final StringData SESSION = StringData.fromString("session");
     private static final StringData PROGRESS = StringData.fromString("progress");
     private static final StringData DLQ = StringData.fromString("dlq");
+    private static final StringData DLQ_CMCD = StringData.fromString("dlq_cmcd");
     private static final long DAY_MS = 86_400_000;
+    private static final int DROPPED = Schemas.newest("playback_event").index("dropped_keys");
 
     private transient Policy policy;
     private transient Emitter emitter;
+    private transient CmcdMessage cmcd;
+    private transient MetricGroup dropped;
+    private transient Map<String, Counter> droppedKeys;
 
     /** What is kept for a key: a session's {@link LiveFold}, or the days that wait for the watermark (12 and 8 bytes each). */
     public static class State {
@@ -70,9 +91,11 @@ public class FoldLive extends ProcessTableFunction<RowData> {
     @Override
     public void open(FunctionContext context) throws Exception {
         super.open(context);
-        policy = new Policy(setting(context, "lateness_ms"), setting(context, "hold_ms"), setting(context, "gap_wait_ms"),
-                setting(context, "pause_limit_ms"), setting(context, "session_cap_ms"));
+        policy = Policy.of(name -> setting(context, name));
         emitter = new Emitter();
+        cmcd = new CmcdMessage();
+        dropped = context.getMetricGroup().addGroup("cmcd_dropped");
+        droppedKeys = new HashMap<>();
     }
 
     private static long setting(FunctionContext context, String name) {
@@ -91,17 +114,54 @@ public class FoldLive extends ProcessTableFunction<RowData> {
         byte[] key = e.isNullAt(0) ? null : e.getBinary(0);
         byte[] value = e.isNullAt(1) ? null : e.getBinary(1);
         long arrival = e.getTimestamp(4, 3).getMillisecond();
-        Decoded decoded = Decoder.decode(value, key, "playback_event");
         TimeContext<Long> time = context.timeContext(Long.class);
-        if (!decoded.good()) {
+        emitter.at(arrival);
+        boolean lines = e.getBoolean(5);
+        Decoded decoded = lines && (value == null || value.length == 0 || value[0] != 0)
+                ? null : Decoder.decode(value, key, "playback_event");
+        if (lines && (decoded == null || !decoded.control())) {
+            cmcd(key, value, e.getInt(2), e.getLong(3), arrival, state, time);
+        } else if (!decoded.good()) {
             emitter.deadLetter(decoded, key, value, e.getInt(2), e.getLong(3), arrival);
         } else if (decoded.control()) {
             dayEnd(state, decoded, time);
         } else {
-            emitter.at(arrival);
             LiveFold fold = state.fold == null ? new LiveFold(policy) : LiveFold.fromBytes(state.fold, policy);
             fold.event(Rows.event(decoded.values(), e.getInt(2), e.getLong(3)), arrival, emitter);
             keep(fold, state, time);
+        }
+    }
+
+    /** A message of the collector: its events into the session's fold, its refused lines to the dead letters. */
+    private void cmcd(byte[] key, byte[] value, int partition, long offset, long arrival, State state, TimeContext<Long> time) {
+        LiveFold[] fold = new LiveFold[1];
+        cmcd.read(value, key, partition, offset, new CmcdMessage.Out() {
+            @Override
+            public void event(Object[] values, int place, long order) {
+                if (fold[0] == null) {
+                    fold[0] = state.fold == null ? new LiveFold(policy) : LiveFold.fromBytes(state.fold, policy);
+                }
+                fold[0].event(Rows.event(values, place, order), arrival, emitter);
+                count((String) values[DROPPED]);
+            }
+
+            @Override
+            public void letter(int line, byte[] payload, String errorClass, String reason) {
+                emitter.letter(DLQ_CMCD, new Decoded(null, -1, null, errorClass, reason), key, payload, partition, offset,
+                        arrival, line);
+            }
+        });
+        if (fold[0] != null) {
+            keep(fold[0], state, time);
+        }
+    }
+
+    /** Keys whose value was bad, counted by key. */
+    private void count(String keys) {
+        if (keys != null) {
+            for (String name : keys.split(",")) {
+                droppedKeys.computeIfAbsent(name, n -> dropped.counter(n)).inc();
+            }
         }
     }
 
@@ -221,6 +281,11 @@ public class FoldLive extends ProcessTableFunction<RowData> {
         }
 
         void deadLetter(Decoded decoded, byte[] key, byte[] value, int partition, long offset, long arrival) {
+            letter(DLQ, decoded, key, value, partition, offset, arrival, 0);
+        }
+
+        /** {@code line} is 0 for a whole message. */
+        void letter(StringData kind, Decoded decoded, byte[] key, byte[] value, int partition, long offset, long arrival, int line) {
             Map<StringData, byte[]> headers = new HashMap<>();
             header(headers, "kafka_partition", partition);
             header(headers, "kafka_offset", offset);
@@ -230,7 +295,10 @@ public class FoldLive extends ProcessTableFunction<RowData> {
             if (decoded.schemaId() >= 0) {
                 header(headers, "schema_id", decoded.schemaId());
             }
-            GenericRowData row = row(DLQ);
+            if (line > 0) {
+                header(headers, "line", line);
+            }
+            GenericRowData row = row(kind);
             row.setField(OUT_KEY, key);
             row.setField(OUT_VALUE, value);
             row.setField(HEADERS, new GenericMapData(headers));

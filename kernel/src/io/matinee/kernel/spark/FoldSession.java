@@ -37,7 +37,7 @@ final class FoldSession implements UDF1<Seq<Row>, Row> {
             .add("sessions", DataTypes.createArrayType(Register.struct(SESSION), false));
     private static final String[] COLUMNS = {"session_id", "seq", "device_at", "received_at", "post_device_at", "state",
         "bitrate_kbps", "playhead_ms", "background", "ad", "impression_id", "page_id", "kafka_partition", "kafka_offset",
-        "kept"};
+        "stall_count", "stall_total_ms", "error_code", "playback_rate", "kept"};
 
     private final Policy policy;
 
@@ -104,7 +104,10 @@ final class FoldSession implements UDF1<Seq<Row>, Row> {
         e.pageId = row.getString(at[11]);
         e.partition = row.getInt(at[12]);
         e.offset = row.getLong(at[13]);
-        e.kept = Kept.bits(row.getString(at[14]));
+        e.stallCount = row.isNullAt(at[14]) ? -1 : row.getInt(at[14]);
+        e.stallTotalMs = row.isNullAt(at[15]) ? -1 : row.getLong(at[15]);
+        e.told(row.getString(at[16]), row.getDouble(at[17]));
+        e.kept = Kept.bits(row.getString(at[18]));
         for (int i = 0; i < Event.DIMENSIONS; i++) {
             e.dims[i] = row.getString(at[COLUMNS.length + i]);
         }

@@ -20,17 +20,17 @@ public final class Register {
     private Register() {}
 
     /**
-     * decode_&lt;record&gt;(value, key) for every flat record that has none of the columns it adds, and
-     * fold_session(array of structs). Times in milliseconds.
+     * decode_&lt;record&gt;(value, key) for every flat record that has none of the columns it adds, decode_cmcd for what
+     * the collector wrote, and fold_session(array of structs). {@code policy} is settings.fold as {@code name:ms,...}.
      */
-    public static void all(SparkSession spark, long lateness, long hold, long pauseLimit, long sessionCap) {
+    public static void all(SparkSession spark, String policy) {
         for (Schema schema : Schemas.newest()) {
             if (schema.fields().stream().noneMatch(field -> ADDED.contains(field.name()))) {
                 spark.udf().register("decode_" + schema.record(), new DecodeMessage(schema.record()), decoded(schema));
             }
         }
-        Policy policy = new Policy(lateness, hold, 1, pauseLimit, sessionCap);
-        spark.udf().register("fold_session", new FoldSession(policy), FoldSession.TYPE);
+        spark.udf().register("decode_cmcd", new DecodeCmcd(), DecodeCmcd.TYPE);
+        spark.udf().register("fold_session", new FoldSession(Policy.parse(policy)), FoldSession.TYPE);
     }
 
     private static StructType decoded(Schema schema) {

@@ -1,0 +1,95 @@
+package io.matinee.kernel;
+
+/**
+ * What the player's own counters of stalls should say now, by the timeline so far; what they say beyond it after a gap
+ * happened unseen. The rules stand in models/playback/repair.py.
+ */
+final class Player {
+    private long stalls;
+    private long stallMs;
+    private boolean known = true;
+
+    private static boolean told(Event event) {
+        return event.stallCount >= 0 && event.stallTotalMs >= 0;
+    }
+
+    /** A gap that nothing is known of. */
+    void forget() {
+        known = false;
+    }
+
+    /** How many stalls began unseen before the event, or with it; 0 if there is no gap or no telling. */
+    long lostStalls(Event event, boolean gap) {
+        return gap && known && told(event) ? event.stallCount - stalls : 0;
+    }
+
+    /**
+     * Take the event in; adds what a gap right before it adds to its moment. {@code before} and {@code last}
+     * are null if nothing was held, {@code state} if another segment takes it.
+     */
+    void afterGap(Event event, boolean gap, State before, State state, Event last, long heldMs, boolean connection, long[] to) {
+        boolean stalled = before == State.REBUFFERING;
+        boolean began = state == State.REBUFFERING && !stalled;
+        long count = stalls + (began ? 1 : 0);
+        long ms = stallMs + (stalled ? heldMs : 0);
+        if (gap) {
+            Measure.GAPS.add(to, 1);
+            if (known && told(event)) {
+                repair(event, began, before, last, heldMs, connection, event.stallCount - count, event.stallTotalMs - ms, to);
+            }
+        }
+        if (told(event)) {
+            boolean lasting = state == State.REBUFFERING;
+            stalls = lasting ? Math.max(count, event.stallCount) : event.stallCount;
+            stallMs = lasting ? Math.max(ms, event.stallTotalMs) : event.stallTotalMs;
+            known = true;
+        } else {
+            stalls = count;
+            stallMs = ms;
+            known &= !gap;
+        }
+    }
+
+    private static void repair(Event event, boolean began, State before, Event last, long heldMs, boolean connection, long more,
+            long moreMs, long[] to) {
+        boolean stalled = before == State.REBUFFERING;
+        if (more == 0 && moreMs == 0) {
+            Measure.GAPS_VERIFIED.add(to, 1);
+            return;
+        }
+        boolean plausible = more >= 0 && moreMs >= (stalled ? -heldMs : 0) && moreMs <= (stalled ? 0 : heldMs)
+                && (more > 0 || began || stalled || last == null);
+        boolean hidden = event.background || (last != null && (last.background || (stalled && last.ad)));
+        if (!plausible || hidden) {
+            return;
+        }
+        Measure.GAPS_VERIFIED.add(to, 1);
+        Measure.REPAIRED_STALLS.add(to, more);
+        Measure.STALLS.add(to, more);
+        Measure.REPAIRED_STALL_MS.add(to, moreMs);
+        Measure.STALL_MS.add(to, moreMs);
+        Measure.WATCHED_MS.add(to, moreMs);
+        Measure.ALIVE_MS.add(to, moreMs);
+        if (connection && stalled) {
+            Measure.CIR_STALL_MS.add(to, moreMs);
+        }
+        if (last != null) {
+            // Time that was believed to be in `before` was stalled; or, where a stall was held too long, it was playing.
+            Fold.durations(moreMs < 0 ? State.PLAYING : before, last, Math.abs(moreMs), false, to, moreMs < 0 ? 1 : -1);
+        }
+    }
+
+    void write(Codec.Out out) {
+        out.number(stalls);
+        out.number(stallMs);
+        out.flag(known);
+    }
+
+    static Player read(Codec.In in) {
+        Player player = new Player();
+        player.stalls = in.number();
+        player.stallMs = in.number();
+        player.known = in.flag();
+        return player;
+    }
+}

@@ -1,0 +1,96 @@
+"""Loss repair: what the player's own counters tell of the stalls in a gap.
+
+A player that reports CMCD's `bsa` and `bsda` counts its stalls and their time since the session began, so the first
+event after a gap says how many there were, and how long, though not where. `Player` holds what these counters should
+say by the timeline as far as it is known; what they say beyond that happened unseen.
+
+The counters take in all rebuffering after the first frame, also in background and under an ad, so a gap that touches
+background cannot be told apart. A player may count a stall when it begins or when it is over: while one lasts, the
+timeline is believed if it says more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.playback.events import Event
+from models.playback.states import durations
+
+
+@dataclass(slots=True)
+class Player:
+    """What the player's counters should say now. `known` is false after a gap that they said nothing about."""
+
+    stalls: int = 0
+    stall_ms: int = 0
+    known: bool = True
+
+    def lost_stalls(self, event: Event, gap: bool) -> int:
+        """How many stalls began unseen before `event`, or with it; 0 if there is no gap or no telling."""
+        if not gap or not self.known or event.stall_count is None or event.stall_total_ms is None:
+            return 0
+        return event.stall_count - self.stalls
+
+    def after_gap(
+        self,
+        event: Event,
+        gap: bool,
+        before: str,
+        state: str,
+        last: Event | None,
+        held_ms: int,
+        connection: bool = False,
+    ) -> dict[str, int]:
+        """Take `event` in; returns the measures that a gap right before it adds to its moment, nothing without one.
+
+        Args:
+            event: the next event.
+            gap: numbers are missing before it.
+            before: state that was held until it, '' without `last`.
+            state: state it begins in that segment, '' if another segment takes it.
+            last: the event that began `before`; None if nothing was held: the segment begins with `event`, or ends
+                with it after more than the hold.
+            held_ms: how long `before` was held; without `last`, how much time may have gone unseen.
+            connection: `before` is a connection-induced stall.
+        """
+        began = int(state == "rebuffering" and before != "rebuffering")
+        stalls, stall_ms = self.stalls + began, self.stall_ms + (held_ms if before == "rebuffering" else 0)
+        found = {"gaps": 1} if gap else {}
+        told = event.stall_count is not None and event.stall_total_ms is not None
+        if gap and told and self.known:
+            assert event.stall_count is not None and event.stall_total_ms is not None
+            more, more_ms = event.stall_count - stalls, event.stall_total_ms - stall_ms
+            found |= _repair(event, began > 0, before, last, held_ms, connection, more, more_ms)
+        if told:
+            assert event.stall_count is not None and event.stall_total_ms is not None
+            lasting = state == "rebuffering"
+            self.stalls = max(stalls, event.stall_count) if lasting else event.stall_count
+            self.stall_ms = max(stall_ms, event.stall_total_ms) if lasting else event.stall_total_ms
+            self.known = True
+        else:
+            self.stalls, self.stall_ms, self.known = stalls, stall_ms, self.known and not gap
+        return found
+
+
+def _repair(
+    event: Event, began: bool, before: str, last: Event | None, held_ms: int, connection: bool, stalls: int, ms: int
+) -> dict[str, int]:
+    """Measures of a verified gap with `stalls` more stalls and `ms` more stalled time than seen; none if it is not."""
+    stalled = before == "rebuffering"
+    if stalls == 0 and ms == 0:
+        return {"gaps_verified": 1}
+    least, most = (-held_ms, 0) if stalled else (0, held_ms)
+    plausible = stalls >= 0 and least <= ms <= most and (stalls > 0 or began or stalled or last is None)
+    hidden = event.background or (last is not None and (last.background or (stalled and last.ad)))
+    if not plausible or hidden:
+        return {}
+    found = {"gaps_verified": 1, "repaired_stalls": stalls, "stalls": stalls, "repaired_stall_ms": ms}
+    found |= {"stall_ms": ms, "watched_ms": ms, "alive_ms": ms}
+    if connection and stalled:
+        found["cir_stall_ms"] = ms
+    if last is not None:
+        # Time that was believed to be in `before` was stalled; or, where a stall was held too long, it was playing.
+        taken = durations("playing" if ms < 0 else before, last, abs(ms), connection=False)
+        for name, value in taken.items():
+            found[name] = found.get(name, 0) + (value if ms < 0 else -value)
+    return found

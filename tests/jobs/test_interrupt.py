@@ -1,0 +1,55 @@
+"""Ctrl-C while Spark works: exit code 130, one line, no JVM left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conf.settings import ROOT
+from tests.fixtures.spark import lake_variables
+
+pytestmark = pytest.mark.spark
+ROOM = """
+import threading, click
+
+@click.command()
+def probe():
+    from conf.settings import load
+    from jobs.session import start
+    session = start(load())
+    threading.Timer(3, lambda: print("at work", flush=True)).start()
+    try:
+        session.sql("SELECT sum(hash(a.id, b.id)) FROM range(100000000) a CROSS JOIN range(1000000) b").collect()
+    finally:
+        session.stop()
+"""
+
+
+def test_an_interrupt_within_a_query_is_an_interrupt(tmp_path: Path) -> None:
+    (tmp_path / "probe_room.py").write_text(ROOM)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import matinee;"
+        "matinee.COMMANDS['probe'] = ('probe_room', 'probe', ''); sys.exit(matinee.main(['probe']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, **lake_variables(tmp_path)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while "at work" not in process.stdout.readline():
+        assert process.poll() is None
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert any("java" in member.name() for member in family)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the foreground group
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert told.rstrip().endswith("interrupted")
+    assert "Traceback" not in told and "Py4J" not in told, told
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive

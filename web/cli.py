@@ -1,0 +1,29 @@
+"""Commands of this room: ``collector``."""
+
+from __future__ import annotations
+
+import click
+
+from conf.settings import load
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; default: collector.host.")
+@click.option("--port", type=int, help="Default: collector.port.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes, one a core; default: collector.workers.")
+def collector(host: str | None, port: int | None, workers: int | None) -> None:
+    """Take players' CMCD reports (POST /cmcd) and write them to topic cmcd; ends with Ctrl-C.
+
+    A POST is answered 204 when the broker has it. docs/collector.md says how to point a player here.
+    """
+    import uvicorn
+
+    settings = load()
+    held = settings.collector
+    address, door = host or held.host, port or held.port
+    click.echo(f"players post to http://{address}:{door}/cmcd; topic {settings.kafka.topic_prefix}cmcd")
+    # No access log: it would hold the addresses that the collector drops.
+    uvicorn.run(
+        "web.collector:create", factory=True, host=address, port=door, workers=workers or held.workers,
+        access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=15,
+    )  # fmt: skip

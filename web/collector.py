@@ -1,0 +1,157 @@
+"""The CMCD collector: players POST their records, Kafka gets them, and only then is the answer 204.
+
+    POST /cmcd     application/cmcd: records, one a line (CTA-5004-B, 3.3); optional ?app=, ?profile=, ?token=
+    OPTIONS /cmcd  CORS preflight
+    GET /health    counters as JSON; 503 while nothing can be written
+
+204 written; 400 empty body; 401 token; 410 players shall stop; 413 too long; 415 another content type; 429 too much is
+waiting (players send again, later); 503 the broker gave no answer in time. Whatever the body holds is taken as it is:
+what is wrong in it is found by the reader, line by line, and becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from conf.settings import Settings, load
+from web import posts
+from web.addresses import Addresses
+from web.sink import Full, NotWritten, Sink
+
+CONTENT_TYPES = ("application/cmcd", "text/cmcd")
+"""CTA-5004-B, and CTA-5004-A before it."""
+PREFLIGHT = {
+    "access-control-allow-methods": "POST",
+    "access-control-allow-headers": "content-type, authorization",
+    "access-control-max-age": "86400",
+}
+RETRY_S = "2"
+LONGEST_NAME = 64
+
+
+class Collector:
+    """The application's state and its answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.held = settings.collector
+        self.addresses = Addresses.read(self.held.addresses)
+        self.counts: Counter[str] = Counter()
+        self.sink: Sink | None = None
+        self.cors = {origin: self._cors(origin) for origin in self.held.origins}
+
+    @staticmethod
+    def _cors(origin: str) -> dict[str, str]:
+        return {"access-control-allow-origin": origin} | ({} if origin == "*" else {"vary": "origin"})
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """From the first connection to the broker to the last answer."""
+        self.sink = Sink(self.settings)
+        yield
+        await self.sink.close()
+
+    def _allowed(self, request: Request) -> dict[str, str]:
+        return self.cors.get("*") or self.cors.get(request.headers.get("origin", ""), {})
+
+    async def preflight(self, request: Request) -> Response:
+        """What a browser asks before it posts."""
+        return Response(status_code=204, headers=PREFLIGHT | self._allowed(request))
+
+    async def post(self, request: Request) -> Response:
+        """One report."""
+        status = await self._take(request)
+        self.counts[f"status_{status}"] += 1
+        headers = self._allowed(request)
+        return Response(status_code=status, headers=headers | {"retry-after": RETRY_S} if status == 429 else headers)
+
+    async def _take(self, request: Request) -> int:
+        if self.held.gone:
+            return 410
+        if self.held.token is not None and not self._knows_token(request, self.held.token):
+            return 401
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in CONTENT_TYPES:
+            return 415
+        body = await self._body(request)
+        if body is None:
+            return 413
+        at_ms = time.time_ns() // 1_000_000
+        made, records = posts.messages(body, self._sender(request), at_ms, self.held.hosts)
+        if not made:
+            return 400
+        assert self.sink is not None
+        try:
+            await self.sink.write(made, at_ms)
+        except Full:
+            return 429
+        except NotWritten:
+            return 503
+        self.counts["records"] += records
+        return 204
+
+    async def _body(self, request: Request) -> bytes | None:
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > self.held.body_bytes:
+            return None
+        parts: list[bytes] = []
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > self.held.body_bytes:
+                return None
+            parts.append(part)
+        return b"".join(parts)
+
+    @staticmethod
+    def _knows_token(request: Request, token: str) -> bool:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        shown = given if scheme.lower() == "bearer" else request.query_params.get("token", "")
+        return hmac.compare_digest(shown.encode(), token.encode())
+
+    def _sender(self, request: Request) -> posts.Sender:
+        isp, country = self.addresses.place(self._address(request))
+        device = posts.device(request.headers.get("user-agent", "")[:512])
+        asked = request.query_params
+        app, profile = (asked.get(name, "")[:LONGEST_NAME] for name in ("app", "profile"))
+        return posts.Sender(isp, country, device, _printable(app), _printable(profile))
+
+    def _address(self, request: Request) -> str:
+        """The peer's, or the one the nearest proxy added behind those it was told."""
+        if self.held.forwarded_header:
+            return request.headers.get(self.held.forwarded_header, "").rpartition(",")[2].strip()
+        return request.client.host if request.client else ""
+
+    async def health(self, _request: Request) -> Response:
+        """Counters, and how much waits for the broker."""
+        waiting = self.sink.waiting_bytes if self.sink else 0
+        full = waiting > self.held.buffer_bytes // 2
+        return JSONResponse({"waiting_bytes": waiting, **sorted_counts(self.counts)}, 503 if full else 200)
+
+
+def sorted_counts(counts: Counter[str]) -> dict[str, int]:
+    """Counters by name."""
+    return dict(sorted(counts.items()))
+
+
+def _printable(text: str) -> str | None:
+    return text if text and text.isprintable() else None
+
+
+def create(settings: Settings | None = None) -> Starlette:
+    """The application; without settings those in force (uvicorn's workers call it so)."""
+    collector = Collector(load() if settings is None else settings)
+    routes = [
+        Route("/cmcd", collector.post, methods=["POST"]),
+        Route("/cmcd", collector.preflight, methods=["OPTIONS"]),
+        Route("/health", collector.health, methods=["GET"]),
+    ]
+    return Starlette(routes=routes, lifespan=collector.lifespan)
