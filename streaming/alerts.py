@@ -43,6 +43,8 @@ WARM_S = 7_200
 LOUD_S = 1_800
 NEAR_WALL_S = 3_600
 RELEARN_S = DAY_S
+NEW_CELLS_S = 3_600
+"""Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
 EXAMPLES = 5
 SESSIONS_OLD_S = 30.0
 BEFORE_S = 7_200
@@ -330,7 +332,8 @@ class Alerts:
                 if self.commands and complete <= done:
                     self._say_words(done)
                 done = max(done, complete)
-                if done - self.learned_s > RELEARN_S or self.unknown_cells:
+                age_s = done - self.learned_s
+                if age_s > RELEARN_S or (self.unknown_cells and age_s > NEW_CELLS_S):
                     self._again(done)
         finally:
             consumer.close()
