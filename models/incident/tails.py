@@ -1,12 +1,12 @@
 """Tail probabilities of overdispersed counts, exact for small denominators.
 
-Two laws, both mixtures whose relative variance `spread` (variance of the rate over its squared mean) is estimated:
+The law is the negative binomial: Poisson with a gamma rate whose relative variance is `spread`, so the variance is
+``mean + spread * mean**2``. A numerator out of a denominator takes it too, with ``denominator * share`` as its mean:
+for the rare events that are watched it is the beta-binomial but for a factor of 1 - share in the variance (its far tail is
+the heavier one: silent); and unlike it, it can say what a failure means whose attempt was counted a step before.
+Sums that are not whole numbers (milliseconds over a unit) take it as well: its tail is continuous in the count.
 
-- a volume is negative binomial: Poisson with a gamma rate, variance ``mean + spread * mean**2``;
-- a numerator out of `trials` is beta-binomial: binomial with a beta probability of relative variance `spread`.
-
-Sums that are not whole numbers (milliseconds over a unit) take the negative binomial, whose tail is continuous in the
-count. All functions broadcast over arrays; probabilities are floats in [0, 1], 0 where they underflow.
+All functions broadcast over arrays; probabilities are floats in [0, 1], 0 where they underflow.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from scipy import special
 F8 = NDArray[np.float64]
 LEAST_SPREAD = 1e-7
 """Below this a mixture is its plain law to within a double's precision, and the gamma function loses digits."""
-_TERMS = 20_000
-_SETTLED = 1e-12
 
 
 def at_least(count: ArrayLike, mean: ArrayLike, spread: ArrayLike) -> F8:
@@ -37,49 +35,6 @@ def at_most(count: ArrayLike, mean: ArrayLike, spread: ArrayLike) -> F8:
 def _negative_binomial(count: ArrayLike, mean: ArrayLike, spread: ArrayLike) -> tuple[F8, F8, F8]:
     size = 1.0 / np.maximum(np.asarray(spread, dtype=np.float64), LEAST_SPREAD)
     return np.asarray(count, dtype=np.float64), np.asarray(mean, dtype=np.float64), size
-
-
-def share_at_least(count: ArrayLike, trials: ArrayLike, share: ArrayLike, spread: ArrayLike) -> F8:
-    """P(X >= count) for the beta-binomial with mean ``trials * share``.
-
-    The mass at `count` from gamma functions, then upward by the ratio of neighbours until what is left cannot matter;
-    where `count` is below the mean, one minus the same sum downward.
-    """
-    k, n, p, s = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (count, trials, share, spread)))
-    out = np.ones(k.shape)
-    p = np.clip(p, 1e-12, 1 - 1e-12)
-    total = np.maximum((1 - p) / (p * np.maximum(s, LEAST_SPREAD)) - 1.0, 1e-3)
-    a, b = p * total, (1 - p) * total
-    whole = np.ceil(k - 1e-9)
-    out[whole > n] = 0.0
-    up = (whole > n * p) & (whole <= n) & (whole > 0)
-    down = (whole <= n * p) & (whole > 0) & (whole <= n)
-    out[up] = _sum_mass(whole[up], n[up], a[up], b[up], +1)
-    out[down] = np.maximum(1.0 - _sum_mass(whole[down] - 1, n[down], a[down], b[down], -1), 0.0)
-    return np.minimum(out, 1.0)
-
-
-def _sum_mass(k: F8, n: F8, a: F8, b: F8, way: int) -> F8:
-    """Mass of the beta-binomial at `k` and beyond, upward or downward."""
-    log_mass = (
-        special.gammaln(n + 1)
-        - special.gammaln(k + 1)
-        - special.gammaln(n - k + 1)
-        + special.betaln(k + a, n - k + b)
-        - special.betaln(a, b)
-    )
-    mass = np.exp(log_mass)
-    total, j = mass.copy(), k.copy()
-    for _ in range(_TERMS):
-        if way > 0:
-            mass = mass * (n - j) * (a + j) / ((j + 1) * (b + n - j - 1))
-        else:
-            mass = mass * j * (b + n - j) / ((n - j + 1) * (a + j - 1))
-        mass = np.where((j + way > n) | (j + way < 0), 0.0, mass)
-        total, j = total + mass, j + way
-        if not np.any(mass > _SETTLED * total):
-            break
-    return total
 
 
 def randomised(strict: ArrayLike, weak: ArrayLike, rng: np.random.Generator) -> F8:

@@ -18,8 +18,8 @@ import lake
 from conf.errors import AuditFailed, ServiceUnavailable
 from conf.settings import ROOT, Settings
 from models.playback.spans import Policy, fold
-from schemas import tables as t
 from schemas import records, samples, topics, wire
+from schemas import tables as t
 from streaming import consume
 from tests.fixtures.spark import lake_variables
 from tests.fixtures.stack import stack_environment
