@@ -35,6 +35,7 @@ COMMANDS = {
     "config": ("conf.cli", "config", "Print every setting and where it comes from."),
     "world": ("streaming.cli", "world", "Make the seeded service's events and send them to Kafka."),
     "stream": ("streaming.cli", "stream", "Submit, watch and stop the stream jobs."),
+    "alerts": ("streaming.alert_cli", "alerts", "Raise incidents from the stream; list, ack, mute, resolve."),
     "events": ("schemas.cli", "events", "Check a file of your own events."),
     "job": ("jobs.cli", "job", "Run batch jobs for a date or a range of dates."),
     "collector": ("web.cli", "collector", "Take players' CMCD reports over HTTP."),
