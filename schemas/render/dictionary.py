@@ -107,7 +107,7 @@ def glossary() -> str:
             [[f"`{m.name}`", m.doc, formula(m), m.unit, m.better.value, m.source] for m in PLAY_METRICS],
         ),
         "## Histograms\n",
-        "Counts by bin, columns of the same tables; they add up like every sum, and `schemas.render.sql.quantile` reads "
+        "Counts by bin, columns of the same tables; they add up like every sum; `schemas.render.sql.quantile` reads "
         "a quantile from them.\n",
         table(
             ["histogram", "what it counts", "edges, ms"],
