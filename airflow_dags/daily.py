@@ -7,17 +7,15 @@ failed audit stops it at once, with `main` untouched. What to do then: `docs/ope
 
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 
+from airflow_dags.defaults import ARGUMENTS, BY_HAND
 from airflow_dags.job_operator import JobOperator
 from airflow_dags.lineage import edges
 from jobs.registry import DAILY, JobSpec, job
 
-POOL = "matinee_spark"
-BY_HAND = os.environ.get("MATINEE_CALENDAR") == "off"
 SPECS = tuple(job(name) for name in DAILY)
 
 
@@ -45,14 +43,7 @@ with DAG(
     max_active_runs=1,
     tags=["matinee", "daily"],
     doc_md=__doc__,
-    default_args={
-        "owner": "matinee",
-        "retries": int(os.environ.get("MATINEE_RETRIES", "3")),
-        "retry_delay": timedelta(minutes=5),
-        "execution_timeout": timedelta(hours=2),
-        "pool": POOL,
-        "config": "{{ var.value.get('matinee_config', '') }}",
-    },
+    default_args=ARGUMENTS,
 ) as dag:
     tasks = {
         spec.name: JobOperator(task_id=spec.name, job=spec.name, outlets=asset(spec), doc_md=doc(spec))

@@ -3,7 +3,6 @@
     r1  strong generalization on one split, and with --seeds N on N more: the blend, its parts, EASE, implicit's ALS
     r3  CPU of ALS to the same NDCG@100: our two solvers against implicit's two
     r6  cold start: n events of a masked history; titles without a play against content neighbours
-    r7  the shipped settings against a search of --trials for the same blend
 
 DIR is what GroupLens ships (unpack ml-1m.zip, ml-100k.zip or ml-latest-small.zip from grouplens.org) or any folder with
 interactions.csv (user, item and, if there, time and weight). A strong_split.parquet in it (u, m, role) is used as the
@@ -19,19 +18,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from models.recommend.files import Loaded, load, positives, wanted
+from models.frames import places
+from models.recommend.cold import ColdTitles
+from models.recommend.files import Loaded, load, positives, titles, wanted
 from models.recommend.histories import Histories
 from models.recommend.ials import Ials
 from models.recommend.linear import Edlae
-from models.recommend.neighbours import Bm25Neighbours
+from models.recommend.neighbours import Bm25Neighbours, ContentNeighbours, CoWatched
 from models.recommend.protocol import Scorer, single_threaded
 from models.recommend.recipe import blend
 from models.recommend.scorers import LibraryALS, Popularity
+from models.recommend.stack import Learning, Stack, some_of
 from models.recommend.strong import (
     METRICS,
     Held,
@@ -40,6 +44,7 @@ from models.recommend.strong import (
     by_length,
     from_roles,
     judge,
+    judge_lists,
     paired_bootstrap,
     ranked,
     strong_split,
@@ -47,6 +52,8 @@ from models.recommend.strong import (
 
 FURTHER_SEEDS = 100
 """Splits 100, 101, ...: never used to choose anything."""
+WEIGHTS_ALONE = Learning(least=10**9)
+"""Nothing is learned: the shipped weights rank."""
 LIBRARY_GRID = (
     {"factors": 128, "regularization": 50.0, "alpha": 6.0},
     {"factors": 128, "regularization": 30.0, "alpha": 6.0},
@@ -125,9 +132,25 @@ def tuned_library(split: StrongSplit) -> LibraryALS:
     return tried[int(np.argmax(worth))]
 
 
-def r1(folder: Path, seed: int, seeds: int) -> None:
-    """Every model on the split, then the blend against implicit's ALS on further ones."""
-    split = the_split(folder, seed)
+class Lazy:
+    """The blend of a split, trained once for all tables that ask for it."""
+
+    def __init__(self, split: StrongSplit) -> None:
+        self.split = split
+        self.model: Stack | None = None
+        self.cpu_s = 0.0
+
+    def get(self) -> Stack:
+        """Trained on the split's training profiles."""
+        if self.model is None:
+            begun = time.process_time()
+            self.model = blend().fit(self.split.train)
+            self.cpu_s = time.process_time() - begun
+        return self.model
+
+
+def r1(folder: Path, split: StrongSplit, lazy: Lazy, seeds: int) -> None:
+    """Every model on the split, then the blend's frozen weights against implicit's ALS on further ones."""
     print(
         f"train {split.train.matrix.shape[0]} profiles x {split.train.matrix.shape[1]} titles, "
         f"{split.train.matrix.nnz} pairs; "
@@ -150,13 +173,15 @@ def r1(folder: Path, seed: int, seeds: int) -> None:
     for name, make in makers.items():
         lines[name] = measured(name, make(), split.train, split.test)
         print(lines[name], flush=True)
-    begun = time.process_time()
-    model = blend().fit(split.train)
-    cpu_s = time.process_time() - begun
-    lines["blend"] = line("blend", model.fold_in(split.test.fold_in), split.test, cpu_s)
-    model.booster = None
-    print(line(".3 EDLAE + .7 iALS, fixed", model.fold_in(split.test.fold_in), split.test, 0.0))
+    model = lazy.get()
+    lines["blend"] = line("blend", model.fold_in(split.test.fold_in), split.test, lazy.cpu_s)
+    for name, weights in (("its weighted sum, learned", model.weights), ("its weighted sum, as shipped", model.prior)):
+        kept, model.booster, learned, model.weights = model.booster, None, model.weights, weights
+        print(line(name, model.fold_in(split.test.fold_in), split.test, lazy.cpu_s))
+        model.booster, model.weights = kept, learned
     print(lines["blend"])
+    print(line("blend, on validation", model.fold_in(split.valid.fold_in), split.valid, lazy.cpu_s))
+    print({name: [round(float(w), 2) for w in model.weights[:, i]] for i, name in enumerate(model.make)})
     for other in ("implicit ALS, tuned", "EASE", "iALS 256"):
         print(_difference(lines["blend"], lines[other]))
     print("NDCG@100 by length of history:", by_length(lines["blend"].values["ndcg@100"], split.test))
@@ -166,7 +191,7 @@ def r1(folder: Path, seed: int, seeds: int) -> None:
         again = strong_split(pairs, number)
         library = tuned_library(again)
         peer = line("implicit ALS, tuned", library.fold_in(again.test.fold_in), again.test, 0.0)
-        own = measured("blend", blend(), again.train, again.test)
+        own = measured("blend, weights as shipped", blend(WEIGHTS_ALONE), again.train, again.test)
         gaps.append(own.values["ndcg@100"] - peer.values["ndcg@100"])
         print(f"split {number}: {_difference(own, peer)}; {own}", flush=True)
     if gaps:
@@ -183,18 +208,146 @@ def _words(found: Paired) -> str:
     return f"NDCG@100 {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}], p {found.p:.4f}"
 
 
+def r3(split: StrongSplit, sizes: tuple[int, ...] = (64, 128, 256)) -> None:
+    """CPU seconds until each solver first reaches the NDCG@100 that all of them reach, per number of factors."""
+    Ials(8, epochs=1).fit(split.train)  # compiled before anything is timed
+    print(
+        f"{'d':>4s} {'NDCG@100':>9s}{'implicit Cholesky':>20s}{'own exact':>12s}{'ratio':>7s}"
+        f"{'implicit CG':>14s}{'own CG':>9s}{'ratio':>7s}   CPU s (epochs)"
+    )
+    for factors in sizes:
+        runs = [_library_course(split, factors, use_cg) for use_cg in (False, True)]
+        runs += [_own_course(split, factors, solver) for solver in ("exact", "cg")]
+        goal = min(max(worth for _, worth in run) for run in runs) * 0.999
+        spent = [next((cpu, i + 1) for i, (cpu, worth) in enumerate(run) if worth >= goal) for run in runs]
+        words = [f"{cpu:.2f} ({epochs})" for cpu, epochs in spent]
+        print(
+            f"{factors:4d} {goal:9.4f}{words[0]:>20s}{words[2]:>12s}{spent[2][0] / spent[0][0]:7.2f}"
+            f"{words[1]:>14s}{words[3]:>9s}{spent[3][0] / spent[1][0]:7.2f}",
+            flush=True,
+        )
+
+
+def _library_course(split: StrongSplit, factors: int, use_cg: bool) -> list[tuple[float, float]]:
+    """(CPU s so far, NDCG@100) after each iteration of `implicit`, at its tuned setting."""
+    course: list[tuple[float, float]] = []
+    model = LibraryALS(factors, 50.0, 6.0, iterations=15, use_cg=use_cg)
+    begun = time.process_time()
+    pause = 0.0
+
+    def look(*_: object) -> None:
+        nonlocal pause
+        now = time.process_time()
+        worth = judge(model.fold_in(split.valid.fold_in), split.valid)["ndcg@100"].mean()
+        course.append((now - begun - pause, float(worth)))
+        pause += time.process_time() - now
+
+    model.fit(split.train, look)
+    return course
+
+
+def _own_course(split: StrongSplit, factors: int, solver: Literal["cg", "exact"]) -> list[tuple[float, float]]:
+    model = Ials(factors, solver=solver, steps=2)
+    begun = time.process_time()
+    model.start(split.train)
+    spent = time.process_time() - begun
+    course = []
+    for _ in range(15):
+        begun = time.process_time()
+        model.epoch(split.train)
+        spent += time.process_time() - begun
+        course.append((spent, float(judge(model.fold_in(split.valid.fold_in), split.valid)["ndcg@100"].mean())))
+    return course
+
+
+def r6(folder: Path, split: StrongSplit, lazy: Lazy, seed: int) -> None:
+    """A masked history of which n events are folded in, means over 3 draws; then titles without a play."""
+    model, held = lazy.get(), split.test
+    seen = held.fold_in.matrix
+    peers = {"popularity": Popularity(), "co-watched": CoWatched(), "EDLAE": Edlae(), "iALS": Ials()}
+    for peer in peers.values():
+        peer.fit(split.train)
+    whole = judge(model.fold_in(held.fold_in), held)["ndcg@100"].mean()
+    print(f"whole history: blend {whole:.4f}")
+    for n in (0, 1, 3, 5, 10):
+        worth: dict[str, list[float]] = {}
+        for draw in range(3):
+            few = some_of(seen, n, np.random.default_rng([seed, draw]))
+            shown = Histories(held.fold_in.profiles, held.fold_in.titles, few)
+            scores = {name: peer.fold_in(shown) for name, peer in peers.items()}
+            scores["blend"] = model.fold_in_masked(shown, seen)
+            for name, score in scores.items():
+                worth.setdefault(name, []).append(float(judge(score, held)["ndcg@100"].mean()))
+        means = {name: float(np.mean(values)) for name, values in worth.items()}
+        words = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+        print(f"n {n:2d}: {means['blend'] / whole:.3f} of the whole; {words}", flush=True)
+    catalogue = titles_of(folder)
+    if catalogue is None:
+        print("titles without a play: the folder has no titles file")
+        return
+    unplayed(split, catalogue, seed)
+
+
+def titles_of(folder: Path) -> pd.DataFrame | None:
+    """Names and genres, if the folder has them."""
+    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if wanted(path.name)}
+    found = titles(files)
+    return found if len(found) else None
+
+
+def unplayed(split: StrongSplit, catalogue: pd.DataFrame, seed: int) -> None:
+    """A tenth of the titles hidden from training and histories; every liked one of them is to be found among them."""
+    known = split.train.titles
+    rng = np.random.default_rng(seed)
+    cold = np.sort(rng.permutation(len(known))[: len(known) // 10])
+    warm = np.setdiff1d(np.arange(len(known)), cold)
+    train = Histories(split.train.profiles, known[warm], split.train.matrix[:, warm].tocsr())
+
+    def group(held: Held) -> tuple[Histories, csr_matrix]:
+        every = (held.fold_in.matrix + held.target.astype(np.float32)).tocsr()[:, cold].tocsr()
+        some = np.flatnonzero(np.diff(every.indptr))
+        shown = held.fold_in.matrix[some][:, warm].tocsr()
+        return Histories(held.fold_in.profiles[some], known[warm], shown), every[some]
+
+    (v_shown, v_goal), (t_shown, t_goal) = group(split.valid), group(split.test)
+
+    def worth(scores: NDArray[np.floating], goal: csr_matrix) -> float:
+        return float(judge_lists(ranked(scores, None, 100), goal)["ndcg@20"].mean())
+
+    peers = [ContentNeighbours(catalogue, k).fit(train) for k in (3, 10, 30, 100, 300, 1000)]
+    columns = places(peers[0].titles, known[cold])
+    peer = max(peers, key=lambda model: worth(model.fold_in(v_shown)[:, columns], v_goal))
+    by_peer = worth(peer.fold_in(t_shown)[:, columns], t_goal)
+    own = worth(ColdTitles(catalogue).fit(train).fold_in(t_shown, columns), t_goal)
+    plays = np.asarray(split.train.matrix.sum(axis=0)).ravel()[cold]
+    known_plays = worth(np.tile(plays, (len(t_goal.indptr) - 1, 1)), t_goal)
+    print(
+        f"{len(cold)} titles without a play, {t_goal.nnz / t_goal.shape[0]:.1f} to be found a profile: "
+        f"NDCG@20 {own:.4f}, content neighbours (K {peer.neighbours}) {by_peer:.4f}, ratio {own / by_peer:.2f}; "
+        f"for comparison, ranked by the plays they really had {known_plays:.4f}"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a folder, see above")
-    parser.add_argument("--table", choices=("r1",), required=True)
+    parser.add_argument("--table", choices=("r1", "r3", "r6"), required=True, nargs="+")
     parser.add_argument("--seed", type=int, default=98765, help="of the split, when the folder brings none")
     parser.add_argument("--seeds", type=int, default=0, help="r1: further splits")
     given = parser.parse_args(arguments)
     if not given.data.is_dir():
         parser.error(f"{given.data} is no folder")
     with single_threaded():
-        r1(given.data, given.seed, given.seeds)
+        split = the_split(given.data, given.seed)
+        model = Lazy(split)
+        for table in given.table:
+            if table == "r1":
+                r1(given.data, split, model, given.seeds)
+            elif table == "r3":
+                r3(split)
+            else:
+                r6(given.data, split, model, given.seed)
     return 0
 
 

@@ -94,6 +94,15 @@ class Lake(_Section):
     namespace_prefix: str
 
 
+class Retention(_Section):
+    """How many days are kept: raw records, landed rows, folded rows; and superseded states of every table."""
+
+    raw_days: PositiveInt
+    bronze_days: PositiveInt
+    silver_days: PositiveInt
+    snapshot_days: Annotated[float, Field(ge=0)]
+
+
 class Mlflow(_Section):
     """Where runs and registered models are kept."""
 
@@ -210,6 +219,7 @@ class Settings(_Section):
     flink: Flink
     spark: Spark
     lake: Lake
+    retention: Retention
     mlflow: Mlflow
     fold: Fold
     stack: Stack

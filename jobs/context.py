@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -78,14 +79,15 @@ class JobContext:
         return texts
 
     def _present(self, table: Table, loaded: Any, day: date) -> bool:
-        """A partition is there if it holds rows, or if its job published it empty."""
+        """A partition is there if it holds rows, or if its job published it empty: one that had rows has expired."""
         if self._has_rows(loaded, f"{table.partition} == '{day}'"):
             return True
         if table.landed:
             return False
         maker = registry.job(table.producer)
         run_day = day - timedelta(days=maker.writes_day)
-        return publications.published(self.catalog, self.settings, table.fqn, maker.name, run_day) is not None
+        row = publications.published(self.catalog, self.settings, table.fqn, maker.name, run_day)
+        return row is not None and json.loads(row.audit).get("rows", 0) == 0
 
     def _has_rows(self, loaded: Any, row_filter: str) -> bool:
         snapshot = self.snapshots.get(".".join(loaded.name()[-2:]).removeprefix(self.settings.lake.namespace_prefix))

@@ -99,8 +99,9 @@ def _stage(ctx: JobContext, publishing: Publishing, plan: list[Landing]) -> None
     for landing in plan:
         seen = Observation()
         messages = decoded(ctx, landing.topic, landing.start, landing.end)
-        many = landing.topic.name == CMCD.name
-        refusals = "sum(size(record.letters))" if many else "count_if(record.error_class IS NOT NULL)"
+        refusals = "count_if(record.error_class IS NOT NULL)"
+        if landing.topic.name == CMCD.name:
+            refusals = "sum(if(record IS NULL, 0, size(record.letters)))"
         counted = messages.observe(seen, F.expr(refusals).alias("bad"))
         publishing.stage(landing.table, good(counted, landing.topic), None, _account([landing]))
         if landing.bad_start != landing.start or seen.get["bad"]:

@@ -53,9 +53,13 @@ def send(client: KafkaProducer, topic: str, messages: Iterable[tuple[bytes, byte
     return len(waiting)
 
 
-def ensure(settings: Settings, name: str, *, compacted: bool) -> str:
-    """The topic's real name; it is made if it is not there."""
-    real = real_name(settings, name)
+@contextmanager
+def admin(settings: Settings) -> Iterator[KafkaAdminClient]:
+    """A client for topics and their records.
+
+    Raises:
+        ServiceUnavailable: the broker does not answer.
+    """
     try:
         client = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap)
     except (KafkaError, OSError, ValueError) as error:
@@ -63,6 +67,15 @@ def ensure(settings: Settings, name: str, *, compacted: bool) -> str:
             f"no broker answers on {settings.kafka.bootstrap} ({error}): run `matinee up`"
         ) from error
     try:
+        yield client
+    finally:
+        client.close()
+
+
+def ensure(settings: Settings, name: str, *, compacted: bool) -> str:
+    """The topic's real name; it is made if it is not there."""
+    real = real_name(settings, name)
+    with admin(settings) as client:
         if real not in set(client.list_topics()):
             configs = {
                 "message.timestamp.after.max.ms": _ANY_TIME,
@@ -70,8 +83,6 @@ def ensure(settings: Settings, name: str, *, compacted: bool) -> str:
             }
             options = {real: {"num_partitions": settings.kafka.partitions, "configs": configs}}
             client.create_topics(options, wait_for_metadata=True)
-    finally:
-        client.close()
     return real
 
 

@@ -22,7 +22,7 @@ class Kind(Enum):
     TABLE = "table"
     """A pure transform of declared partitions to one partition of each written table."""
     EFFECT = "effect"
-    """Writes outside the lake (Kafka); idempotent by key."""
+    """Writes outside the lake (Kafka), or keeps the lake itself in order; may be repeated without harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ JOBS: tuple[JobSpec, ...] = (
     JobSpec(
         "train_recommender",
         Kind.TABLE,
-        "Train implicit ALS, hold it against decayed popularity, promote or not.",
+        "Train the blend of ALS, EDLAE and taste, hold it against decayed popularity, promote or not.",
         reads=(Read(t.PLAY), Read(t.PLAY, (-27, 0), required=False), _latest(t.BRONZE_TITLE)),
         writes=(t.FACTORS, t.PROMOTION),
     ),
@@ -212,10 +212,19 @@ JOBS: tuple[JobSpec, ...] = (
         ),
         writes_topics=topics.DECISIONS,
     ),
+    JobSpec(
+        "retention",
+        Kind.EFFECT,
+        "Expire old partitions, snapshots and raw records; put small files together.",
+        cadence="upkeep",
+    ),
 )
 
 DAILY: tuple[str, ...] = tuple(spec.name for spec in JOBS if spec.cadence == "daily")
 """Jobs of the daily schedule, in an order that respects their reads; `reconcile` runs only where a stream does."""
+
+UPKEEP: tuple[str, ...] = tuple(spec.name for spec in JOBS if spec.cadence == "upkeep")
+"""Jobs of the nightly upkeep: they touch every table, each under its write lease, so they may meet any other job."""
 
 
 def job(name: str) -> JobSpec:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.settings import Settings
 from lake.catalog import identifier
+from lake.lease import exclusive
 from schemas import tables
 
 if TYPE_CHECKING:
@@ -48,14 +49,15 @@ def now() -> datetime:
 
 
 def record(catalog: SqlCatalog, settings: Settings, rows: Iterable[Publication]) -> None:
-    """Append rows in one commit."""
+    """Append rows in one commit, under the table's lease: job `retention` rewrites it."""
     import pyarrow as pa
 
     listed = [asdict(row) for row in rows]
     if not listed:
         return
-    table = catalog.load_table(identifier(settings, tables.PUBLICATION))
-    table.append(pa.Table.from_pylist(listed, schema=table.schema().as_arrow()))
+    with exclusive(settings, tables.PUBLICATION.fqn):
+        table = catalog.load_table(identifier(settings, tables.PUBLICATION))
+        table.append(pa.Table.from_pylist(listed, schema=table.schema().as_arrow()))
 
 
 def of_run(catalog: SqlCatalog, settings: Settings, run_id: str) -> list[Publication]:

@@ -15,7 +15,8 @@ class Table:
     """A record at rest.
 
     `key` is unique in a partition; `partition` is an identity column (a date) or None; `retention_days` None keeps
-    for ever; `landed` tables also carry the `META` columns of ingest.
+    for ever (job `retention`; settings rule over bronze's and silver's); `landed` tables also carry the `META` columns
+    of ingest.
     """
 
     name: str
@@ -50,18 +51,21 @@ _META_DOC = {
 }
 
 
-def _bronze(name: str) -> Table:
-    return Table(name, "bronze", name, ("kafka_partition", "kafka_offset"), "received_date", 90, "ingest", landed=True)
+def _bronze(name: str, days: int | None = 90) -> Table:
+    return Table(
+        name, "bronze", name, ("kafka_partition", "kafka_offset"), "received_date", days, "ingest", landed=True
+    )
 
 
 BRONZE_PLAYBACK_EVENT = _bronze("playback_event")
 BRONZE_IMPRESSION = _bronze("impression")
 BRONZE_CDN_REQUEST = _bronze("cdn_request")
-BRONZE_TITLE = _bronze("title")
-BRONZE_ARTWORK = _bronze("artwork")
-BRONZE_ASSET_FILE = _bronze("asset_file")
-BRONZE_PROFILE = _bronze("profile")
-BRONZE_CDN_CLUSTER = _bronze("cdn_cluster")
+# The catalogue stays: the newest row of a title may be years old, and a past day is computed again as it was known.
+BRONZE_TITLE = _bronze("title", days=None)
+BRONZE_ARTWORK = _bronze("artwork", days=None)
+BRONZE_ASSET_FILE = _bronze("asset_file", days=None)
+BRONZE_PROFILE = _bronze("profile", days=None)
+BRONZE_CDN_CLUSTER = _bronze("cdn_cluster", days=None)
 QUARANTINE = Table(
     "quarantine", "bronze", "quarantine", ("topic", "kafka_partition", "kafka_offset", "line"), "received_date", 90,
     "ingest",

@@ -251,3 +251,23 @@ def replay(file: Any) -> None:
         click.echo(f"line {number}: {why}", err=True)
     if done.wrong:
         raise AuditFailed(f"{len(done.wrong)} letters are still wrong and were not sent: correct them, replay again")
+
+
+@stream.command()
+@click.argument("file", type=click.File())
+def snowplow(file: Any) -> None:
+    """Turn FILE, Snowplow's enriched media events (JSON a line, whole sessions), into playback events.
+
+    `matinee events check` takes what comes out. Lines that are no media event are told (exit 4); the others go on.
+    """
+    import json
+
+    from models.playback import snowplow as adapter
+
+    done = adapter.adapt(json.loads(line) for line in file if line.strip())
+    for row in done.rows:
+        click.echo(json.dumps(row, ensure_ascii=False))
+    for place, why in done.refused:
+        click.echo(f"event {place + 1}: {why}", err=True)
+    if done.refused:
+        raise AuditFailed(f"{len(done.refused)} events could not be adapted")

@@ -140,8 +140,10 @@ def with_poison(
     return Lane(base.topic, [keys[i] for i in order], [values[i] for i in order], partitions, at_ms, due_ms, marked)
 
 
-def control(day: date, settings: Settings, newest: Sequence[int]) -> Lane:
-    """The control records that end a stream day, one for each partition of `playback_event` (decision 5).
+def control(
+    day: date, settings: Settings, newest: Sequence[int], topic: Topic = catalogue.PLAYBACK_EVENT
+) -> Lane:
+    """The control records that end a stream day, one for each partition of `topic` (decision 5).
 
     `received_at` inside says until when the stream may close sessions: day end + hold + lateness. The Kafka timestamp
     lies far enough behind it, and behind `newest`, that the watermark passes it.
@@ -154,7 +156,7 @@ def control(day: date, settings: Settings, newest: Sequence[int]) -> Lane:
     margin = settings.flink.watermark_slack_ms + CONTROL_MARGIN_MS
     at_ms = np.array([max(newest[number], stamp) + margin for number in numbers], dtype=np.int64)
     return Lane(
-        topics.real_name(catalogue.PLAYBACK_EVENT, settings),
+        topics.real_name(topic, settings),
         [CONTROL_KEY.format(partition=number).encode() for number in numbers],
         [wire.encode_one("day_end", row) for row in rows],
         np.arange(settings.kafka.partitions, dtype=np.int64),

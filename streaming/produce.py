@@ -146,10 +146,11 @@ def produce_frame(topic: Topic, frame: pd.DataFrame, settings: Settings, *, day:
 
 
 def end_day(day: date, settings: Settings) -> None:
-    """Say on every partition of `playback_event` that every event received on `day` has been sent (decision 5)."""
-    newest = topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings)
+    """Say on every partition of both event topics that every event received on `day` has been sent (decision 5)."""
+    both = (catalogue.PLAYBACK_EVENT, catalogue.CMCD)
+    wanted = [lanes.control(day, settings, topics.newest_timestamps(topic, settings), topic) for topic in both]
     with clients.reaching(settings), _sending(settings) as producer:
-        send(producer, [lanes.control(day, settings, newest)])
+        send(producer, wanted)
 
 
 def day_lanes(lived: LivedDay, settings: Settings, floor: Sequence[int]) -> list[Lane]:

@@ -2,8 +2,8 @@
 
 Two broker defaults would lose data here. Kafka deletes by the *record's* timestamp, which is the time of arrival in the
 service's own time: a world set in the past is older than seven days at birth, so retention is a setting
-(``kafka.retention_ms``, default: for ever). And it refuses timestamps an hour ahead of its clock, so a world set in the
-future needs that limit off.
+(``kafka.retention_ms``, default: for ever, so that job `retention` alone deletes). And it refuses timestamps an hour
+ahead of its clock, so a world set in the future needs that limit off.
 """
 
 from __future__ import annotations

@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+
 pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.spark"]
+
+# A shell that starts the tests in the background lets them and their children ignore Ctrl-C; its tests need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,7 +16,7 @@ DIMENSIONS = ("profile_id", "title_id", "asset_id", "isp", "country", "device", 
 
 KEPT = ("state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_version", "profile_id")
 """Columns that may stay as the event before had them, each by itself."""
-KEPT_TOGETHER = ("background", "isp", "country", "device")
+KEPT_TOGETHER = ("background", "playback_rate", "isp", "country", "device")
 """Columns that stay only if all do."""
 
 

@@ -1,4 +1,4 @@
-"""The recommender that serves: ALS factors, genre taste, country, decayed popularity and newness in one dot product.
+"""The recommender that serves: ALS, EDLAE, genre taste, country, decayed popularity and newness in one dot product.
 
 The weights of the parts are learned by a conditional logit (McFadden 1974): the plays of the last days against sampled
 shows that were available then, with parts fitted on the days before. Written as two towers, the whole ranking is one
@@ -16,11 +16,20 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from models.frames import places
-from models.recommend.als import ImplicitALS
-from models.recommend.parts import NAMES, Parts
+from models.recommend.ials import Ials
+from models.recommend.linear import Edlae
+from models.recommend.parts import NAMES, PERSONAL, Parts
 from models.recommend.protocol import blocks, excluded_matrix, single_threaded, top_k
 
-PRIOR_WEIGHTS = {"popularity": 0.8, "factors": 0.3, "genre": 0.5, "country": 0.1, "new": 0.2, "unplayed": -0.3}
+PRIOR_WEIGHTS = {
+    "popularity": 0.8,
+    "factors": 0.2,
+    "linear": 0.1,
+    "genre": 0.5,
+    "country": 0.1,
+    "new": 0.2,
+    "unplayed": -0.3,
+}
 PRIOR_STRENGTH = 4.0
 """Pull of the prior weights, in plays; thin data stay near them."""
 CONTROLS = 1
@@ -34,9 +43,12 @@ class Blend:
 
     name = "als_blend"
 
-    def __init__(self, catalogue: pd.DataFrame, als: ImplicitALS | None = None, seed: int = 29) -> None:
+    def __init__(
+        self, catalogue: pd.DataFrame, ials: Ials | None = None, edlae: Edlae | None = None, seed: int = 29
+    ) -> None:
         self.catalogue = catalogue.sort_values("title_id", ignore_index=True)
-        self.als = als if als is not None else ImplicitALS()
+        self.ials = ials if ials is not None else Ials(factors=32)
+        self.edlae = edlae if edlae is not None else Edlae()
         self.seed = seed
         self.weights: dict[str, float] = dict(PRIOR_WEIGHTS)
         self.profiles: NDArray[np.object_] = np.zeros(0, dtype=object)
@@ -52,14 +64,13 @@ class Blend:
         self.weights = dict(PRIOR_WEIGHTS)
         if len(interactions) and int(interactions["day"].min()) < self.today - 1:
             self.weights = self._learn(interactions)
-        parts = Parts.fit(interactions, self.catalogue, self.als, self.today)
+        parts = Parts.fit(interactions, self.catalogue, self.ials, self.edlae, self.today)
         self.profiles = parts.profiles
-        personal = [name for name in NAMES if name in ("factors", "genre", "country")]
-        general = [name for name in NAMES if name not in personal]
+        general = [name for name in NAMES if name not in PERSONAL]
         bias = sum(self.weights[name] * parts.right[name][:, 0] for name in general)
-        self.profile_vectors = np.hstack([*(parts.left[n] for n in personal), np.ones((len(self.profiles), 1))])
+        self.profile_vectors = np.hstack([*(parts.left[n] for n in PERSONAL), np.ones((len(self.profiles), 1))])
         self.title_vectors = np.hstack(
-            [*(self.weights[n] * parts.right[n] for n in personal), np.asarray(bias).reshape(-1, 1)]
+            [*(self.weights[n] * parts.right[n] for n in PERSONAL), np.asarray(bias).reshape(-1, 1)]
         )
         return self
 
@@ -81,7 +92,7 @@ class Blend:
         values, valid = [], []
         for day in held.tolist():
             past = interactions[interactions["day"] < day]
-            parts = Parts.fit(past, self.catalogue, self.als, day)
+            parts = Parts.fit(past, self.catalogue, self.ials, self.edlae, day)
             targets = interactions[interactions["day"] == day]
             part_values, part_valid = _choices(parts, past, targets, np.random.default_rng([self.seed, day]))
             values.append(part_values)

@@ -71,7 +71,7 @@ def load(files: Mapping[str, bytes]) -> Loaded:
         )
     good = good.sort_values(["profile_id", "title_id", "at", "weight"], kind="mergesort", ignore_index=True)
     last = good.drop_duplicates(["profile_id", "title_id"], keep="last")
-    return Loaded(last.reset_index(drop=True), _titles(files), refused, len(good) - len(last))
+    return Loaded(last.reset_index(drop=True), titles(files), refused, len(good) - len(last))
 
 
 def positives(interactions: pd.DataFrame, least: float = 4.0) -> pd.DataFrame:
@@ -150,7 +150,7 @@ def _example(refused: pd.DataFrame) -> str:
     return f"line {row['line']}: {row['reason']} in {row['text']!r}"
 
 
-def _titles(files: Mapping[str, bytes]) -> pd.DataFrame:
+def titles(files: Mapping[str, bytes]) -> pd.DataFrame:
     """title_id, name, genres; of names in the last brackets the year stays in the name."""
     columns = ["title_id", "name", "genres"]
     if "movies.csv" in files:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import svds
 
 from models.recommend.histories import Histories
 from models.recommend.protocol import single_threaded
@@ -65,7 +66,7 @@ class Edlae:
         scale = plays**self.play_power
         pairs.data = (np.repeat(share, np.diff(pairs.indptr)) / scale[pairs.indices]).astype(np.float32)
         with single_threaded():
-            gram = _gram(pairs)
+            gram = gram_matrix(pairs)
             own = np.diag(gram).copy()
             gram[np.diag_indices(len(gram))] += (
                 self.regularization * own.mean() + self.dropout / (1.0 - self.dropout) * own
@@ -77,6 +78,21 @@ class Edlae:
         """Scores of any profiles, shape (profiles, titles)."""
         return played(histories.over(self.titles)) @ self.weights
 
+    def towers(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """B as left right' of at most `rank`, its truncated SVD: what a store of vectors can serve.
+
+        Returns:
+            left, right: shapes (titles, r). A history times left is the profile's vector.
+        """
+        size = len(self.titles)
+        with single_threaded():
+            if rank >= size or size <= _DENSE_SVD:
+                u, s, vt = np.linalg.svd(self.weights.astype(np.float64), full_matrices=False)
+                u, s, vt = u[:, :rank], s[:rank], vt[:rank]
+            else:
+                u, s, vt = svds(self.weights, k=rank, v0=np.ones(size, dtype=np.float32))
+        return (u * s).astype(np.float32), vt.T.astype(np.float32)
+
 
 def played(histories: Histories) -> csr_matrix:
     """Histories as sparse ones."""
@@ -85,6 +101,8 @@ def played(histories: Histories) -> csr_matrix:
     return matrix
 
 
+_DENSE_SVD = 400
+"""Titles up to which the whole SVD is quicker than the first vectors of it."""
 _PANEL = 512
 """Rows worked on at a time, so that no second titles x titles array is ever made."""
 
@@ -107,7 +125,7 @@ def _item_weights(gram: NDArray[np.float32], scale: NDArray[np.float32]) -> NDAr
     return gram
 
 
-def _gram(pairs: csr_matrix) -> NDArray[np.float32]:
+def gram_matrix(pairs: csr_matrix) -> NDArray[np.float32]:
     """X'X in panels of rows, shape (titles, titles)."""
     size = pairs.shape[1]
     gram = np.zeros((size, size), dtype=np.float32)

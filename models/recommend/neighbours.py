@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix, diags, vstack
 
 from models.frames import places
 from models.recommend.histories import Histories
-from models.recommend.linear import played
+from models.recommend.linear import gram_matrix, played
 
 PANEL = 512
 """Titles compared with all others at a time: bounds memory at PANEL x titles."""
@@ -53,6 +53,43 @@ class Bm25Neighbours:
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:
         """Scores of any profiles, shape (profiles, titles)."""
         return (played(histories.over(self.titles)) @ self.similarity).toarray()
+
+
+class CoWatched:
+    """Of those who watched a title of the history, the share that watched the candidate: best for a history of one.
+
+    Profiles count 1 / length, so that the share is of what was watched rather than of who watches everything; `shrink`
+    plays by nobody are added to each title of the history.
+
+    Attributes:
+        share: shape (titles, titles), row: a title of the history, column: a candidate.
+    """
+
+    name = "co_watched"
+
+    def __init__(self, shrink: float = 5.0) -> None:
+        if shrink <= 0:
+            raise ValueError(f"shrink is {shrink}, must be above 0")
+        self.shrink = shrink
+        self.titles: NDArray[np.object_] = np.zeros(0, dtype=object)
+        self.share: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
+
+    def fit(self, histories: Histories) -> Self:
+        """Count pairs."""
+        self.titles = histories.titles
+        pairs = played(histories)
+        length = np.maximum(np.diff(pairs.indptr), 1)
+        mean = float(length.mean()) if len(length) else 1.0
+        pairs.data = np.repeat(np.sqrt(mean / length), np.diff(pairs.indptr)).astype(np.float32)
+        self.share = gram_matrix(pairs)
+        own = np.diag(self.share).copy()
+        np.fill_diagonal(self.share, 0.0)
+        self.share /= (own + np.float32(self.shrink))[:, None]
+        return self
+
+    def fold_in(self, histories: Histories) -> NDArray[np.float32]:
+        """Sums of shares of any profiles, shape (profiles, titles)."""
+        return np.asarray(played(histories.over(self.titles)) @ self.share)
 
 
 def _nearest(rows: csr_matrix, columns: csr_matrix, k: int) -> csr_matrix:

@@ -1,4 +1,4 @@
-"""The parts of a ranking: popularity, country, factors, taste and newness, each a number per profile and show."""
+"""The parts of a ranking: popularity, country, factors, taste, newness, each a number per profile and show."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.frames import places
-from models.recommend.als import ImplicitALS
+from models.recommend.histories import Histories
+from models.recommend.ials import Ials
 from models.recommend.interactions import decay, genre_counts, genre_matrix
+from models.recommend.linear import Edlae, played
 from models.recommend.popularity import HALF_LIFE_DAYS
 from models.recommend.protocol import single_threaded
 
-NAMES = ("popularity", "factors", "genre", "country", "new", "unplayed")
+NAMES = ("popularity", "factors", "linear", "genre", "country", "new", "unplayed")
+PERSONAL = ("factors", "linear", "genre", "country")
+"""Those that differ from profile to profile."""
 TASTE_PRIOR = 3.0
 """Plays a profile's genre taste is shrunk by towards everybody's."""
+LINEAR_RANK = 48
+"""Columns EDLAE's weights are cut to, so that they can be served as vectors."""
 NEW_DAYS = 7.0
 """Days in which newness falls to 1/e."""
 
@@ -45,7 +51,8 @@ class Parts:
         cls,
         interactions: pd.DataFrame,
         catalogue: pd.DataFrame,
-        als: ImplicitALS,
+        ials: Ials,
+        edlae: Edlae,
         today: int,
         half_life_days: float = HALF_LIFE_DAYS,
     ) -> Self:
@@ -53,11 +60,11 @@ class Parts:
 
         Args:
             catalogue: see interactions.shows.
-            als: fitted here.
+            ials, edlae: fitted here.
         """
         titles = catalogue["title_id"].to_numpy(dtype=object)
-        als.fit(interactions)
-        profiles = als.profiles
+        histories = Histories.from_pairs(interactions)
+        profiles = histories.profiles
         plays = decay(interactions["day"].to_numpy(dtype=np.int64), today - 1, half_life_days)
         show = places(titles, interactions["title_id"])
         counts = np.bincount(show[show >= 0], weights=plays[show >= 0], minlength=len(titles)).astype(np.float64)
@@ -69,7 +76,8 @@ class Parts:
             "new": np.exp(-np.maximum(age, 0) / NEW_DAYS)[:, None],
             "unplayed": (counts == 0).astype(np.float64)[:, None],
         }
-        left["factors"], right["factors"] = _factor_part(als, titles)
+        left["factors"], right["factors"] = _factor_part(ials.fit(histories), histories, titles)
+        left["linear"], right["linear"] = _linear_part(edlae.fit(histories), histories, titles)
         left["genre"], right["genre"] = _genre_part(interactions, catalogue, profiles.tolist())
         left["country"], right["country"] = _country_part(interactions, plays, show, counts, profiles)
         return cls(profiles, titles, left, right, catalogue["launch_day"].to_numpy(dtype=np.int64), today)
@@ -78,7 +86,7 @@ class Parts:
         """Parts of pairs: profile rows (n,; -1 for unknown) by show columns (n, c) -> shape (n, c, parts)."""
         out = np.zeros((*columns.shape, len(NAMES)))
         for i, name in enumerate(NAMES):
-            if name in ("popularity", "new", "unplayed"):
+            if name not in PERSONAL:
                 out[:, :, i] = self.right[name][columns, 0]
             elif len(self.profiles):
                 tower = np.where(rows[:, None] >= 0, self.left[name][np.maximum(rows, 0)], 0.0)
@@ -102,11 +110,29 @@ def _scaled(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np
     return centred / spread if spread > 0 else np.zeros_like(right)
 
 
-def _factor_part(als: ImplicitALS, titles: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    place = places(als.titles, titles)
-    right = np.zeros((len(titles), als.title_factors.shape[1]))
-    right[place >= 0] = als.title_factors[place[place >= 0]]
-    return als.profile_factors, _scaled(als.profile_factors, right)
+def _factor_part(
+    ials: Ials, histories: Histories, titles: NDArray[np.object_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    left = ials.fold_in_factors(histories).astype(np.float64)
+    return left, _scaled(left, _aligned(ials.titles, ials.title_factors, titles))
+
+
+def _linear_part(
+    edlae: Edlae, histories: Histories, titles: NDArray[np.object_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    towers = edlae.towers(LINEAR_RANK)
+    left = np.asarray(played(histories) @ towers[0], dtype=np.float64)
+    return left, _scaled(left, _aligned(edlae.titles, towers[1], titles))
+
+
+def _aligned(
+    known: NDArray[np.object_], vectors: NDArray[np.float32], titles: NDArray[np.object_]
+) -> NDArray[np.float64]:
+    """Vectors of `known` titles in the order of `titles`; zeros for the others."""
+    place = places(known, titles)
+    out = np.zeros((len(titles), vectors.shape[1]))
+    out[place >= 0] = vectors[place[place >= 0]]
+    return out
 
 
 def _genre_part(

@@ -6,32 +6,34 @@ from collections.abc import Callable
 
 from models.recommend.ials import Ials
 from models.recommend.linear import Edlae
-from models.recommend.neighbours import Bm25Neighbours
+from models.recommend.neighbours import Bm25Neighbours, CoWatched
 from models.recommend.protocol import Scorer
 from models.recommend.scorers import Popularity
 from models.recommend.stack import Learning, Stack
 
 SOURCES: dict[str, Callable[[], Scorer]] = {
     "edlae": Edlae,
-    "edlae_counts": lambda: Edlae(length_power=0.0, play_power=0.0),
     "ials_256": lambda: Ials(256, 0.01, 0.14, epochs=10, seed=2),
+    "ials_256_wide": lambda: Ials(256, 0.007, 0.3, epochs=10, seed=6),
     "ials_128": lambda: Ials(128, 0.01, 0.17, epochs=10, seed=1),
     "ials_64": lambda: Ials(64, 0.012, 0.17, epochs=10, seed=3),
     "ials_32": lambda: Ials(32, 0.012, 0.17, epochs=10, seed=4),
     "bm25": Bm25Neighbours,
+    "co_watched": CoWatched,
     "popularity": Popularity,
 }
 PRIOR = {
-    "edlae": 0.3,
-    "edlae_counts": 0.0,
-    "ials_256": 0.35,
-    "ials_128": 0.35,
-    "ials_64": 0.0,
-    "ials_32": 0.0,
-    "bm25": 0.0,
-    "popularity": 0.0,
+    "edlae": (0.1, 0.0),
+    "ials_256": (0.25, -0.35),
+    "ials_256_wide": (0.2, -0.2),
+    "ials_128": (0.2, -0.2),
+    "ials_64": (0.12, 0.0),
+    "ials_32": (-0.12, 0.2),
+    "bm25": (0.05, 0.0),
+    "co_watched": (0.0, 0.5),
+    "popularity": (-0.05, 0.1),
 }
-"""The fixed weights: .3 EDLAE and .7 iALS, the best plain blend of the notes."""
+"""Weights before anything is learned, see stack.Stack."""
 
 
 def blend(learning: Learning | None = None, seed: int = 5) -> Stack:

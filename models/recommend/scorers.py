@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
@@ -32,8 +33,8 @@ class LibraryALS:
         self.titles: NDArray[np.object_] = np.zeros(0, dtype=object)
         self._model: AlternatingLeastSquares | None = None
 
-    def fit(self, histories: Histories) -> Self:
-        """Threads pinned, so that a rerun gives the same bits."""
+    def fit(self, histories: Histories, after: Callable[..., None] | None = None) -> Self:
+        """Threads pinned, so that a rerun gives the same bits. `after` is called after each iteration."""
         self.titles = histories.titles
         self._model = None
         if not histories.matrix.nnz:
@@ -48,9 +49,9 @@ class LibraryALS:
             random_state=self.seed,
             dtype=np.float32,
         )
-        with single_threaded():
-            model.fit((histories.matrix * self.alpha).astype(np.float32), show_progress=False)
         self._model = model
+        with single_threaded():
+            model.fit((histories.matrix * self.alpha).astype(np.float32), show_progress=False, callback=after)
         return self
 
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:
@@ -59,6 +60,7 @@ class LibraryALS:
         if self._model is None or not matrix.shape[0]:
             return np.zeros(matrix.shape, dtype=np.float32)
         with single_threaded():
+            self._model._YtY = None  # kept from an earlier iteration otherwise
             profiles = self._model.recalculate_user(np.arange(matrix.shape[0]), matrix)
             return np.asarray(profiles @ self._model.item_factors.T)
 

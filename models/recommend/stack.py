@@ -1,4 +1,4 @@
-"""The ranker over scorers: LambdaMART on what each source says of a title, learned from profiles none of them has seen.
+"""The ranker over scorers: weights, then LambdaMART, learned from profiles that none of the sources has seen.
 
 Stacking learns nothing true from scores of the profiles a source was trained on: they are too good. So profiles are
 split into folds; the sources are trained without a fold, fold in a part of its histories, and the ranker learns to
@@ -15,6 +15,7 @@ from typing import Self
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
 from models.recommend.histories import Histories
@@ -23,8 +24,10 @@ from models.recommend.protocol import Scorer, single_threaded
 Floats = NDArray[np.float32]
 BLOCK = 512
 """Profiles scored at a time: BLOCK x titles x sources single-precision numbers."""
-FLOOR = -5.0
+FLOOR = -3.0
 """Standard scores below are all alike."""
+PULL = 1.0
+"""Of the prior weights on the learned ones, in lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +40,25 @@ class Learning:
         least: profiles with 5 titles or more, below which nothing is learned. most: of them used for learning.
     """
 
-    folds: int = 5
+    folds: int = 4
     target: float = 0.2
     candidates: int = 300
-    short: float = 0.5
+    short: float = 0.35
     short_length: int = 8
     least: int = 200
-    most: int = 8000
-    trees: int = 200
+    most: int = 5000
+    trees: int = 100
     rate: float = 0.06
     leaves: int = 24
-    leaf_rows: int = 300
+    leaf_rows: int = 200
 
 
 class Stack:
-    """Candidates by fixed weights, then LambdaMART.
+    """A weighted sum of standard scores, the weights leaning on the length of the history; trees correct its top.
 
     Attributes:
-        sources: fitted scorers by name. booster: LightGBM's model, None where there was too little to learn from.
+        sources: fitted scorers by name. weights: shape (2, sources); the second row counts as much as the history is
+            short, 1 / (1 + titles / 4). booster: LightGBM's model, None where there was too little to learn from.
         features: its columns.
     """
 
@@ -63,7 +67,7 @@ class Stack:
     def __init__(
         self,
         sources: Mapping[str, Callable[[], Scorer]],
-        prior: Mapping[str, float],
+        prior: Mapping[str, tuple[float, float]],
         learning: Learning | None = None,
         seed: int = 5,
     ) -> None:
@@ -71,13 +75,14 @@ class Stack:
 
         Args:
             sources: makers of scorers by name.
-            prior: weight of each source's standard score; picks the candidates, and ranks alone on thin data.
+            prior: weights of each source (always, and more for short histories) before anything is learned.
         """
         unknown = set(prior) ^ set(sources)
         if unknown:
             raise ValueError(f"sources and prior weights differ in {', '.join(sorted(unknown))}; each needs the other")
         self.make = dict(sources)
-        self.prior = np.array([prior[name] for name in self.make], dtype=np.float32)
+        self.prior = np.array([prior[name] for name in self.make], dtype=np.float32).T
+        self.weights = self.prior
         self.learning = learning if learning is not None else Learning()
         self.seed = seed
         self.titles: NDArray[np.object_] = np.zeros(0, dtype=object)
@@ -88,14 +93,14 @@ class Stack:
     @property
     def features(self) -> list[str]:
         """Columns of the ranker, in order."""
-        return [*self.make, "log_plays", "prior", "disagreement", "log_length", "history_log_plays"]
+        return [*self.make, "log_plays", "weighted", "disagreement", "log_length", "history_log_plays"]
 
     def fit(self, histories: Histories) -> Self:
         """Learn the ranker across folds, then train the sources on all histories."""
         self.titles = histories.titles
-        self.booster = None
+        self.booster, self.weights = None, self.prior
         if int((histories.lengths() >= 5).sum()) >= self.learning.least:
-            self.booster = _lambdamart(self._examples(histories), self.learning, self.seed)
+            self._learn(histories)
         self._train(histories)
         return self
 
@@ -118,13 +123,14 @@ class Stack:
 
     def _rank(self, histories: Histories, seen: csr_matrix) -> Floats:
         z = self._standard(histories, seen)
-        prior = z @ self.prior
-        if self.booster is None or not len(prior):
-            return prior
-        column, table = self._table(histories, z, prior, seen)
+        out = weighted(z, histories.lengths(), self.weights)
+        if self.booster is None or not len(out):
+            return out
+        column, table = self._table(histories, z, out, seen)
         with single_threaded():
             value = np.asarray(self.booster.predict(table, num_threads=1)).reshape(column.shape)
-        out = prior - prior.max() - 1.0
+        value = value + np.take_along_axis(out, column, axis=1)
+        out -= out.max() + 1.0
         np.put_along_axis(out, column, (value - value.min()).astype(np.float32), axis=1)
         return out
 
@@ -145,12 +151,12 @@ class Stack:
         return out
 
     def _table(
-        self, histories: Histories, z: Floats, prior: Floats, seen: csr_matrix
+        self, histories: Histories, z: Floats, sums: Floats, seen: csr_matrix
     ) -> tuple[NDArray[np.int64], Floats]:
         """Columns of the candidates, shape (profiles, c), and their features, shape (profiles * c, features)."""
-        masked = prior.copy()
-        masked[np.repeat(np.arange(len(prior)), np.diff(seen.indptr)), seen.indices] = -np.inf
-        c = min(self.learning.candidates, prior.shape[1])
+        masked = sums.copy()
+        masked[np.repeat(np.arange(len(sums)), np.diff(seen.indptr)), seen.indices] = -np.inf
+        c = min(self.learning.candidates, sums.shape[1])
         column = np.argsort(-masked, axis=1, kind="stable")[:, :c]
         near = np.take_along_axis(z, column[:, :, None], axis=1)
         length = histories.lengths()
@@ -160,7 +166,7 @@ class Stack:
             [
                 near,
                 self._log_plays[column][:, :, None],
-                np.take_along_axis(prior, column, axis=1)[:, :, None],
+                np.take_along_axis(sums, column, axis=1)[:, :, None],
                 near.std(axis=2, keepdims=True),
                 np.broadcast_to(of_profile[:, None, :], (*column.shape, 2)),
             ],
@@ -168,40 +174,85 @@ class Stack:
         )
         return column, table.reshape(-1, table.shape[2])
 
-    def _examples(self, histories: Histories) -> tuple[Floats, NDArray[np.int8], int]:
-        """(features, found, candidates a profile) of profiles whose sources never saw them."""
+    def _learn(self, histories: Histories) -> None:
+        """Weights first, then trees on what they leave to be done."""
+        tables, found, lengths = self._examples(histories)
+        if not len(found):
+            return
+        count = len(self.make)
+        self.weights = _listwise(tables[:, :, :count], found, lengths, self.prior)
+        sums = weighted(tables[:, :, :count], lengths, self.weights)
+        tables[:, :, self.features.index("weighted")] = sums
+        self.booster = _lambdamart(tables, found, sums, self.learning, self.seed)
+
+    def _examples(self, histories: Histories) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
+        """Lists of profiles that their sources never saw, each with something to be found.
+
+        Returns:
+            features, shape (lists, candidates, features); found, (lists, candidates); length of history, (lists,).
+        """
         rule = self.learning
         rng = np.random.default_rng(self.seed)
         usable = np.flatnonzero(histories.lengths() >= 5)
         used = np.sort(rng.permutation(usable)[: rule.most])
         fold = rng.integers(0, rule.folds, len(used))
-        tables, labels, size = [], [], 0
+        tables, found, lengths = [], [], []
         for k in range(rule.folds):
             out = used[fold == k]
             keep = np.ones(len(histories.profiles), dtype=bool)
             keep[out] = False
             self._train(histories.rows(np.flatnonzero(keep)))
-            whole = histories.rows(out)
-            hidden = _hide(whole.matrix, rule.target, rng)
-            shown = whole.matrix - whole.matrix.multiply(hidden)
+            whole = histories.matrix[out]
+            hidden = _hide(whole, rule.target, rng)
+            shown = (whole - whole.multiply(hidden)).tocsr()
             shown.eliminate_zeros()
-            cases = [(shown.tocsr(), hidden, shown.tocsr())]
             few = rng.random(len(out)) < rule.short
-            if few.any():
-                some = _keep_few(shown.tocsr()[few], rng, rule.short_length)
-                cases.append((some, hidden[few], shown.tocsr()[few]))
-            for history, target, seen in cases:
+            some = some_of(shown[few], rng.integers(0, rule.short_length + 1, int(few.sum())), rng)
+            for history, target, seen in ((shown, hidden, shown), (some, hidden[few], shown[few])):
                 for first in range(0, history.shape[0], BLOCK):
                     cut = slice(first, first + BLOCK)
                     part = Histories(np.arange(history[cut].shape[0]).astype(object), self.titles, history[cut])
                     z = self._standard(part, seen[cut])
-                    column, table = self._table(part, z, z @ self.prior, seen[cut])
-                    found = np.take_along_axis(target[cut].toarray() > 0, column, axis=1)
-                    some_found = found.any(axis=1)
-                    size = column.shape[1]
-                    tables.append(table.reshape(*column.shape, -1)[some_found].reshape(-1, table.shape[1]))
-                    labels.append(found[some_found].ravel().astype(np.int8))
-        return np.concatenate(tables), np.concatenate(labels), size
+                    column, table = self._table(part, z, weighted(z, part.lengths(), self.prior), seen[cut])
+                    mark = np.take_along_axis(target[cut].toarray() > 0, column, axis=1)
+                    some_found = mark.any(axis=1)
+                    tables.append(table.reshape(*column.shape, -1)[some_found])
+                    found.append(mark[some_found])
+                    lengths.append(part.lengths()[some_found])
+        return np.concatenate(tables), np.concatenate(found), np.concatenate(lengths)
+
+
+def weighted(z: Floats, lengths: NDArray[np.int64], weights: Floats) -> Floats:
+    """Sums of standard scores (profiles, titles, sources), shape (profiles, titles); see Stack.weights."""
+    return np.asarray(z @ weights[0] + _shortness(lengths)[:, None] * (z @ weights[1]), dtype=np.float32)
+
+
+def _shortness(lengths: NDArray[np.int64]) -> Floats:
+    return (1.0 / (1.0 + lengths / 4.0)).astype(np.float32)
+
+
+def _listwise(z: Floats, found: NDArray[np.bool_], lengths: NDArray[np.int64], prior: Floats) -> Floats:
+    """Weights of greatest multinomial likelihood of what was found, lists counting by the root of their finds."""
+    finds = found.sum(axis=1)
+    importance = (1.0 / np.sqrt(finds)).astype(np.float32)
+    short = _shortness(lengths)
+    count = z.shape[2]
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logit = weighted(z, lengths, flat.reshape(2, count).astype(np.float32))
+        logit -= logit.max(axis=1, keepdims=True)
+        share = np.exp(logit)
+        total = share.sum(axis=1, keepdims=True)
+        likelihood = ((logit - np.log(total)) * found).sum(axis=1)
+        residual = (share / total * finds[:, None] - found) * importance[:, None]
+        slope = np.matmul(residual[:, None, :].astype(np.float32), z)[:, 0, :]
+        gap = flat - prior.ravel()
+        gradient = np.concatenate([slope.sum(axis=0), (slope * short[:, None]).sum(axis=0)]) + PULL * gap
+        return float(-(likelihood * importance).sum() + PULL / 2 * gap @ gap), gradient.astype(np.float64)
+
+    with single_threaded():
+        best = minimize(loss, prior.ravel().astype(np.float64), jac=True, method="L-BFGS-B", options={"maxiter": 60})
+    return best.x.reshape(2, count).astype(np.float32)
 
 
 def _hide(matrix: csr_matrix, share: float, rng: np.random.Generator) -> csr_matrix:
@@ -213,10 +264,10 @@ def _hide(matrix: csr_matrix, share: float, rng: np.random.Generator) -> csr_mat
     return csr_matrix((np.ones(hidden.sum(), np.float32), (row[hidden], matrix.indices[hidden])), shape=matrix.shape)
 
 
-def _keep_few(matrix: csr_matrix, rng: np.random.Generator, most: int) -> csr_matrix:
-    """0 to `most` random entries of each row."""
+def some_of(matrix: csr_matrix, most: int | NDArray[np.int64], rng: np.random.Generator) -> csr_matrix:
+    """At most `most` random entries of each row."""
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    kept = _random_place(row, rng) < rng.integers(0, most + 1, matrix.shape[0])[row]
+    kept = _random_place(row, rng) < np.broadcast_to(most, matrix.shape[0])[row]
     return csr_matrix((matrix.data[kept], (row[kept], matrix.indices[kept])), shape=matrix.shape)
 
 
@@ -229,11 +280,8 @@ def _random_place(row: NDArray[np.int64], rng: np.random.Generator) -> NDArray[n
     return place
 
 
-def _lambdamart(examples: tuple[Floats, NDArray[np.int8], int], rule: Learning, seed: int) -> lightgbm.Booster | None:
-    table, found, size = examples
-    if not len(found):
-        return None
-    data = lightgbm.Dataset(table, found, group=np.full(len(found) // size, size), free_raw_data=True)
+def _lambdamart(tables: Floats, found: NDArray[np.bool_], sums: Floats, rule: Learning, seed: int) -> lightgbm.Booster:
+    """Trees that start from the weighted sums; their values are added to them."""
     parameters = {
         "objective": "lambdarank",
         "lambdarank_truncation_level": 100,
@@ -250,4 +298,10 @@ def _lambdamart(examples: tuple[Floats, NDArray[np.int8], int], rule: Learning, 
         "num_threads": 1,
         "verbose": -1,
     }
+    data = lightgbm.Dataset(
+        tables.reshape(-1, tables.shape[2]),
+        found.ravel().astype(np.int8),
+        group=np.full(len(found), found.shape[1]),
+        init_score=sums.ravel().astype(np.float64),
+    )
     return lightgbm.train(parameters, data, num_boost_round=rule.trees)

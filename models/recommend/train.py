@@ -49,20 +49,19 @@ def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date) -> Training:
     catalogue = shows(titles)
     known = interactions["title_id"].isin(set(catalogue["title_id"]))
     interactions = interactions[known].reset_index(drop=True)
-    als = {"factors": 16, "regularization": 20.0, "alpha": 6.0, "iterations": 12, "seed": 17}
     scores: dict[str, Score] = {}
     past, test = time_split(interactions, epoch_day(day))
     if len(past) and len(test):
-        candidates = (Blend(catalogue, ImplicitALS(**als)), ImplicitALS(**als), DecayedPopularity())  # type: ignore[arg-type]
+        candidates = (Blend(catalogue), ImplicitALS(), DecayedPopularity())
         scores = {model.name: evaluate(model.fit(past), past, test) for model in candidates}
-    model = Blend(catalogue, ImplicitALS(**als)).fit(interactions)  # type: ignore[arg-type]
+    model = Blend(catalogue).fit(interactions)
     promoted, reason = _decide(scores)
-    params: dict[str, float | int | str] = {f"als.{name}": value for name, value in als.items()}
+    params = settings(model)
+    version = content_hash(interactions, catalogue, pd.DataFrame({"settings": [str(sorted(params.items()))]}))[:12]
     params |= {f"weight.{name}": round(value, 6) for name, value in sorted(model.weights.items())}
-    name = content_hash(interactions, catalogue, pd.DataFrame({"als": [str(sorted(als.items()))]}))[:12]
     return Training(
         model,
-        name,
+        version,
         params,
         scores,
         promoted,
@@ -74,6 +73,22 @@ def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date) -> Training:
             "dropped_unknown_show": int((~known).sum()),
         },
     )
+
+
+def settings(model: Blend) -> dict[str, float | int | str]:
+    """What the parts of a blend are trained with."""
+    ials, edlae = model.ials, model.edlae
+    return {
+        "ials.factors": ials.factors,
+        "ials.regularization": ials.regularization,
+        "ials.unobserved": ials.unobserved,
+        "ials.epochs": ials.epochs,
+        "ials.seed": ials.seed,
+        "edlae.regularization": edlae.regularization,
+        "edlae.dropout": edlae.dropout,
+        "edlae.length_power": edlae.length_power,
+        "edlae.play_power": edlae.play_power,
+    }
 
 
 def _decide(scores: dict[str, Score]) -> tuple[bool, str]:

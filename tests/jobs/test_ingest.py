@@ -17,11 +17,14 @@ import pytest
 import lake
 from conf.errors import AuditFailed, ServiceUnavailable
 from conf.settings import ROOT, Settings
+from models.playback.spans import Policy, fold
 from schemas import tables as t
 from schemas import topics, wire
+from streaming import consume
 from tests.fixtures.spark import lake_variables
 from tests.fixtures.stack import stack_environment
 from tests.jobs import stream
+from tests.streaming import cmcd_topic
 
 if TYPE_CHECKING:
     from jobs.runner import Runner
@@ -96,6 +99,51 @@ def _dead_letters(settings: Settings) -> list[bytes | None]:
         {"topic", "kafka_partition", "kafka_offset", "error_class", "reason"} <= set(dict(h)) for _, _, h in found
     )
     return [value for _, value, _ in found]
+
+
+def test_cmcd_lines_land_with_the_events_and_fold_alike(stack: Settings, new_lake: Callable[..., Runner]) -> None:
+    runner = new_lake(**stream.universe(stack, "lines"))
+    settings = runner.settings
+    avro = stream.write_events(settings, stream.events(33, 10, "avro"))
+    posts = cmcd_topic.sessions(5, 40)
+    head = posts[0].value.partition(b"\n")[0]
+    bad = cmcd_topic.refused_lines(6, 40)
+    poison = [b"\n".join([head, *bad[n : n + 4]]) for n in range(0, 40, 4)] + [b"", b"\x00\x01"]
+    stream.write(settings, topics.CMCD, [(p.key.decode(), p.value) for p in posts], stream.hostile.MIDNIGHT)
+    stream.write(settings, topics.CMCD, [("s1", value) for value in poison], stream.hostile.MIDNIGHT)
+    stream.write(settings, topics.TITLE, [("t1", _title("t1", 1))], stream.hostile.MIDNIGHT)
+    runner.run(["ingest"], [stream.DAY])
+    rows, letters = cmcd_topic.decoded(consume.messages(topics.CMCD, settings))
+    expected = {(r["kafka_partition"], r["kafka_offset"]): sid for sid, held in rows.items() for r in held}
+    assert len(expected) > 300
+    assert _landed(runner) == expected | _expected(avro)
+    home = lake.connect(settings)
+    refused = home.read(t.QUARANTINE)
+    refused = refused[refused.topic == "cmcd"]
+    places = zip(refused.kafka_partition, refused.kafka_offset, refused.line, strict=True)
+    found = zip(map(bytes, refused.payload), refused.error_class, refused.reason, strict=True)
+    assert dict(zip(places, found, strict=True)) == {
+        place: (x.payload, x.error_class, x.reason) for place, x in letters.items()
+    }
+    assert runner.run(["ingest"], [stream.DAY])[0].rows == {}
+    bronze = home.read(t.BRONZE_PLAYBACK_EVENT).set_index(["kafka_partition", "kafka_offset"])
+    for row in [row for held in rows.values() for row in held][::11]:
+        one = bronze.loc[(row["kafka_partition"], row["kafka_offset"])]
+        assert (one.seq, one.state, one.kept, one.event) == (row["seq"], row["state"], row["kept"], row["event"])
+        assert one.device_at.timestamp() * 1000 == row["device_at"] and one.schema_id == 0
+    runner.run(["sessionize"], [stream.DAY])
+    sessions = home.read(t.SESSION)
+    day = (stream.DAY - date(1970, 1, 1)).days
+    truth = [
+        row
+        for sid, held in rows.items()
+        for row in fold(held, Policy(), "final").sessions
+        if row["close_date"] == day and sid.startswith("s")
+    ]
+    live = sessions[(sessions.revision == "final") & ~sessions.session_id.str.startswith("avro")]
+    assert len(truth) > 5
+    names = ["session_id", "segment", "end_reason", "title_id", "cdn_id", "stall_ms", "play_ms", "attempts", "events"]
+    assert sorted(map(tuple, live[names].to_numpy().tolist())) == sorted(tuple(row[n] for n in names) for row in truth)
 
 
 def test_newest_title_is_what_jobs_read(stack: Settings, new_lake: Callable[..., Runner]) -> None:

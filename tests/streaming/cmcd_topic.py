@@ -59,10 +59,15 @@ Letters = dict[tuple[int, int, int], cmcd_event.Letter]
 
 
 def decoded(messages: Iterable[Any]) -> tuple[dict[str, list[dict[str, Any]]], Letters]:
-    """What the Python page makes of messages with key, value, partition, offset: rows by session, letters by place."""
+    """What the Python page makes of messages with key, value, partition, offset: rows by session, letters by place.
+
+    The control records that end a day are neither.
+    """
     rows: dict[str, list[dict[str, Any]]] = {}
     letters: Letters = {}
     for message in messages:
+        if message.key is not None and message.key.startswith(b"__day_end__"):
+            continue
         done = cmcd_event.decode(message.value, message.key, message.partition, message.offset)
         for row in done.rows:
             rows.setdefault(row["session_id"], []).append(row)

@@ -12,7 +12,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from airflow_dags.lineage import edges
-from jobs.registry import DAILY, job
+from jobs.registry import DAILY, UPKEEP, job
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -24,7 +24,7 @@ def bag() -> DagBag:
 
 def test_every_file_of_the_folder_parses_and_only_dag_files_are_read(bag: DagBag) -> None:
     assert bag.import_errors == {}
-    assert set(bag.dags) == {"daily"}
+    assert set(bag.dags) == {"daily", "upkeep"}
 
 
 def test_every_dag_has_owner_retries_tags_documentation_and_one_run_at_a_time(bag: DagBag) -> None:
@@ -48,6 +48,12 @@ def test_the_daily_dag_is_the_jobs_and_their_lineage(bag: DagBag) -> None:
         assert {outlet.uri for outlet in task.outlets} == {
             f"iceberg://lake/{t.namespace}/{t.name}" for t in job(name).writes
         }
+
+
+def test_the_upkeep_dag_is_the_upkeep_jobs(bag: DagBag) -> None:
+    tasks = bag.dags["upkeep"].task_dict
+    assert set(tasks) == set(UPKEEP) == {"retention"}
+    assert all((task.job, task.date) == (name, "{{ ds }}") for name, task in tasks.items())
 
 
 CAUSES = """

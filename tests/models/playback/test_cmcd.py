@@ -156,8 +156,8 @@ def test_what_says_nothing_of_the_picture_cuts_no_span() -> None:
     base = golden.events("stall")
     with_noise: list[dict[str, Any]] = []
     quiet = {"state": "d", "bitrate_kbps": None, "ad": False, "background": False, "title_id": "unknown",
-             "cdn_id": "unknown", "isp": "elsewhere", "kept": "*"}  # fmt: skip
-    heartbeat = quiet | {"isp": base[0]["isp"],
+             "cdn_id": "unknown", "isp": "elsewhere", "playback_rate": 2.0, "kept": "*"}  # fmt: skip
+    heartbeat = quiet | {"isp": base[0]["isp"], "playback_rate": 1.0,
                          "kept": "state,ad,bitrate_kbps,title_id,asset_id,cdn_id,app_version,profile_id"}  # fmt: skip
     for row in sorted(base, key=lambda row: row["seq"]):
         with_noise.append(row)
@@ -195,3 +195,21 @@ def test_mutants_never_raise_and_reach_every_refusal() -> None:
             )
             seen["good"] += 1
     assert seen["good"] > 250 and min(seen["frame"], seen["decode"]) > 30
+
+
+def test_a_real_dash_js() -> None:
+    """Responses carry the state of their request (`sta=r` behind `sta=p`): read as events they would be stalls."""
+    posts = (cmcd_golden.FOLDER / "dashjs_5_2_1.txt").read_bytes().rstrip(b"\n").split(b"\n\n")
+    decoded = [cmcd_event.decode(post, b"dashjs-run-1", 0, n) for n, post in enumerate(posts)]
+    rows = [row for one in decoded for row in one.rows]
+    assert not any(one.letters for one in decoded) and [row["seq"] for row in rows] == list(range(36))
+    after_play = [row for row in rows if row["event"] == "rr" and row["seq"] > 7]
+    assert {row["state"] for row in after_play} == {"r", "p"}
+    folded = fold(rows, Policy(), "final")
+    assert [(span["state"], span["end_at"] - span["start_at"]) for span in folded.spans] == [
+        ("preloading", 2), ("starting", 271), ("starting", 691), ("playing", 8_040), ("paused", 2_004),
+        ("playing", 8_960), ("paused", 1), ("ended", 0),
+    ]  # fmt: skip
+    [session] = folded.sessions
+    told = {name: session[name] for name in ("start_delay_ms", "stalls", "missing", "end_reason", "app_version")}
+    assert told == {"start_delay_ms": 962, "stalls": 0, "missing": 0, "end_reason": "ended", "app_version": "7.1"}

@@ -9,6 +9,7 @@ import pytest
 from models.recommend.als import ImplicitALS
 from models.recommend.blend import Blend, conditional_logit
 from models.recommend.evaluate import evaluate, time_split
+from models.recommend.ials import Ials
 from models.recommend.interactions import from_plays, shows
 from models.recommend.popularity import DecayedPopularity
 
@@ -122,7 +123,7 @@ class TestImplicitALS(RecommenderContract):
 
 class TestBlend(RecommenderContract):
     def make(self) -> Blend:
-        return Blend(catalogue(), ImplicitALS(factors=8))
+        return Blend(catalogue(), Ials(factors=8))
 
     def test_an_unknown_profile_gets_the_popular_titles(self) -> None:
         data = pd.concat([checkerboard(), interactions([(f"q{i}", "t09", 5) for i in range(200)])], ignore_index=True)
@@ -132,11 +133,11 @@ class TestBlend(RecommenderContract):
         data = checkerboard()
         late = catalogue()
         late.loc[late["title_id"] == "t04", "launch_day"] = int(data["day"].max()) + 2
-        assert "t04" not in set(Blend(late, ImplicitALS(factors=8)).fit(data).recommend(["p02"], 40)["title_id"])
+        assert "t04" not in set(Blend(late, Ials(factors=8)).fit(data).recommend(["p02"], 40)["title_id"])
 
     def test_an_unplayed_title_of_the_liked_genre_beats_one_of_the_other(self) -> None:
         size = 42
-        found = Blend(catalogue(size), ImplicitALS(factors=8)).fit(checkerboard(40)).recommend(["p02", "p03"], size)
+        found = Blend(catalogue(size), Ials(factors=8)).fit(checkerboard(40)).recommend(["p02", "p03"], size)
         rank = found.set_index(["profile_id", "title_id"])["rank"]
         assert rank["p02", "t40"] < rank["p02", "t41"]
         assert rank["p03", "t41"] < rank["p03", "t40"]

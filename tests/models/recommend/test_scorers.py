@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from models.recommend.histories import Histories
 from models.recommend.ials import Ials
 from models.recommend.linear import Edlae
-from models.recommend.neighbours import Bm25Neighbours, ContentNeighbours, describe
+from models.recommend.neighbours import Bm25Neighbours, ContentNeighbours, CoWatched, describe
 from models.recommend.scorers import LibraryALS, Popularity
 
 
@@ -189,6 +189,17 @@ class TestEdlae(ScorerContract):
             np.fill_diagonal(step, 0.0)
             assert loss(best + step) > loss(best)
 
+    @pytest.mark.parametrize("titles", [30, 450])  # the whole SVD, and its first vectors
+    def test_towers_are_the_best_approximation_of_their_rank(self, titles: int) -> None:
+        data = drawn(profiles=200, titles=titles, share=0.1)
+        model = Edlae().fit(data)
+        left, right = model.towers(12)
+        error = np.linalg.norm(model.weights - left @ right.T)
+        tail = np.linalg.svd(model.weights.astype(np.float64), compute_uv=False)[12:]
+        assert left.shape == right.shape == (titles, 12)
+        assert error == pytest.approx(np.sqrt((tail**2).sum()), rel=1e-4)
+        assert model.towers(12)[0].tobytes() == left.tobytes()
+
     def test_more_titles_than_a_panel(self) -> None:
         data = drawn(profiles=40, titles=1100, share=0.05)
         model = Edlae().fit(data)
@@ -211,6 +222,20 @@ class TestBm25(ScorerContract):
         rare = np.log1p(3 / 2)  # profile a has 2 titles of 3
         assert found[0, 1] == pytest.approx(weight(2) * weight(1) * rare**2, rel=1e-5)
         assert found[0, 2] == 0.0
+
+
+class TestCoWatched(ScorerContract):
+    def make(self) -> CoWatched:
+        return CoWatched()
+
+    def test_shares_by_hand(self) -> None:
+        """x is watched by a (with y), b (with z) and c (alone): lengths 2, 2, 1, mean 5 / 3."""
+        rows = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z"), ("c", "x")]
+        data = Histories.from_pairs(pd.DataFrame(rows, columns=["profile_id", "title_id"]))
+        share = CoWatched(shrink=1.0).fit(data).share
+        unit = 5 / 3
+        assert share[0, 1] == pytest.approx((unit / 2) / (unit / 2 + unit / 2 + unit + 1.0))
+        assert share[1, 0] == pytest.approx((unit / 2) / (unit / 2 + 1.0)) and share[1, 2] == 0.0
 
 
 class TestLibraryALS(ScorerContract):

@@ -41,7 +41,7 @@ def held(histories: Histories, seed: int = 2) -> Held:
 
 class TestStackContract(ScorerContract):
     def make(self) -> Stack:
-        return Stack({"edlae": Edlae, "ials": lambda: Ials(8)}, {"edlae": 0.5, "ials": 0.5}, SMALL)
+        return Stack({"edlae": Edlae, "ials": lambda: Ials(8)}, {"edlae": (0.5, 0.0), "ials": (0.5, 0.0)}, SMALL)
 
 
 class Noise:
@@ -75,30 +75,30 @@ class Memory:
         return np.asarray(csr_matrix(known.astype(np.float32)) @ self.rows.toarray(), dtype=np.float32)
 
 
-def learned(sources: dict[str, type[Scorer]], prior: dict[str, float]) -> tuple[float, float]:
+def learned(sources: dict[str, type[Scorer]], prior: dict[str, tuple[float, float]]) -> tuple[float, float]:
     """NDCG@100 on new profiles: (of the ranker, of the fixed weights)."""
     data = tastes()
     train, test = data.rows(np.arange(400)), held(data.rows(np.arange(400, 500)))
     model = Stack(sources, prior, SMALL).fit(train)
     assert model.booster is not None
     with_ranker = judge(model.fold_in(test.fold_in), test)["ndcg@100"].mean()
-    model.booster = None
+    model.booster, model.weights = None, model.prior
     return float(with_ranker), float(judge(model.fold_in(test.fold_in), test)["ndcg@100"].mean())
 
 
 def test_it_learns_to_distrust_a_source_that_knows_nothing() -> None:
-    ranker, fixed = learned({"edlae": Edlae, "noise": Noise}, {"edlae": 0.2, "noise": 0.8})
+    ranker, fixed = learned({"edlae": Edlae, "noise": Noise}, {"edlae": (0.2, 0.0), "noise": (0.8, 0.0)})
     assert ranker > fixed + 0.05
 
 
 def test_planted_leak_a_source_that_remembers_its_training_profiles_gains_no_trust() -> None:
-    ranker, fixed = learned({"edlae": Edlae, "memory": Memory}, {"edlae": 1.0, "memory": 0.0})
+    ranker, fixed = learned({"edlae": Edlae, "memory": Memory}, {"edlae": (1.0, 0.0), "memory": (0.0, 0.0)})
     assert ranker > fixed - 0.02
 
 
 def test_thin_data_rank_by_the_fixed_weights() -> None:
     data = tastes(profiles=40)
-    model = Stack({"a": Edlae, "b": Popularity}, {"a": 1.0, "b": 0.0}, SMALL).fit(data)
+    model = Stack({"a": Edlae, "b": Popularity}, {"a": (1.0, 0.0), "b": (0.0, 0.0)}, SMALL).fit(data)
     assert model.booster is None
     few = data.rows(np.arange(5))
     own = Edlae().fit(data).fold_in(few)
@@ -111,7 +111,7 @@ def test_thin_data_rank_by_the_fixed_weights() -> None:
 
 def test_what_was_seen_takes_no_candidates_place() -> None:
     data = tastes()
-    model = Stack({"a": Popularity}, {"a": 1.0}, Learning(folds=2, candidates=10, trees=5, least=100)).fit(data)
+    model = Stack({"a": Popularity}, {"a": (1.0, 0.0)}, Learning(folds=2, candidates=10, trees=5, least=100)).fit(data)
     seen = csr_matrix((1, 120))
     top = np.argsort(-np.asarray(data.matrix.sum(axis=0)).ravel(), kind="stable")[:30]
     seen = csr_matrix((np.ones(30, np.float32), (np.zeros(30, int), top)), shape=(1, 120))
@@ -123,5 +123,5 @@ def test_what_was_seen_takes_no_candidates_place() -> None:
 
 def test_sources_and_weights_must_name_the_same() -> None:
     with pytest.raises(ValueError, match="differ in b"):
-        Stack({"a": Edlae}, {"a": 1.0, "b": 1.0})
+        Stack({"a": Edlae}, {"a": (1.0, 0.0), "b": (1.0, 0.0)})
     assert set(PRIOR) == set(SOURCES) and blend().features[: len(SOURCES)] == list(SOURCES)

@@ -67,6 +67,7 @@ public final class Kept {
         e.ad = all || (bits & AD) != 0 ? before.ad : e.ad;
         e.bitrateKbps = all || (bits & BITRATE) != 0 ? before.bitrateKbps : e.bitrateKbps;
         e.background = all ? before.background : e.background;
+        e.rateMilli = all ? before.rateMilli : e.rateMilli;
         for (int i = 0; i < Event.DIMENSIONS; i++) {
             e.dims[i] = all || (bits & DIMENSION_BITS[i]) != 0 ? before.dims[i] : e.dims[i];
         }

@@ -1,0 +1,74 @@
+"""Snowplow media events: states, ads, order without numbers, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.playback import snowplow
+from models.playback.spans import Policy, fold
+from schemas import records
+from schemas.validate import Validator
+
+PLAYER = "contexts_com_snowplowanalytics_snowplow_media_player_2"
+SESSION = "contexts_com_snowplowanalytics_snowplow_media_session_1"
+
+
+def event(name: str, second: float, number: int, said: dict[str, Any] | None = None, **player: Any) -> dict[str, Any]:
+    at = f"2026-03-01T20:{int(second) // 60:02d}:{second % 60:06.3f}Z"
+    return {
+        "event_vendor": snowplow.VENDOR, "event_name": f"{name}_event", "event_id": f"e{number}", "platform": "tv",
+        "dvce_created_tstamp": at, "dvce_sent_tstamp": at, "collector_tstamp": at, "geo_country": "SE", "user_id": "p1",
+        SESSION: [{"mediaSessionId": "m1"}],
+        PLAYER: [{"currentTime": second, "ended": False, "paused": False, "label": "t1", **player}],
+        f"unstruct_event_com_snowplowanalytics_snowplow_media_{name}_event_1": said or {},
+    }  # fmt: skip
+
+
+STORY = [
+    event("ready", 0, 0, paused=True), event("play", 1, 1), event("quality_change", 1.2, 2, {"bitrate": 2_400_000}),
+    event("ping", 11, 3), event("buffer_start", 12, 4), event("buffer_end", 14, 5), event("seek_start", 20, 6),
+    event("seek_end", 21, 7), event("ad_break_start", 25, 8), event("ad_start", 25, 9), event("ad_complete", 35, 10),
+    event("ad_break_end", 35, 11), event("volume_change", 36, 12), event("pause", 40, 13, paused=True),
+    event("seek_start", 42, 14, paused=True), event("seek_end", 43, 15, paused=True), event("play", 45, 16),
+    event("end", 50, 17, ended=True),
+]  # fmt: skip
+
+
+def test_a_session() -> None:
+    done = snowplow.adapt([*reversed(STORY), STORY[3]])
+    assert done.refused == [] and [row["seq"] for row in done.rows] == list(range(len(STORY)))
+    validator = Validator(records.load("playback_event"))
+    assert [list(validator.wrong(row)) for row in done.rows] == [[]] * len(STORY)
+    rows = [row | {"kafka_partition": 0, "kafka_offset": n} for n, row in enumerate(done.rows)]
+    [session] = fold(rows, Policy(), "final").sessions
+    sums = {"attempts": 1, "plays": 1, "stalls": 1, "stall_ms": 2_000, "seek_ms": 2_000, "ad_ms": 10_000,
+            "pause_ms": 4_000, "starts_measured": 0}  # fmt: skip
+    assert {name: session[name] for name in sums} == sums
+    # Playing from 1 to 50 s but for the stall, the seeks, the ads and the pause.
+    assert session["play_ms"] == 49_000 - 2_000 - 2_000 - 10_000 - 4_000
+    assert session["bitrate_kbps_ms"] == 2_400 * (session["play_ms"] - 200)
+    assert (session["title_id"], session["country"], session["device"]) == ("t1", "SE", "tv")
+    assert session["end_reason"] == "ended"
+
+
+def test_an_error_fails_the_session() -> None:
+    done = snowplow.adapt([*STORY[:4], event("error", 15, 9, {"errorCode": "MEDIA_ERR_NETWORK"})])
+    assert (done.rows[-1]["state"], done.rows[-1]["error_code"]) == ("f", "MEDIA_ERR_NETWORK")
+
+
+def test_what_is_refused_says_why() -> None:
+    bad = [
+        STORY[0] | {"event_name": "page_view"}, STORY[1] | {"event_vendor": "com.example"}, STORY[2] | {SESSION: []},
+        STORY[3] | {"dvce_created_tstamp": "yesterday"}, STORY[4] | {"collector_tstamp": "2199-01-01T00:00:00Z"}, {},
+    ]  # fmt: skip
+    reasons = [why for _, why in snowplow.adapt(bad).refused]
+    expected = ("no media event", "com.example", "mediaSessionId", "no time", "1970", "no media event")
+    assert len(reasons) == len(expected)
+    assert all(words in why for words, why in zip(expected, reasons, strict=True))
+
+
+def test_absurd_numbers_are_left_out() -> None:
+    [row] = snowplow.adapt([event("ping", 1, 0, currentTime=float("nan"), playbackRate=99)]).rows
+    assert (row["playhead_ms"], row["playback_rate"]) == (None, 1.0)
+    [row] = snowplow.adapt([event("quality_change", 1, 0, {"bitrate": 10**15})]).rows
+    assert row["bitrate_kbps"] is None and "bitrate_kbps" in row["kept"]

@@ -1,0 +1,96 @@
+"""The collector on a real broker: answers, what is written, and a broker that goes and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bench import qoe_collector
+from conf import supervisor
+from conf.settings import Settings
+from models.playback import cmcd_event
+from schemas.topics import CMCD
+from streaming import consume, topics
+
+pytestmark = pytest.mark.kafka
+LINE = 'e=ps,sid="{sid}",sn={sn},sta=s,ts=1790000000000,v=2'
+CMCD_TYPE = {"content-type": "application/cmcd"}
+
+
+@pytest.fixture
+def universe(stack: Settings) -> Iterator[Settings]:
+    kafka = stack.kafka.model_copy(update={"topic_prefix": f"web{time.time_ns()}."})
+    settings = stack.model_copy(update={"kafka": kafka})
+    topics.create(settings, [CMCD])
+    yield settings
+    topics.delete(settings, [CMCD])
+
+
+def test_answers(universe: Settings, tmp_path: Path) -> None:
+    table = tmp_path / "addresses.csv"
+    table.write_text("network,isp,country\n203.0.113.0/24,Example Net,SE\n")
+    variables = {
+        "MATINEE__COLLECTOR__TOKEN": "secret", "MATINEE__COLLECTOR__ADDRESSES": str(table),
+        "MATINEE__COLLECTOR__FORWARDED_HEADER": "x-forwarded-for", "MATINEE__COLLECTOR__BODY_BYTES": "2000",
+        "MATINEE__COLLECTOR__BUFFER_BYTES": "1500",
+    }  # fmt: skip
+    with ExitStack() as stack:
+        port, _ = stack.enter_context(qoe_collector.running(universe, variables))
+        web = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}"))
+        asked = {"origin": "https://tv.example", "access-control-request-method": "POST"}
+        preflight = web.options("/cmcd", headers=asked)
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "*")
+        assert "content-type" in preflight.headers["access-control-allow-headers"]
+        headers = CMCD_TYPE | {"authorization": "Bearer secret", "x-forwarded-for": "198.51.100.1, 203.0.113.9",
+                               "user-agent": "Mozilla/5.0 (Web0S; SmartTV)"}  # fmt: skip
+        body = "\n".join([LINE.format(sid="a", sn=0), "poison", LINE.format(sid="b", sn=0)])
+        good = web.post("/cmcd?app=9.9", content=body, headers=headers)
+        assert (good.status_code, good.content, good.headers["access-control-allow-origin"]) == (204, b"", "*")
+        assert web.post("/cmcd?token=secret", content=LINE.format(sid="a", sn=1), headers=CMCD_TYPE).status_code == 204
+        for status, changed, content in (
+            (401, {"authorization": "Bearer wrong"}, body), (415, {"content-type": "text/plain"}, body),
+            (413, {}, "x" * 2_001), (400, {}, " \n"), (429, {}, "x" * 1_600),
+        ):  # fmt: skip
+            answer = web.post("/cmcd", content=content, headers=headers | changed)
+            assert answer.status_code == status, (status, answer.status_code)
+        assert web.post("/cmcd", content="x" * 1_600, headers=headers).headers["retry-after"]
+        assert web.get("/health").json()["records"] == 4
+    held = list(consume.messages(CMCD, universe))
+    assert not any(b"203.0.113" in (m.value or b"") for m in held), "the address is dropped"
+    rows = {(r["session_id"], r["seq"]): r for m in held for r in cmcd_event.decode(m.value or b"", m.key).rows}
+    assert rows.keys() == {("a", 0), ("a", 1), ("b", 0)}
+    first = rows["a", 0]
+    seen = (first["isp"], first["country"], first["device"], first["app_version"])
+    assert seen == ("Example Net", "SE", "tv", "9.9")
+    letters = [x for m in held for x in cmcd_event.decode(m.value or b"", m.key).letters]
+    assert [(x.reason, x.payload.split(b"\n")[1]) for x in letters] == [("no valid v", b"poison")]
+
+
+def test_gone_tells_players_to_stop(universe: Settings) -> None:
+    with qoe_collector.running(universe, {"MATINEE__COLLECTOR__GONE": "true"}) as (port, _):
+        assert httpx.post(f"http://127.0.0.1:{port}/cmcd", content="x", headers=CMCD_TYPE).status_code == 410
+
+
+def test_nothing_acknowledged_is_lost_while_the_broker_is_away(stack: Settings, universe: Settings) -> None:
+    """The broker is killed under load and comes back; the supervisor starts it again."""
+    state = supervisor.read_state(stack.stack.dir)
+    assert state is not None
+    broker = next(child.pid for child in state.children if child.name == "broker")
+    killer = threading.Timer(4.0, os.kill, (broker, signal.SIGKILL))
+    with qoe_collector.running(universe, {"MATINEE__COLLECTOR__ACK_TIMEOUT_MS": "2000"}) as (port, _):
+        killer.start()
+        seen = asyncio.run(qoe_collector.post(port, 60, 25, connections=32))
+        killer.join()
+    assert sum(count for status, count in seen.statuses.items() if status in (503, 429)) > 0, seen.statuses
+    assert set(seen.statuses) <= {204, 503, 429}, seen.statuses
+    assert seen.statuses[204] > 300
+    assert not seen.acknowledged - qoe_collector.written(universe)
