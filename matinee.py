@@ -118,6 +118,10 @@ def demo_settings(identity: str) -> Path:
     if not runs:
         raise ConfigError(f"{folder} holds no demo run: play one with `make demo`")
     if identity == "latest":
+        if not (runs[-1].parent / "report.html").is_file():
+            ended = [run.parent.name for run in runs if (run.parent / "report.html").is_file()]
+            other = f"the latest that did is {ended[-1]}" if ended else "none has yet"
+            print(f"demo {runs[-1].parent.name} has not come to its end; {other}", file=sys.stderr)
         return runs[-1]
     raise ConfigError(
         f"{folder} holds no demo run {identity!r}; there are {', '.join(run.parent.name for run in runs)}"

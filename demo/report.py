@@ -6,12 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from rich.table import Table
 
 from demo import pictures
 from demo.story import Story
+from schemas.metrics import METRICS
+from schemas.render import frames, sql
 
 HERE = Path(__file__).parent
 
@@ -32,7 +35,17 @@ def html(story: Story) -> str:
         "takes": pictures.take_rates(story.take_rates),
     }
     svg = {name: Markup(text) for name, text in drawn.items()}
-    return environment.get_template("report.html.j2").render(story=story, svg=svg, headline=headline(story))
+    return environment.get_template("report.html.j2").render(
+        story=story, svg=svg, headline=headline(story), metrics=metrics_of_the_day(story.qoe)
+    )
+
+
+def metrics_of_the_day(qoe: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """(metric, value, unit, what it is) of every metric of the registry, over rollup `total` of `qoe_minute` rows."""
+    total = qoe[qoe["rollup"] == "total"].reindex(columns=[name for name, _ in sql.row_expressions()], fill_value=0)
+    found = frames.values(total.sum().to_frame().T).iloc[0]
+    shown = {name: "" if pd.isna(value) else f"{value:,.4g}" for name, value in found.items()}
+    return [(m.name, shown[m.name], "" if m.unit == "1" else m.unit, m.doc) for m in METRICS]
 
 
 def headline(story: Story) -> list[tuple[str, str, str]]:

@@ -2,8 +2,8 @@
 
 The law is the negative binomial: Poisson with a gamma rate whose relative variance is `spread`, so the variance is
 ``mean + spread * mean**2``. A numerator out of a denominator takes it too, with ``denominator * share`` as its mean:
-for the rare events that are watched it is the beta-binomial but for a factor of 1 - share in the variance (its far tail is
-the heavier one: silent); and unlike it, it can say what a failure means whose attempt was counted a step before.
+for the rare events that are watched it is the beta-binomial but for a factor of 1 - share in the variance (its far
+tail is the heavier one: silent); and unlike it, it can say what a failure means whose attempt was counted before.
 Sums that are not whole numbers (milliseconds over a unit) take it as well: its tail is continuous in the count.
 
 All functions broadcast over arrays; probabilities are floats in [0, 1], 0 where they underflow.

@@ -175,6 +175,48 @@ def rollup_sums(
     return f"SELECT\n  {body}\nFROM {source}\nGROUP BY GROUPING SETS (\n  " + ",\n  ".join(sets) + "\n)"
 
 
+def peak(
+    source: str,
+    dialect: Dialect = SPARK,
+    keys: Mapping[str, str] = MINUTE_KEYS,
+    rollups: Sequence[Rollup] = ROLLUPS,
+) -> str:
+    """The query of the most sessions alive at once in each minute: a sweep over the ends of spans, in batch alone.
+
+    A minute's mean is `concurrency`; a maximum is no sum, so it is asked of the spans, not kept. At one moment ends
+    come before starts: a span that follows another does not count twice.
+    Columns: rollup, keys but revision, dimensions, revision, ``peak``.
+
+    Args:
+        source: spans; the columns of the keys, the dimensions, ``start_at``, ``end_at`` and ``alive_ms``.
+        dialect: whose SQL; one with GROUPING SETS, so not a stream's.
+        keys: result column to span column.
+        rollups: which sets of dimensions.
+    """
+    q = dialect.column
+    kept = [f"{q(origin)} AS {q(name)}" for name, origin in keys.items()]
+    rows = []
+    for rollup in rollups:
+        cut = [q(d) if d in rollup.by else f"{dialect.literal(ALL)} AS {q(d)}" for d in DIMENSIONS]
+        for at, step in (("start_at", 1), ("end_at", -1)):
+            columns = [f"{dialect.literal(rollup.name)} AS {q('rollup')}", *kept, *cut]
+            rows.append(
+                f"SELECT {', '.join(columns)}, {q(at)} AS at_moment, {step} AS step FROM {source}"
+                f" WHERE {q('alive_ms')} > 0 AND {q('start_at')} < {q('end_at')}"
+            )
+    trailing = [name for name in keys if name == "revision"]
+    group = [q(name) for name in ("rollup", *(k for k in keys if k not in trailing), *DIMENSIONS, *trailing)]
+    union = "\nUNION ALL\n".join(rows)
+    swept = (
+        f"SELECT {', '.join(group)}, SUM(CAST(step AS BIGINT)) OVER (PARTITION BY {', '.join(group)}"
+        f" ORDER BY at_moment, step ROWS UNBOUNDED PRECEDING) AS alive FROM (\n{union}\n) AS moved"
+    )
+    return (
+        f"SELECT {', '.join(group)}, CAST(MAX(alive) AS BIGINT) AS {q('peak')} FROM (\n{swept}\n) AS swept\n"
+        f"GROUP BY {', '.join(group)}"
+    )
+
+
 def _used(rollups: Sequence[Rollup]) -> list[str]:
     return [name for name in DIMENSIONS if any(name in rollup.by for rollup in rollups)]
 

@@ -38,7 +38,10 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
         WITH ('connector' = 'filesystem', 'path' = 'file://{sink}', 'format' = 'json')""")
     env.create_temporary_view(
         "raw_view",
-        env.sql_query("SELECT message_key, message_value, kafka_partition, kafka_offset, kafka_at FROM raw_event"),
+        env.sql_query(
+            "SELECT message_key, message_value, kafka_partition, kafka_offset, kafka_at, FALSE AS is_cmcd"
+            " FROM raw_event"
+        ),
     )
     env.execute_sql(f"""
         INSERT INTO found

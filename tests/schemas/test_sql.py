@@ -150,3 +150,25 @@ def test_quantile_of_nothing_is_null() -> None:
     assert duck(f"SELECT {sql.quantile(START_TIME, 0.5, DUCKDB)} AS q FROM nothing", nothing=nothing)["q"].isna().all()
     with pytest.raises(SchemaError, match=r"quantile 1\.5"):
         sql.quantile(START_TIME, 1.5)
+
+
+def test_peak_is_the_most_alive_at_any_moment() -> None:
+    rng = np.random.default_rng(5)
+    start = rng.integers(0, 50, 60)
+    frame = pd.DataFrame(
+        {"minute_at": rng.integers(0, 2, 60) * 60_000, "start_at": start, "end_at": start + rng.integers(0, 9, 60)}
+    )
+    frame = frame.assign(start_date=0, revision="final", alive_ms=rng.integers(0, 4, 60) * 5)
+    for name in DIMENSIONS:
+        frame[name] = [f"{name[0]}{i}" for i in rng.integers(0, 2, 60)]
+    expected = {}
+    for rollup in ROLLUPS:
+        for key, rows in frame[frame["alive_ms"] > 0].groupby(["minute_at", *rollup.by]):
+            alive = [int(((rows["start_at"] <= t) & (t < rows["end_at"])).sum()) for t in range(60)]
+            cut = dict(zip(rollup.by, key[1:], strict=True))
+            expected[rollup.name, key[0], *(cut.get(name, "*") for name in DIMENSIONS)] = max(alive)
+    found = duck(sql.peak("spans", DUCKDB), spans=frame)
+    keys = found[["rollup", "minute_at", *DIMENSIONS]].itertuples(index=False, name=None)
+    peaks = dict(zip(keys, map(int, found["peak"]), strict=True))
+    assert peaks == {key: n for key, n in expected.items() if n}
+    assert max(peaks.values()) > 5

@@ -1,0 +1,114 @@
+"""A metric over existing columns is one entry: added here, it is in every engine, dictionary, records and report.
+
+Each look is a process of its own that adds the entry to `schemas.metrics` before anything reads it, as an edit would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from conf.environments import python
+from conf.settings import ROOT
+from schemas.measures import NAMES
+from schemas.metrics import DIMENSIONS
+
+ADD = """
+import schemas.metrics as m
+formula = "pause_ms", "alive_ms - background_ms"
+m.METRICS += (m.Metric("pause_share", *formula, "1", m.NEITHER, "Paused share.", "here", "None."),)
+"""
+SPANS = pd.DataFrame(
+    [
+        {"minute_ms": 0} | dict.fromkeys(DIMENSIONS, "x") | dict.fromkeys(NAMES, 0)
+        | {"pause_ms": pause, "alive_ms": 90, "background_ms": 10}
+        for pause in (30, 50)
+    ]
+)  # fmt: skip
+"""Paused 80 of 160 ms."""
+
+
+def look(code: str, *arguments: str, interpreter: str = sys.executable) -> str:
+    """What `code` prints in a process whose registry has the new entry."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [interpreter, "-c", ADD + code, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+DUCKDB = """
+import sys, duckdb, pandas as pd
+from schemas.render import sql
+spans = pd.read_csv(sys.argv[1])
+sums = duckdb.sql(sql.rollup_sums("spans", sql.DUCKDB, {"minute_ms": "minute_ms"})).df()
+print(duckdb.sql(f"SELECT {', '.join(sql.values(sql.DUCKDB))} FROM sums WHERE rollup = 'total'").df()["pause_share"][0])
+"""
+PAPER = """
+import json
+from schemas import qoe
+from schemas.render import dictionary, sql
+import pandas as pd
+from demo import report
+fields = {n: [f["name"] for f in json.loads(t)["fields"]] for n, t in qoe.files().items() if n.startswith("qoe_")}
+minutes = pd.DataFrame({"rollup": ["total"], "pause_share_num": [80], "pause_share_den": [160]})
+print(json.dumps({
+    "records": [n for n, names in fields.items() if "pause_share_den" in names],
+    "dictionary": "### pause_share" in dictionary.glossary(),
+    "spark": "`alive_ms` - `background_ms` AS BIGINT)) AS `pause_share_den`" in sql.rollup_sums("spans", sql.SPARK),
+    "report": [row for row in report.metrics_of_the_day(minutes) if row[0] == "pause_share"],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The spans as a file."""
+    path = tmp_path_factory.mktemp("spans") / "spans.csv"
+    SPANS.to_csv(path, index=False)
+    return path
+
+
+def test_duckdb_has_its_value(csv: Path) -> None:
+    assert float(look(DUCKDB, str(csv))) == 0.5
+
+
+def test_records_dictionary_spark_text_and_report_have_it() -> None:
+    found: dict[str, Any] = json.loads(look(PAPER))
+    assert set(found["records"]) == {"qoe_minute.v1.avsc", "qoe_daily.v1.avsc"}
+    assert found["dictionary"] and found["spark"]
+    assert found["report"] == [["pause_share", "0.5", "", "Paused share."]]
+
+
+@pytest.mark.spark
+def test_spark_has_its_value(spark: Any) -> None:
+    texts = json.loads(
+        look(
+            "import json\nfrom schemas.render import sql\nkeys = {'minute_ms': 'minute_ms'}\n"
+            "print(json.dumps([sql.rollup_sums('new_span', sql.SPARK, keys), *sql.values(sql.SPARK)]))"
+        )
+    )
+    spark.createDataFrame(SPANS).createOrReplaceTempView("new_span")
+    spark.sql(texts[0]).createOrReplaceTempView("new_sums")
+    [row] = spark.sql(f"SELECT {', '.join(texts[1:])} FROM new_sums WHERE rollup = 'total'").collect()
+    assert row.pause_share == 0.5
+
+
+@pytest.mark.flink
+def test_flink_has_its_sums(tmp_path: Path) -> None:
+    (tmp_path / "minutes").mkdir()
+    SPANS[["minute_ms", *DIMENSIONS, *NAMES]].to_csv(tmp_path / "minutes" / "spans.csv", index=False, header=False)
+    code = "import sys\nfrom bench import flink_exact\nflink_exact.sums(sys.argv[1])"
+    look(code, str(tmp_path), interpreter=str(python("streaming")))
+    parts = [p for p in (tmp_path / "sums").rglob("*") if p.is_file() and p.name[0] not in "._"]
+    names = look("from schemas.render import sql\nprint(*[name for name, _ in sql.row_expressions()])").split()
+    place = 2 + len(DIMENSIONS) + names.index("pause_share_num")
+    rows = [line.split(",") for part in parts for line in part.read_text().splitlines()]
+    assert {tuple(row[place : place + 2]) for row in rows} == {("80", "160")}
