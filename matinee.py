@@ -35,6 +35,7 @@ COMMANDS = {
     "config": ("conf.cli", "config", "Print every setting and where it comes from."),
     "world": ("streaming.cli", "world", "Make the seeded service's events and send them to Kafka."),
     "stream": ("streaming.cli", "stream", "Submit, watch and stop the stream jobs."),
+    "alerts": ("streaming.alert_cli", "alerts", "Raise incidents from the stream; list, ack, mute, resolve."),
     "events": ("schemas.cli", "events", "Check a file of your own events."),
     "job": ("jobs.cli", "job", "Run batch jobs for a date or a range of dates."),
     "collector": ("web.cli", "collector", "Take players' CMCD reports over HTTP."),
@@ -117,6 +118,10 @@ def demo_settings(identity: str) -> Path:
     if not runs:
         raise ConfigError(f"{folder} holds no demo run: play one with `make demo`")
     if identity == "latest":
+        if not (runs[-1].parent / "report.html").is_file():
+            ended = [run.parent.name for run in runs if (run.parent / "report.html").is_file()]
+            other = f"the latest that did is {ended[-1]}" if ended else "none has yet"
+            print(f"demo {runs[-1].parent.name} has not come to its end; {other}", file=sys.stderr)
         return runs[-1]
     raise ConfigError(
         f"{folder} holds no demo run {identity!r}; there are {', '.join(run.parent.name for run in runs)}"

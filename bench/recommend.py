@@ -1,6 +1,7 @@
 """Recommendation tables, peers in the same run: `python -m bench.recommend --data DIR --table r1`.
 
     r1  strong generalization on one split, and with --seeds N on N more: the blend, its parts, EASE, implicit's ALS
+    r2  rolling origins on a global clock: the ranker against decayed popularity
     r3  CPU of ALS to the same NDCG@100: our two solvers against implicit's two
     r6  cold start: n events of a masked history; titles without a play against content neighbours
 
@@ -34,6 +35,7 @@ from models.recommend.linear import Edlae
 from models.recommend.neighbours import Bm25Neighbours, ContentNeighbours, CoWatched
 from models.recommend.protocol import Scorer, single_threaded
 from models.recommend.recipe import blend
+from models.recommend.rolling import ClockRanker, ndcg_at_10, popular_scores, windows
 from models.recommend.scorers import LibraryALS, Popularity
 from models.recommend.stack import Learning, Stack, some_of
 from models.recommend.strong import (
@@ -208,7 +210,46 @@ def _words(found: Paired) -> str:
     return f"NDCG@100 {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}], p {found.p:.4f}"
 
 
-def r3(split: StrongSplit, sizes: tuple[int, ...] = (64, 128, 256)) -> None:
+def r2(folder: Path, origins: int) -> None:
+    """The ranker against 7-day decayed popularity and its sources over rolling origins, warm profiles and all."""
+    loaded = read_folder(folder)
+    if loaded is None or loaded.interactions["at"].isna().any():
+        raise SystemExit(f"{folder} has no times; r2 needs a clock (ml-100k and ml-latest-small have one)")
+    rated = positives(loaded.interactions)
+    gaps: dict[str, list[NDArray[np.float64]]] = {"all": [], "warm": []}
+    print("origin       profiles  warm  coverage  decayed pop   ranker    EDLAE     iALS    left")
+    for window in windows(rated, origins):
+        profiles = sorted(set(window.test["profile_id"]))
+        model = ClockRanker().fit(window.before, window.origin)
+        own = ndcg_at_10(model.scores(profiles), profiles, model.titles, window)
+        history = window.before.groupby("profile_id").size().reindex(profiles).fillna(0).to_numpy()
+        seen = Histories.from_pairs(window.before, profiles, model.titles).matrix
+        floor = ndcg_at_10(popular_scores(window, model.titles, seen), profiles, model.titles, window)
+        shown = Histories(np.asarray(profiles, dtype=object), model.titles, seen)
+        singles = []
+        for name in ("edlae", "ials"):
+            score = np.where(seen.toarray() > 0, -np.inf, model.fitted[name].fold_in(shown).astype(np.float64))
+            singles.append(ndcg_at_10(score, profiles, model.titles, window).mean())
+        warm = history >= 5
+        gaps["all"].append((own - floor).to_numpy())
+        gaps["warm"].append((own - floor).to_numpy()[warm])
+        day = pd.Timestamp(window.origin, unit="s").date().isoformat()
+        print(
+            f"{day:12s}{len(profiles):9d}{int(warm.sum()):6d}{window.coverage:10.3f}{floor.mean():13.4f}"
+            f"{own.mean():9.4f}{singles[0]:9.4f}{singles[1]:9.4f}{model.leave:8.2f}   "
+            f"warm {floor[warm].mean():.4f} {own[warm].mean():.4f}",
+            flush=True,
+        )
+    for name, parts in gaps.items():
+        gap = np.concatenate(parts)
+        found = paired_bootstrap(gap, np.zeros(len(gap)))
+        print(
+            f"{name}: ranker - decayed popularity, NDCG@10 of {len(gap)} profile windows: "
+            f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+        )
+
+
+def r3(split: StrongSplit, sizes: tuple[int, ...]) -> None:
     """CPU seconds until each solver first reaches the NDCG@100 that all of them reach, per number of factors."""
     Ials(8, epochs=1).fit(split.train)  # compiled before anything is timed
     print(
@@ -285,7 +326,8 @@ def r6(folder: Path, split: StrongSplit, lazy: Lazy, seed: int) -> None:
     if catalogue is None:
         print("titles without a play: the folder has no titles file")
         return
-    unplayed(split, catalogue, seed)
+    for draw in range(3):
+        unplayed(split, catalogue, seed + draw)
 
 
 def titles_of(folder: Path) -> pd.DataFrame | None:
@@ -332,20 +374,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a folder, see above")
-    parser.add_argument("--table", choices=("r1", "r3", "r6"), required=True, nargs="+")
+    parser.add_argument("--table", choices=("r1", "r2", "r3", "r6"), required=True, nargs="+")
     parser.add_argument("--seed", type=int, default=98765, help="of the split, when the folder brings none")
     parser.add_argument("--seeds", type=int, default=0, help="r1: further splits")
+    parser.add_argument("--factors", type=int, nargs="+", default=[64, 128, 256], help="r3: numbers of factors")
+    parser.add_argument("--origins", type=int, default=5, help="r2: windows of 8 %% of the ratings each")
     given = parser.parse_args(arguments)
     if not given.data.is_dir():
         parser.error(f"{given.data} is no folder")
     with single_threaded():
+        if "r2" in given.table:
+            r2(given.data, given.origins)
+        tables = [table for table in given.table if table != "r2"]
+        if not tables:
+            return 0
         split = the_split(given.data, given.seed)
         model = Lazy(split)
-        for table in given.table:
+        for table in tables:
             if table == "r1":
                 r1(given.data, split, model, given.seeds)
             elif table == "r3":
-                r3(split)
+                r3(split, tuple(given.factors))
             else:
                 r6(given.data, split, model, given.seed)
     return 0

@@ -107,10 +107,12 @@ def logs(service: str, lines: int, follow: bool) -> None:
 def config(profile: str | None, file: Path | None) -> None:
     """Print every setting, its value and the place it comes from."""
     for key, value, source in explain(profile, file):
-        click.echo(f"{key} = {_without_password(value)!r}  # {source}")
+        click.echo(f"{key} = {_without_password(key, value)!r}  # {source}")
 
 
-def _without_password(value: Any) -> Any:
+def _without_password(key: str, value: Any) -> Any:
+    if key.endswith(".token") and value is not None:
+        return "***"
     return re.sub(r"://([^:/@]*):[^/@]+@", r"://\1:***@", value) if isinstance(value, str) else value
 
 

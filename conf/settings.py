@@ -201,6 +201,18 @@ class Delivery(_Section):
     cdn_provider_id: str
 
 
+class Alerts(_Section):
+    """What the alert process reads: its rules file; without ``counters`` the stream job leaves ``qoe_step`` out."""
+
+    counters: bool
+    rules: Path
+
+    @field_validator("rules")
+    @classmethod
+    def _from_root(cls, value: Path) -> Path:
+        return ROOT / value.expanduser()
+
+
 class Airflow(_Section):
     """The scheduler of ``matinee airflow``, on 127.0.0.1; without ``calendar`` its DAGs run only when asked."""
 
@@ -227,6 +239,7 @@ class Settings(_Section):
     collector: Collector
     experiment: Experiment
     delivery: Delivery
+    alerts: Alerts
     airflow: Airflow
 
 

@@ -37,9 +37,11 @@ def fold_against_reference(settings: Settings, sessions: int) -> Iterator[str]:
     sessions of Flink against them, cell by cell.
 
     Raises:
+        InputMissing: no session is at rest.
         AuditFailed: a row or a cell differs.
     """
     lake = Lake(settings)
+    resting = (_last_day_at_rest(lake) - date(1970, 1, 1)).days  # what begins or closes later waits for its day's job
     ids = _some_sessions(lake, sessions)
     policy = Policy.of(settings.fold)
     spans: list[dict[str, Any]] = []
@@ -51,7 +53,6 @@ def fold_against_reference(settings: Settings, sessions: int) -> Iterator[str]:
             spans += folded.spans
             found += folded.sessions
     yield f"{sum(map(len, events.values())):,} events of {len(events):,} sessions folded by models.playback.spans"
-    resting = (max(lake.days(t.SESSION)) - date(1970, 1, 1)).days  # what begins or closes later waits for its day's job
     at_rest = [span for span in spans if span["start_date"] <= resting]
     closed = [session for session in found if session["close_date"] <= resting]
     left = (len(spans) - len(at_rest), len(found) - len(closed))
@@ -95,7 +96,7 @@ def measured_against_truth(settings: Settings) -> Iterator[str]:
         f"SELECT session_id, {sums}, SUM(attempts) AS attempts FROM {t.SESSION.fqn} "
         "WHERE revision = 'final' GROUP BY session_id"
     )
-    closed = pd.Timestamp(max(Lake(settings).days(t.SESSION)), tz="UTC") + pd.Timedelta(days=1) - CLOCKS
+    closed = pd.Timestamp(_last_day_at_rest(Lake(settings)), tz="UTC") + pd.Timedelta(days=1) - CLOCKS
     over = truth["end_ms"] < int(closed.timestamp() * 1000)
     exact = truth[truth["exact"] & over]
     both = exact.merge(measured, on="session_id", how="left", suffixes=("", "_measured"))
@@ -112,6 +113,16 @@ def measured_against_truth(settings: Settings) -> Iterator[str]:
         )
     if wrong:
         raise AuditFailed(f"{wrong:,} sessions were not measured as they happened")
+
+
+def _last_day_at_rest(lake: Lake) -> date:
+    days = lake.days(t.SESSION)
+    if not days:
+        raise InputMissing(
+            f"{t.SESSION.fqn} of {lake.settings.paths.var} is empty: this demo did not come to its end; name another "
+            "with `matinee --demo ID`, or play one with `make demo`"
+        )
+    return max(days)
 
 
 def _some_sessions(lake: Lake, count: int) -> list[str]:

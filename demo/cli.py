@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import psutil
 
 from conf.settings import load
 
@@ -127,12 +129,14 @@ def play(given: Input) -> None:
 
     before = stack.status(base)
     console.print("[dim]broker and Flink are up[/dim]" if before.well else "[bold]start broker and Flink[/bold]")
-    stack.up(base, say=lambda text: console.print(f"  [dim]{text}[/dim]"))
+    meter = Meter(lambda: [child.pid for child in stack.status(base).children])
+    with meter.step("start broker and Flink"):
+        stack.up(base, say=lambda text: console.print(f"  [dim]{text}[/dim]"))
     try:
         made = universe.create(base.paths.var, base.stack.dir, datetime.now(), overlay=OVERLAY)
         os.environ["MATINEE_CONFIG"] = str(made.config)
         settings = load()
-        with Meter(lambda: [child.pid for child in stack.status(base).children]) as meter:
+        with meter:
             story = Loop(settings, made, given, console, meter).play()
     except (KeyboardInterrupt, SystemExit):
         if not before.supervised:
@@ -145,7 +149,8 @@ def play(given: Input) -> None:
     console.print()
     console.print(report.terminal(story))
     console.print(
-        f"\nreport   {_short(made.report)}\n"
+        f"\nwall     {time.time() - psutil.Process().create_time():.0f} s, from the first moment of this process\n"
+        f"report   {_short(made.report)}\n"
         'lake     matinee --demo sql "SHOW TABLES"\n'
         "stack    still up; stop it with: make down"
     )

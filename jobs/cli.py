@@ -40,6 +40,8 @@ def job(names: tuple[str, ...], day: str | None, first: str | None, last: str | 
         raise UsageError(f"name a job: {', '.join(spec.name for spec in registry.JOBS)}; or --list")
     days = _days(day, first, last)
     hashing, wanted = names[0] == "hash", names[1:] if names[0] == "hash" else names
+    if not wanted:
+        raise UsageError("hash of which job? `matinee job --list` names them; `matinee job hash daily` is all of a day")
     expanded = [name for given in wanted for name in (registry.DAILY if given == "daily" else (given,))]
     for name in expanded:
         _known(name)

@@ -18,6 +18,7 @@ from jobs.registry import JobSpec, Read
 from jobs.session import register_kernel
 from lake import publications
 from lake.catalog import NAME, identifier
+from schemas.render.spark import table_struct
 from schemas.tables import META, Table
 from schemas.topics import LANDED, Topic
 
@@ -103,12 +104,24 @@ class JobContext:
         snapshot = self.snapshots.get(table.fqn)
         if snapshot is None:
             return self.session.table(name).where("false")
-        frame = self.session.read.option("versionAsOf", snapshot).table(name)
+        frame = _with_younger_columns(self.session.read.option("versionAsOf", snapshot).table(name), table)
         if any(read.latest for read in reads):
             return newest(frame.where(F.col(str(table.partition)) <= F.lit(self.day)), table)
         first = self.day + timedelta(days=min(read.days[0] for read in reads))
         last = self.day + timedelta(days=max(read.days[1] for read in reads))
         return frame.where(F.col(str(table.partition)).between(F.lit(first), F.lit(last)))
+
+
+def _with_younger_columns(frame: DataFrame, table: Table) -> DataFrame:
+    """A snapshot is read with the columns its writer knew; those the record was given since are null there."""
+    return frame.select(
+        "*",
+        *(
+            F.lit(None).cast(wanted.dataType).alias(wanted.name)
+            for wanted in table_struct(table).fields
+            if wanted.name not in frame.columns
+        ),
+    )
 
 
 def newest(frame: DataFrame, table: Table) -> DataFrame:

@@ -6,7 +6,7 @@ Every answer is pinned to snapshots: two reads with the same ids give the same r
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -189,14 +189,19 @@ class Lake:
         return self.source_at(table, self.snapshot_id(table, as_of))
 
     def source_at(self, table: Table, snapshot: int | None) -> str:
-        """The same at one snapshot; None is the table before its first."""
+        """The same at one snapshot; None is the table before its first.
+
+        DuckDB sees a snapshot with the columns its writer knew; those the table was given since are null there.
+        """
         loaded = self.table(table)
         if snapshot is None:
-            columns = ", ".join(
-                f'CAST(NULL AS {_duckdb_type(f.field_type)}) AS "{f.name}"' for f in loaded.schema().fields
-            )
-            return f"(SELECT {columns} WHERE false)"
-        return f"iceberg_scan('{_path(loaded.metadata_location)}', snapshot_from_id = {snapshot})"
+            return f"(SELECT {_nulls(loaded.schema().fields)} WHERE false)"
+        scan = f"iceberg_scan('{_path(loaded.metadata_location)}', snapshot_from_id = {snapshot})"
+        found = loaded.snapshot_by_id(snapshot)
+        written = loaded.schemas().get(found.schema_id) if found is not None else None
+        known = {f.field_id for f in (written or loaded.schema()).fields}
+        younger = [f for f in loaded.schema().fields if f.field_id not in known]
+        return f"(SELECT *, {_nulls(younger)} FROM {scan})" if younger else scan
 
     def _relation(self, table: Table, as_of: datetime | int | None, query: str) -> Any:
         return _duckdb().sql(query.format(self.source(table, as_of)))
@@ -265,6 +270,10 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
 def _path(location: str) -> str:
     """Iceberg writes file:/p or file:///p; DuckDB wants /p. Object stores pass unchanged."""
     return unquote(urlsplit(location).path) if location.startswith("file:") else location
+
+
+def _nulls(fields: Iterable[Any]) -> str:
+    return ", ".join(f'CAST(NULL AS {_duckdb_type(f.field_type)}) AS "{f.name}"' for f in fields)
 
 
 _TYPES = {

@@ -37,8 +37,13 @@ _QOE_MINUTE_KEY = "rollup|minute_at|cdn_id|isp|device|country|app_version|title_
 QOE_MINUTE = Topic("qoe_minute", "qoe_minute", _QOE_MINUTE_KEY, True, "stream qoe", "streaming")
 QOE_SESSION = Topic("qoe_session", "qoe_session", "session_id|segment", True, "stream qoe", "streaming")
 QOE_PROGRESS = Topic("qoe_progress", "qoe_progress", "partition", True, "stream qoe", "streaming")
+_QOE_STEP_KEY = "step_at|cdn_id|isp|device|country|app_version"
+QOE_STEP = Topic("qoe_step", "qoe_step", _QOE_STEP_KEY, False, "stream qoe", "streaming")
 DLQ_PLAYBACK_EVENT = Topic("dlq.playback_event", "dead_letter", "", False, "stream qoe", "streaming")
 DLQ_CMCD = Topic("dlq.cmcd", "dead_letter", "", False, "stream qoe", "streaming")
+
+INCIDENT = Topic("incident", "incident", "incident_id", compacted=True, producer="alerts run")
+INCIDENT_COMMAND = Topic("incident_command", "incident_command", "incident_id", producer="alerts ack")
 
 HOME_PAGE = Topic("home_page", "home_page", "profile_id", compacted=True, producer="publish")
 ARTWORK_CHOICE = Topic("artwork_choice", "artwork_choice", "profile_id|title_id", compacted=True, producer="publish")
@@ -47,8 +52,8 @@ CDN_PREPOSITION = Topic("cdn_preposition", "preposition_command", "command_id", 
 
 EVENTS = (PLAYBACK_EVENT, IMPRESSION, CDN_REQUEST)
 CATALOGUE = (TITLE, ARTWORK, ASSET_FILE, PROFILE, CDN_CLUSTER)
-QOE = (QOE_MINUTE, QOE_SESSION, QOE_PROGRESS, DLQ_PLAYBACK_EVENT, DLQ_CMCD)
+QOE = (QOE_MINUTE, QOE_SESSION, QOE_PROGRESS, QOE_STEP, DLQ_PLAYBACK_EVENT, DLQ_CMCD)
 DECISIONS = (HOME_PAGE, ARTWORK_CHOICE, CDN_FILL_PLAN, CDN_PREPOSITION)
-LANDED = (*EVENTS, CMCD, *CATALOGUE)
+LANDED = (*EVENTS, CMCD, *CATALOGUE, INCIDENT)
 """Topics that ingest lands into bronze."""
-TOPICS = LANDED + QOE + DECISIONS
+TOPICS = (*LANDED, *QOE, INCIDENT_COMMAND, *DECISIONS)

@@ -14,9 +14,11 @@ from functools import lru_cache
 from models.playback import cmcd
 from models.playback.cmcd_event import LINES
 
-_SID = re.compile(rb'^[ \t]*sid="([^"\\\n]{1,64})"|,[ \t]*sid="([^"\\\n]{1,64})"', re.MULTILINE)
-_TS = re.compile(rb"(?:^|,)[ \t]*ts=([0-9]{1,15})(?=[ \t\r]*(?:,|$))", re.MULTILINE)
-_HOST = re.compile(rb'(?:^|,)[ \t]*h="([^"\\\n]{1,128})"', re.MULTILINE)
+# Each begins with plain letters, which is what makes a search fast; what stands before is looked at afterwards.
+_SID = re.compile(rb'sid="([^"\\\n]{1,64})"')
+_TS = re.compile(rb"ts=([0-9]{1,15})(?=[ \t\r\n,]|\Z)")
+_HOST = re.compile(rb'h="([^"\\\n]{1,128})"')
+_BEFORE = b",\n \t"
 _MAX_AT = 4_102_444_800_000
 
 Message = tuple[bytes | None, bytes]
@@ -41,12 +43,17 @@ def messages(body: bytes, sender: Sender, at_ms: int, hosts: Mapping[str, str]) 
         return [], 0
     head = collector_line(sender, at_ms, newest_ms(body, at_ms), clusters(body, hosts))
     count = body.count(b"\n") + 1
-    found = _SID.findall(body)
-    keys = {one or other for one, other in found}
+    found = _values(_SID, body)
+    keys = set(found)
     # The common POST: one session, each line names it once. Anything else is looked at line by line.
     if len(keys) == 1 and len(found) == count == body.count(b"sid=") and count < LINES and b"\n\n" not in body:
         return [(keys.pop(), b"\n".join((head, body)))], count
     return _by_line(head, [line for line in body.split(b"\n") if line.strip(b" \t\r")])
+
+
+def _values(pattern: re.Pattern[bytes], text: bytes) -> list[bytes]:
+    """What the pattern's group holds wherever a member begins with it."""
+    return [found[1] for found in pattern.finditer(text) if not found.start() or text[found.start() - 1] in _BEFORE]
 
 
 def _by_line(head: bytes, lines: list[bytes]) -> tuple[list[Message], int]:
@@ -64,9 +71,9 @@ def _by_line(head: bytes, lines: list[bytes]) -> tuple[list[Message], int]:
 
 def session(line: bytes) -> bytes | None:
     """The `sid` of a line, None if there is none that a reader would take."""
-    found = _SID.findall(line)
+    found = _values(_SID, line)
     if len(found) == 1 and line.count(b"sid=") == 1:
-        return found[0][0] or found[0][1]
+        return found[0]
     try:
         sid = cmcd.parse(line, _SID_ONLY).values.get("sid")
     except cmcd.Refused:
@@ -79,14 +86,14 @@ _SID_ONLY = {"sid": cmcd.KEYS["sid"]}
 
 def newest_ms(body: bytes, at_ms: int) -> int:
     """The newest device time of the body; the time of arrival if it has none."""
-    return max((ts for ts in map(int, _TS.findall(body)) if ts < _MAX_AT), default=at_ms)
+    return max((ts for ts in map(int, _values(_TS, body)) if ts < _MAX_AT), default=at_ms)
 
 
 def clusters(body: bytes, hosts: Mapping[str, str]) -> dict[str, str]:
     """Cluster by host, for the hosts the body names."""
     if not hosts:
         return {}
-    named = {host.decode(errors="replace") for host in _HOST.findall(body)}
+    named = {host.decode(errors="replace") for host in _values(_HOST, body)}
     return {host: hosts[host] for host in sorted(named) if host in hosts}
 
 

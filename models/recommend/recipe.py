@@ -33,9 +33,9 @@ PRIOR = {
     "co_watched": (0.0, 0.5),
     "popularity": (-0.05, 0.1),
 }
-"""Weights before anything is learned, see stack.Stack."""
+"""Weights before anything is learned, see stack.Stack. On histories of one title no blend of them beat co-watching."""
 
 
 def blend(learning: Learning | None = None, seed: int = 5) -> Stack:
     """A new, untrained blend."""
-    return Stack(SOURCES, PRIOR, learning, seed)
+    return Stack(SOURCES, PRIOR, learning, seed, single="co_watched")

@@ -8,7 +8,7 @@ are then trained on everybody. Where there are too few profiles to learn from, f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -70,17 +70,22 @@ class Stack:
         prior: Mapping[str, tuple[float, float]],
         learning: Learning | None = None,
         seed: int = 5,
+        single: str | None = None,
     ) -> None:
         """See the class.
 
         Args:
             sources: makers of scorers by name.
             prior: weights of each source (always, and more for short histories) before anything is learned.
+            single: source that alone ranks for a history of one title; None leaves those to the weights too.
         """
         unknown = set(prior) ^ set(sources)
         if unknown:
             raise ValueError(f"sources and prior weights differ in {', '.join(sorted(unknown))}; each needs the other")
+        if single is not None and single not in sources:
+            raise ValueError(f"single is {single!r}; there are {', '.join(sources)}")
         self.make = dict(sources)
+        self.single = single
         self.prior = np.array([prior[name] for name in self.make], dtype=np.float32).T
         self.weights = self.prior
         self.learning = learning if learning is not None else Learning()
@@ -124,7 +129,10 @@ class Stack:
     def _rank(self, histories: Histories, seen: csr_matrix) -> Floats:
         z = self._standard(histories, seen)
         out = weighted(z, histories.lengths(), self.weights)
+        alone = np.flatnonzero(histories.lengths() == 1) if self.single is not None else np.zeros(0, dtype=np.int64)
+        by_single = z[alone, :, list(self.make).index(self.single)] if self.single is not None else z[alone, :, 0]
         if self.booster is None or not len(out):
+            out[alone] = by_single
             return out
         column, table = self._table(histories, z, out, seen)
         with single_threaded():
@@ -132,23 +140,12 @@ class Stack:
         value = value + np.take_along_axis(out, column, axis=1)
         out -= out.max() + 1.0
         np.put_along_axis(out, column, (value - value.min()).astype(np.float32), axis=1)
+        out[alone] = by_single
         return out
 
     def _standard(self, histories: Histories, seen: csr_matrix) -> Floats:
         """Standard scores over the titles not seen, at least FLOOR: shape (profiles, titles, sources)."""
-        shape = (len(histories.profiles), len(self.titles), len(self.sources))
-        out = np.empty(shape, dtype=np.float32)
-        free = np.ones(shape[:2], dtype=np.float32)
-        free[np.repeat(np.arange(shape[0]), np.diff(seen.indptr)), seen.indices] = 0.0
-        count = np.maximum(free.sum(axis=1, keepdims=True), 1.0)
-        for i, source in enumerate(self.sources.values()):
-            score = np.asarray(source.fold_in(histories), dtype=np.float32)
-            mean = (score * free).sum(axis=1, keepdims=True) / count
-            gap = (score - mean) * free
-            spread = np.sqrt((gap * gap).sum(axis=1, keepdims=True) / count)
-            out[:, :, i] = np.maximum(np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 0), FLOOR)
-        out[free == 0.0] = FLOOR
-        return out
+        return standard_scores([source.fold_in(histories) for source in self.sources.values()], seen)
 
     def _table(
         self, histories: Histories, z: Floats, sums: Floats, seen: csr_matrix
@@ -180,7 +177,7 @@ class Stack:
         if not len(found):
             return
         count = len(self.make)
-        self.weights = _listwise(tables[:, :, :count], found, lengths, self.prior)
+        self.weights = listwise_weights(tables[:, :, :count], found, lengths, self.prior)
         sums = weighted(tables[:, :, :count], lengths, self.weights)
         tables[:, :, self.features.index("weighted")] = sums
         self.booster = _lambdamart(tables, found, sums, self.learning, self.seed)
@@ -222,6 +219,22 @@ class Stack:
         return np.concatenate(tables), np.concatenate(found), np.concatenate(lengths)
 
 
+def standard_scores(scores: Sequence[NDArray[np.floating]], seen: csr_matrix) -> Floats:
+    """Scores (profiles, titles) of sources, standardised over what was not seen: shape (profiles, titles, sources)."""
+    out = np.empty((*seen.shape, len(scores)), dtype=np.float32)
+    free = np.ones(seen.shape, dtype=np.float32)
+    free[np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr)), seen.indices] = 0.0
+    count = np.maximum(free.sum(axis=1, keepdims=True), 1.0)
+    for i, one in enumerate(scores):
+        score = np.asarray(one, dtype=np.float32)
+        mean = (score * free).sum(axis=1, keepdims=True) / count
+        gap = (score - mean) * free
+        spread = np.sqrt((gap * gap).sum(axis=1, keepdims=True) / count)
+        out[:, :, i] = np.maximum(np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 0), FLOOR)
+    out[free == 0.0] = FLOOR
+    return out
+
+
 def weighted(z: Floats, lengths: NDArray[np.int64], weights: Floats) -> Floats:
     """Sums of standard scores (profiles, titles, sources), shape (profiles, titles); see Stack.weights."""
     return np.asarray(z @ weights[0] + _shortness(lengths)[:, None] * (z @ weights[1]), dtype=np.float32)
@@ -231,7 +244,9 @@ def _shortness(lengths: NDArray[np.int64]) -> Floats:
     return (1.0 / (1.0 + lengths / 4.0)).astype(np.float32)
 
 
-def _listwise(z: Floats, found: NDArray[np.bool_], lengths: NDArray[np.int64], prior: Floats) -> Floats:
+def listwise_weights(
+    z: Floats, found: NDArray[np.bool_], lengths: NDArray[np.int64], prior: Floats, pull: float = PULL
+) -> Floats:
     """Weights of greatest multinomial likelihood of what was found, lists counting by the root of their finds."""
     finds = found.sum(axis=1)
     importance = (1.0 / np.sqrt(finds)).astype(np.float32)
@@ -247,8 +262,8 @@ def _listwise(z: Floats, found: NDArray[np.bool_], lengths: NDArray[np.int64], p
         residual = (share / total * finds[:, None] - found) * importance[:, None]
         slope = np.matmul(residual[:, None, :].astype(np.float32), z)[:, 0, :]
         gap = flat - prior.ravel()
-        gradient = np.concatenate([slope.sum(axis=0), (slope * short[:, None]).sum(axis=0)]) + PULL * gap
-        return float(-(likelihood * importance).sum() + PULL / 2 * gap @ gap), gradient.astype(np.float64)
+        gradient = np.concatenate([slope.sum(axis=0), (slope * short[:, None]).sum(axis=0)]) + pull * gap
+        return float(-(likelihood * importance).sum() + pull / 2 * gap @ gap), gradient.astype(np.float64)
 
     with single_threaded():
         best = minimize(loss, prior.ravel().astype(np.float64), jac=True, method="L-BFGS-B", options={"maxiter": 60})

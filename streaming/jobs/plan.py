@@ -3,8 +3,8 @@
 One process table function (the kernel's `FoldLive`, keyed by session) reads raw messages and gives flat rows of four
 kinds; one SQL insert a kind takes them on. The planner runs the function once for all four (asserted by a test).
 
-    raw playback_event ── FoldLive ─┬─ minute    ── UNION ALL of the rollups ── SUM ... GROUP BY ── qoe_minute (upsert)
-    and cmcd              keyed     │
+    raw playback_event ── FoldLive ─┬─ minute  ─┬─ UNION ALL of the rollups ── SUM ... GROUP BY ── qoe_minute (upsert)
+    and cmcd              keyed     │           └─ SUM ... GROUP BY step and cell ── qoe_step (upsert; for alerts)
      bytes, position,    by session ├─ session   ── qoe_session  (upsert by session and segment)
      arrival clock                  ├─ progress  ── qoe_progress (upsert by partition)
                                     └─ dlq       ── dlq.playback_event, dlq.cmcd (append, original bytes)
@@ -22,11 +22,14 @@ from schemas.render import sql
 from schemas.topics import Topic
 
 UID = "fold"
+STEP_TTL = "1h"
+"""State of a step's sums after their last change: steps are of the arrival clock, so nothing comes for an old one."""
 MINI_BATCH_MS = 1_000
 TRANSACTION_TIMEOUT_MS = 600_000
 """Under the broker's transaction.max.timeout.ms (15 min by default), above any restart: Kafka aborts what is older."""
 MINUTE_KEYS: Mapping[str, str] = {"minute_ms": "minute_ms"}
 KEY_COLUMNS = ("rollup", "minute_ms", *DIMENSIONS)
+STEP_COLUMNS = ("step_ms", *(name for name in DIMENSIONS if name != "title_id"))
 FUNCTIONS = {"fold_live": "io.matinee.kernel.flink.FoldLive", "encode_record": "io.matinee.kernel.flink.EncodeRecord"}
 
 
@@ -142,14 +145,12 @@ def source(table: str, topic: Topic, settings: Settings, more: Mapping[str, str]
 
 
 def sinks(settings: Settings) -> list[str]:
-    """The four sink tables; values are bytes that the kernel framed."""
-    columns = ",\n".join(f"  `{column}` {'BIGINT' if column == 'minute_ms' else 'STRING'}" for column in KEY_COLUMNS)
-    keys = ", ".join(f"`{column}`" for column in KEY_COLUMNS)
+    """The sink tables; values are bytes that the kernel framed."""
     # The key's text is the columns joined by '|', as schemas.topics says; the raw format takes one column only.
     joined = {"key.format": "csv", "key.csv.field-delimiter": "|", "key.csv.disable-quote-character": "true"}
     raw = {"key.format": "raw"}
     upsert = "  message_key BYTES,\n  message_value BYTES,\n  PRIMARY KEY (message_key) NOT ENFORCED\n"
-    minute = f"{columns},\n  message_value BYTES,\n  PRIMARY KEY ({keys}) NOT ENFORCED\n"
+    minute, step = _keyed(KEY_COLUMNS), _keyed(STEP_COLUMNS)
     columns = ("message_key BYTES", "message_value BYTES", "headers MAP<STRING, BYTES> METADATA",
                "real_topic STRING METADATA FROM 'topic'")  # fmt: skip
     letter = ",\n".join(f"  {column}" for column in columns) + "\n"
@@ -158,11 +159,19 @@ def sinks(settings: Settings) -> list[str]:
         f"CREATE TEMPORARY TABLE {table} (\n{body}) {_sink(topic, settings, connector, key)}"
         for table, body, topic, connector, key in (
             ("qoe_minute", minute, topics.QOE_MINUTE, "upsert-kafka", joined),
+            *((("qoe_step", step, topics.QOE_STEP, "upsert-kafka", joined),) if settings.alerts.counters else ()),
             ("qoe_session", upsert, topics.QOE_SESSION, "upsert-kafka", raw),
             ("qoe_progress", upsert, topics.QOE_PROGRESS, "upsert-kafka", raw),
             ("dead_letter", letter, (topics.DLQ_PLAYBACK_EVENT, topics.DLQ_CMCD), "kafka", append),
         )
     ]
+
+
+def _keyed(names: Sequence[str]) -> str:
+    """Columns of an upsert table whose key is `names` and whose value is one message."""
+    columns = ",\n".join(f"  `{name}` {'BIGINT' if name.endswith('_ms') else 'STRING'}" for name in names)
+    keys = ", ".join(f"`{name}`" for name in names)
+    return f"{columns},\n  message_value BYTES,\n  PRIMARY KEY ({keys}) NOT ENFORCED\n"
 
 
 def definitions(settings: Settings) -> list[str]:
@@ -186,6 +195,18 @@ def _minute_fields() -> str:
     return ", ".join(known.get(field.name, f"`{field.name}`") for field in records.load("qoe_minute").fields)
 
 
+def _steps() -> str:
+    """The INSERT of the counters for alerts: one row a step and cell, without title; alerts add cells up to cohorts."""
+    keys = ", ".join(f"`{name}`" for name in STEP_COLUMNS)
+    counters = [f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS)]
+    sums = ", ".join(f"SUM(`{name}`) AS `{name}`" for name in counters)
+    fields = ", ".join("`step_ms`" if f.name == "step_at" else f"`{f.name}`" for f in records.load("qoe_step").fields)
+    return (
+        f"INSERT INTO qoe_step\nSELECT {keys}, encode_record('qoe_step', {fields})\nFROM (\n"
+        f"SELECT /*+ STATE_TTL('d' = '{STEP_TTL}') */ {keys}, {sums}\nFROM minute_delta AS d GROUP BY {keys}\n)"
+    )
+
+
 def inserts(settings: Settings) -> list[str]:
     """One INSERT a sink; dead letters go to the topic of the message they were."""
     minute = sql.rollup_sums("minute_delta", sql.FLINK, MINUTE_KEYS)
@@ -194,6 +215,7 @@ def inserts(settings: Settings) -> list[str]:
     headers = f"MAP_UNION(headers, MAP['topic', ENCODE({origin}, 'UTF-8')])"
     return [
         f"INSERT INTO qoe_minute\nSELECT {keys}, encode_record('qoe_minute', {_minute_fields()})\nFROM (\n{minute}\n)",
+        *([_steps()] if settings.alerts.counters else []),
         "INSERT INTO qoe_session SELECT out_key, out_value FROM folded WHERE kind = 'session'",
         "INSERT INTO qoe_progress SELECT out_key, out_value FROM folded WHERE kind = 'progress'",
         f"INSERT INTO dead_letter SELECT out_key, out_value, {headers}, {letters}\n"

@@ -28,7 +28,7 @@ def environment(options: Mapping[str, str]) -> TableEnvironment:
 
 
 def statements(table_env: TableEnvironment, settings: Settings) -> StatementSet:
-    """The whole job as one statement set, so that the four sinks share one fold."""
+    """The whole job as one statement set, so that the sinks share one fold."""
     for definition in plan.definitions(settings):
         table_env.execute_sql(definition)
     found = table_env.create_statement_set()

@@ -168,13 +168,14 @@ def test_interrupt_of_a_real_process_is_130(tmp_path: Path) -> None:
 
 def test_config_prints_values_with_their_source_and_hides_passwords() -> None:
     environment = {**os.environ, "MATINEE__LAKE__CATALOG_URI": "postgresql+psycopg2://me:secret@db/lake"}
+    environment["MATINEE__COLLECTOR__TOKEN"] = "secret"
     environment.pop("MATINEE_CONFIG", None)
     done = subprocess.run(
         [sys.executable, "-m", "matinee", "config"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     wanted = "lake.catalog_uri = 'postgresql+psycopg2://me:***@db/lake'  # MATINEE__LAKE__CATALOG_URI"
-    assert wanted in done.stdout.splitlines()
+    assert wanted in done.stdout.splitlines() and "secret" not in done.stdout
 
 
 def test_an_unknown_setting_ends_with_2() -> None:

@@ -18,8 +18,8 @@ import lake
 from conf.errors import AuditFailed, ServiceUnavailable
 from conf.settings import ROOT, Settings
 from models.playback.spans import Policy, fold
+from schemas import records, samples, topics, wire
 from schemas import tables as t
-from schemas import topics, wire
 from streaming import consume
 from tests.fixtures.spark import lake_variables
 from tests.fixtures.stack import stack_environment
@@ -65,6 +65,8 @@ def test_every_message_once(stack: Settings, new_lake: Callable[..., Runner]) ->
     first = stream.write_events(settings, stream.events(31, 40), end=stream.DAY)
     titles = [("t1", _title("t1", 1)), ("t2", _title("t2", 2)), ("t1", _title("t1", 3)), ("t2", None)]
     stream.write(settings, topics.TITLE, titles, stream.hostile.MIDNIGHT)
+    incident = samples.rows(records.load("incident"), 1)[0]
+    stream.write(settings, topics.INCIDENT, [("i1", wire.encode_one("incident", incident))], stream.hostile.MIDNIGHT)
     stream.write(settings, topics.IMPRESSION, [("p", b"junk"), ("p", b"\x00more")], stream.hostile.MIDNIGHT)
     runner.run(["ingest"], [stream.DAY])
     assert _landed(runner) == _expected(first)
@@ -78,6 +80,9 @@ def test_every_message_once(stack: Settings, new_lake: Callable[..., Runner]) ->
         assert (found.seq, found.state, found.title_id) == (row["seq"], row["state"], row["title_id"])
     assert events.schema_id.nunique() == 2, "both versions of the record are landed as one"
     assert sorted(home.read(t.BRONZE_TITLE).duration_ms) == [1, 2, 3]
+    landed = home.read(t.BRONZE_INCIDENT).iloc[0]
+    assert landed.incident_id == incident["incident_id"]
+    assert list(landed.example_sessions) == incident["example_sessions"]
     assert sorted(_dead_letters(settings)) == [b"\x00more", b"junk"]
     before = {table: home.snapshot_id(table) for table in (t.BRONZE_PLAYBACK_EVENT, t.BRONZE_TITLE, t.QUARANTINE)}
     assert runner.run(["ingest"], [stream.DAY])[0].rows == {}

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -20,7 +21,7 @@ from jobs import registry
 from jobs.cli import job
 from schemas import tables as t
 from tests.fixtures.spark import lake_variables
-from tests.jobs.frames import DAY
+from tests.jobs.frames import DAY, rows
 from tests.lake import facts
 
 if TYPE_CHECKING:
@@ -62,6 +63,24 @@ def test_missing_input_is_named_with_its_maker(new_lake: Callable[..., Runner]) 
     assert f"silver.play has no partition play_date={DAY}" in str(error.value)
     assert f"matinee job sessionize --date {DAY}" in str(error.value)
     assert "bronze.impression" not in str(error.value)
+
+
+@pytest.mark.spark
+def test_rows_from_before_a_column_are_read_with_null(new_lake: Callable[..., Runner]) -> None:
+    """An upgrade adds a column to a record; the days at rest were written without it and stay readable."""
+    runner = new_lake()
+    loaded = runner.catalog.load_table("silver.play")
+    with loaded.update_schema() as update:
+        update.delete_column("device")
+    frame = rows(t.PLAY, *_plays(DAY))
+    loaded.append(pa.Table.from_pandas(frame, schema=loaded.schema().as_arrow(), preserve_index=False))
+    facts.bootstrap(runner.settings)
+    from jobs.context import JobContext
+
+    spec = registry.JobSpec("x", registry.Kind.TABLE, "", reads=(registry.Read(t.PLAY),))
+    found = JobContext(runner.session, runner.settings, runner.catalog, spec, DAY).frames()["play"]
+    assert {row.device for row in found.collect()} == {None}
+    assert found.count() == len(frame)
 
 
 @pytest.mark.spark

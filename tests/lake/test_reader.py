@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +18,7 @@ from conf.settings import ROOT, Settings
 from lake.cli import sql
 from schemas import tables as t
 from tests.fixtures.spark import lake_variables
+from tests.jobs.frames import rows
 from tests.lake import facts
 
 DAY = date(2026, 11, 1)
@@ -66,6 +68,22 @@ def test_time_travel(settings: Settings) -> None:
         home.read(t.PLAY, as_of=datetime(2026, 1, 1))
     with pytest.raises(UsageError, match="has no snapshot 5"):
         home.read(t.PLAY, as_of=5)
+
+
+def test_a_column_that_came_later_is_null_before(tmp_path: Path) -> None:
+    """A newer record's column is added before anything is written with it: the rows there are stay readable."""
+    made = facts.settings_of(tmp_path)
+    loaded = facts.bootstrap(made).load_table("silver.play")
+    with loaded.update_schema() as update:
+        update.delete_column("watched_ms").delete_column("device")
+    frame = rows(t.PLAY, {"session_id": "s", "play_date": DAY})
+    loaded.append(pa.Table.from_pandas(frame, schema=loaded.schema().as_arrow(), preserve_index=False))
+    home = lake.connect(made)
+    assert "device" not in home.read(t.PLAY)
+    facts.bootstrap(made)
+    found = home.read(t.PLAY, columns=["session_id", "watched_ms", "device"])
+    assert found.session_id.tolist() == ["s"] and found[["watched_ms", "device"]].isna().all(axis=None)
+    assert home.sql("SELECT count(*) AS n FROM silver.play WHERE device IS NULL")["n"].tolist() == [1]
 
 
 def test_sql_joins_tables_and_knows_empty_ones(settings: Settings) -> None:

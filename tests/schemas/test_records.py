@@ -10,6 +10,7 @@ import pytest
 from schemas import ids, qoe, records
 from schemas.errors import SchemaError
 from schemas.ids import Entry
+from schemas.measures import HISTOGRAMS
 from schemas.metrics import METRICS
 from schemas.records import Array, Nested, Scalar
 
@@ -134,7 +135,9 @@ def test_the_lock_only_grows() -> None:
 def test_the_records_of_sums_follow_the_metrics() -> None:
     minute, day = records.load("qoe_minute"), records.load("qoe_daily")
     sums = [column for metric in METRICS for column in metric.columns]
+    sums += [column for histogram in HISTOGRAMS for column in histogram.columns]
     assert [f.name for f in minute.fields][-len(sums) :] == sums
     assert [f.name for f in day.fields] == [f.name for f in minute.fields if f.name != "minute_at"]
     assert all(minute.field(column).default == 0 and minute.field(column).has_default for column in sums)
-    assert set(qoe.files()) == {"qoe_minute.v1.avsc", "qoe_daily.v1.avsc"}
+    generated = ("qoe_minute", "qoe_daily", "qoe_session", "session", "span")
+    assert set(qoe.files()) == {f"{name}.v1.avsc" for name in generated}

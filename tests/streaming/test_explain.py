@@ -17,12 +17,12 @@ def plan() -> str:
     return launch.explain(load())
 
 
-def test_one_fold_feeds_all_four_sinks(plan: str) -> None:
+def test_one_fold_feeds_every_sink(plan: str) -> None:
     execution = plan[plan.index("== Optimized Execution Plan =="):plan.index("== Physical Execution Plan ==")]
     assert execution.count("ProcessTableFunction(invocation=[fold_live(") == 1
     assert execution.count("TableSourceScan(") == 2, "playback_event and cmcd"
     sinks = re.findall(r"Sink\(table=\[default_catalog\.default_database\.(\w+)\]", execution)
-    assert sorted(sinks) == ["dead_letter", "qoe_minute", "qoe_progress", "qoe_session"]
+    assert sorted(sinks) == ["dead_letter", "qoe_minute", "qoe_progress", "qoe_session", "qoe_step"]
     nodes = plan[plan.index("== Physical Execution Plan =="):]
     assert len(re.findall(r'"type" : "ProcessTableFunction', nodes)) == 1
 

@@ -38,7 +38,7 @@ def test_sinks_are_exactly_once_under_names_of_their_own() -> None:
     broker_limit_ms = 900_000
     found = plan.sinks(SETTINGS)
     prefixes = [re.search(r"'sink.transactional-id-prefix' = '([^']*)'", text) for text in found]
-    assert len({match[1] for match in prefixes if match}) == 4 and all("u1." in match[1] for match in prefixes if match)
+    assert len({match[1] for match in prefixes if match}) == 5 and all("u1." in match[1] for match in prefixes if match)
     for text in found:
         assert "'sink.delivery-guarantee' = 'exactly-once'" in text and "'topic' = 'u1." in text
         timeout = re.search(r"'properties.transaction.timeout.ms' = '(\d+)'", text)
@@ -60,3 +60,11 @@ def test_the_watermark_is_on_the_arrival_clock() -> None:
     text = "".join(plan.sources(load(overrides={"flink": {"watermark_slack_ms": 2_500}})))
     assert "WATERMARK FOR kafka_at AS kafka_at - INTERVAL '2.500' SECOND" in text
     assert "kafka_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'" in text and "'read_committed'" in text
+
+
+def test_counters_for_alerts_can_be_left_out() -> None:
+    without = load(overrides={"alerts": {"counters": False}})
+    for made in (plan.inserts(SETTINGS), plan.sinks(SETTINGS)):
+        assert sum("qoe_step" in text for text in made) == 1
+    assert not any("qoe_step" in text for text in [*plan.inserts(without), *plan.sinks(without)])
+    assert topics.QOE_STEP.key.replace("step_at", "step_ms").split("|") == list(plan.STEP_COLUMNS)

@@ -57,6 +57,19 @@ def test_live_sums_are_the_reference_of_a_hostile_day(lived: Lived) -> None:
     reference.assert_equal_sums(lived.settings, expected)
 
 
+def test_steps_add_up_to_the_minutes(lived: Lived) -> None:
+    """Counters for alerts are the same deltas by arrival: every counter's sum over steps is its sum over minutes."""
+    steps = consume.snapshot(catalogue.QOE_STEP, lived.settings)
+    minutes = consume.snapshot(catalogue.QOE_MINUTE, lived.settings).query("rollup == 'place'")
+    assert len(steps) > 100 and (steps["step_at"].astype("int64") % 10_000 == 0).all()
+    columns = {"attempts": "attempts_num", "stall_ms": "stall_time_num", "alive_ms": "concurrency_num"}
+    for counter, column in columns.items():
+        by = ["country", "isp"]
+        found, expected = steps.groupby(by)[counter].sum(), minutes.groupby(by)[column].sum()
+        assert found[found != 0].to_dict() == expected[expected != 0].to_dict(), counter
+        assert found.sum() > 0
+
+
 def test_session_rows_are_final_and_equal(lived: Lived) -> None:
     expected = {(s["session_id"], s["segment"]): s for r in lived.expected().values() for s in r.sessions}
     rows = consume.snapshot(catalogue.QOE_SESSION, lived.settings).to_dict("records")

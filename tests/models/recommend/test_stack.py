@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from models.recommend.histories import Histories
 from models.recommend.ials import Ials
 from models.recommend.linear import Edlae, played
+from models.recommend.neighbours import CoWatched
 from models.recommend.protocol import Scorer
 from models.recommend.recipe import PRIOR, SOURCES, blend
 from models.recommend.scorers import Popularity
@@ -119,6 +120,20 @@ def test_what_was_seen_takes_no_candidates_place() -> None:
     scores = model.fold_in_masked(nobody, seen)[0]
     free = np.setdiff1d(np.arange(120), top)
     assert (scores[free] >= 0).sum() == 10
+
+
+def test_a_history_of_one_title_is_ranked_by_the_single_source_alone() -> None:
+    data = tastes()
+    make = {"edlae": Edlae, "co": CoWatched}
+    model = Stack(make, {"edlae": (1.0, 0.0), "co": (0.0, 0.0)}, SMALL, single="co").fit(data)
+    one = csr_matrix((np.ones(1, np.float32), ([0], [4])), shape=(1, 120))
+    single = Histories(np.array(["x"], dtype=object), data.titles, one)
+    own = CoWatched().fit(data).fold_in(single)[0]
+    free = np.delete(np.arange(120), 4)
+    best = free[np.argsort(-own[free], kind="stable")[:10]]
+    assert free[np.argsort(-model.fold_in(single)[0][free], kind="stable")[:10]].tolist() == best.tolist()
+    with pytest.raises(ValueError, match="single is 'none'"):
+        Stack(make, {"edlae": (1.0, 0.0), "co": (0.0, 0.0)}, single="none")
 
 
 def test_sources_and_weights_must_name_the_same() -> None:

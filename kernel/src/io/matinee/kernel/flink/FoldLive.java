@@ -56,13 +56,15 @@ public class FoldLive extends ProcessTableFunction<RowData> {
             + " BIGINT, start_le_20000_ms BIGINT, start_over_20000_ms BIGINT, stall_le_0_ms BIGINT, stall_le_500_ms"
             + " BIGINT, stall_le_1000_ms BIGINT, stall_le_2000_ms BIGINT, stall_le_5000_ms BIGINT, stall_le_10000_ms"
             + " BIGINT, stall_le_20000_ms BIGINT, stall_le_60000_ms BIGINT, stall_over_60000_ms BIGINT, out_key BYTES,"
-            + " out_value BYTES, headers MAP<STRING, BYTES>>";
+            + " out_value BYTES, headers MAP<STRING, BYTES>, step_ms BIGINT>";
     private static final int DIMENSION = 2;
     private static final int MEASURE = DIMENSION + 6;
     private static final int OUT_KEY = MEASURE + Measure.COUNT;
     private static final int OUT_VALUE = OUT_KEY + 1;
     private static final int HEADERS = OUT_VALUE + 1;
-    private static final int FIELDS = HEADERS + 1;
+    private static final int STEP = HEADERS + 1;
+    private static final int FIELDS = STEP + 1;
+    private static final long STEP_MS = 10_000;
 
     private static final String INPUT = "ROW<message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,"
             + " kafka_at TIMESTAMP_LTZ(3), is_cmcd BOOLEAN>";
@@ -113,6 +115,7 @@ public class FoldLive extends ProcessTableFunction<RowData> {
         byte[] value = e.isNullAt(1) ? null : e.getBinary(1);
         long arrival = e.getTimestamp(4, 3).getMillisecond();
         TimeContext<Long> time = context.timeContext(Long.class);
+        emitter.at(arrival);
         boolean lines = e.getBoolean(5);
         Decoded decoded = lines && (value == null || value.length == 0 || value[0] != 0)
                 ? null : Decoder.decode(value, key, "playback_event");
@@ -171,6 +174,7 @@ public class FoldLive extends ProcessTableFunction<RowData> {
         if (state.fold == null) {
             return;
         }
+        emitter.at(now);
         LiveFold fold = LiveFold.fromBytes(state.fold, policy);
         fold.watermark(now, emitter);
         if (fold.forgotten(now)) {
@@ -225,6 +229,13 @@ public class FoldLive extends ProcessTableFunction<RowData> {
 
     /** Rows out. */
     private final class Emitter implements LiveFold.Out {
+        private long step;
+
+        /** What follows became known at this moment of the arrival clock. */
+        void at(long clock) {
+            step = clock - Math.floorMod(clock, STEP_MS);
+        }
+
         private GenericRowData row(StringData kind) {
             GenericRowData row = new GenericRowData(FIELDS);
             row.setField(0, kind);
@@ -242,6 +253,7 @@ public class FoldLive extends ProcessTableFunction<RowData> {
             for (int i = 0; i < measures.length; i++) {
                 row.setField(MEASURE + i, measures[i]);
             }
+            row.setField(STEP, step);
             collect(row);
         }
 

@@ -1,0 +1,388 @@
+"""Do the alerts find faults in time, name the guilty, and stay silent? (`python -m bench.qoe_alerts [--cohorts N] ...`)
+
+A service is drawn as counters every 10 s (`bench.incident_counts`), 28 days of it for the detectors to learn from.
+Then:
+
+1. `limit`: what any test could reach with one false alarm a day over all cohorts, by the size of the cohort's own
+count.
+2. `uniform`: randomised p-values of fault-free days, by signal, window and size of cohort.
+3. `quiet`: incidents on fault-free days (`--quiet-days`).
+4. `faults`: start failures of a random cohort. *Fast*: the excess reaches 7 standard deviations of the cohort's own
+count within 60 s, to be alerted within 90 s of the onset. *Slow* (constant or growing): it does so in 10 minutes, to be
+   alerted within 12. Excess and deviation are the simulator's own, drawn and by its laws; a fault is scored where the
+   drawn excess got there. The cohort's own count expects at least `--least` in a minute: below, see the limit.
+5. `falls`: a share of a cohort's attempts and reports vanishes for some minutes (7 deviations of attempts in 60 s) and
+   arrives 5 to 60 minutes after, with 30 % failures in it: a volume alert, and no ratio alert by the burst.
+
+An alert counts when it can be seen: `VISIBLE_S` after its step ended. Seeds below 1,000 are for tuning, from 1,000 on
+for scoring; the default is a scoring seed. Exit 1 if a bound of the issue is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from scipy import stats
+
+from bench.incident_counts import ATTEMPTS, COUNTERS, FAILURES, SIZES, Fault, Feed, Service
+from bench.incident_models import DAY_S, learn
+from models.incident import tails
+from models.incident.detect import Detector, Model, Tuning
+from models.incident.ledger import Incident, Ledger
+
+STEP_S = 10
+VISIBLE_S = 3.0
+WARM_S = 7_200
+FAST = (60.0, 90.0)
+SLOW = (600.0, 720.0)
+NEED = 7.0
+BOUNDS = {"fast": 0.95, "slow": 0.90, "named": 0.90, "quiet": 1.0}
+
+
+class Run:
+    """A service under watch: feed and detectors side by side."""
+
+    def __init__(
+        self,
+        service: Service,
+        models: Sequence[Model],
+        seed: Sequence[int],
+        faults: Sequence[Fault] = (),
+        tuning: Tuning | None = None,
+    ) -> None:
+        self.feed = Feed(service, 0, STEP_S, seed, faults)
+        self.detector = Detector(service.cohorts, COUNTERS, models, STEP_S, tuning or Tuning())
+        self.ledger = Ledger(self.detector)
+        self.named: dict[int, int] = {}
+
+    def go(self, seconds: int, look: object = None) -> list[Incident]:
+        """Let it run; all incidents so far. `look(at_s)` is called after every step."""
+        for begin, block in self.feed.blocks(seconds):
+            for i, cells in enumerate(block):
+                at = begin + (i + 1) * STEP_S
+                for incident in self.ledger.update(at, self.detector.step(at, cells)):
+                    self.named.setdefault(incident.number, incident.cohort)
+                if callable(look):
+                    look(at)
+        return self.ledger.incidents
+
+
+def limit(service: Service, rng: np.random.Generator, repeats: int = 20_000) -> list[dict[str, float]]:
+    """Recall of a clairvoyant who knows cohort, onset and length, and looks once every 90 s at each cohort, at one
+    false alarm a day over all cohorts: no test with that budget does better on cohorts of this size."""
+    alpha = 1.0 / (len(service.cohorts) * DAY_S / 90.0)
+    spread = 0.004
+    rows = []
+    for own in (0.25, 1.0, 4.0, 10.0, 25.0, 100.0, 1_000.0, 10_000.0):
+        sd = np.sqrt(own + spread * own**2)
+        margin = rng.uniform(NEED, 2 * NEED, repeats)
+        first = rng.poisson(margin * sd)
+        seen_s = 90.0 - VISIBLE_S
+        more = rng.poisson(margin * sd * (seen_s - 60.0) / 60.0)
+        mean = own * seen_s / 60.0
+        base = rng.poisson(mean * rng.gamma(1 / spread, spread, repeats))
+        reached = first >= NEED * sd
+        p = tails.at_least(base + first + more, mean, spread)
+        edge = reached & (margin < 1.2 * NEED)
+        rows.append(
+            {"own_count": own, "all": float((p < alpha)[reached].mean()), "edge": float((p < alpha)[edge].mean())}
+        )
+    return rows
+
+
+def uniformity(service: Service, models: Sequence[Model], seed: int, hours: int) -> list[dict[str, object]]:
+    """Randomised p-values on a fault-free run, every ten minutes, by signal, window and size of the cohort's own
+    count."""
+    run = Run(service, models, [seed, 21])
+    rng = np.random.default_rng([seed, 22])
+    kept: dict[tuple[str, int], list[np.ndarray]] = {}
+    sizes: dict[tuple[str, int], list[np.ndarray]] = {}
+
+    def look(at_s: int) -> None:
+        if at_s <= WARM_S or at_s % 600:
+            return
+        for j, model in enumerate(models):
+            for window_s in (10, 60, 600):
+                if window_s > model.signal.longest_s:
+                    continue
+                count, mean = run.detector.windows_of(j, window_s)
+                unit, spread = model.spread.unit, model.spread.relative(mean, np.array(float(window_s)))
+                k, m = np.round(count / unit, 6), mean / unit
+                if model.signal.volume:
+                    p = tails.randomised(tails.at_most(k - 1, m, spread), tails.at_most(k, m, spread), rng)
+                else:
+                    p = tails.randomised(tails.at_least(k + 1, m, spread), tails.at_least(k, m, spread), rng)
+                kept.setdefault((model.signal.name, window_s), []).append(p)
+                sizes.setdefault((model.signal.name, window_s), []).append(mean)
+
+    run.go(hours * 3_600, look)
+    rows: list[dict[str, object]] = []
+    for key, found in kept.items():
+        p, mean = np.concatenate(found), np.concatenate(sizes[key])
+        for low, high in ((0.0, 1.0), (1.0, 10.0), (10.0, 100.0), (100.0, np.inf)):
+            part = p[(mean >= low) & (mean < high)]
+            if len(part) >= 2_000:
+                rows.append({
+                    "signal": key[0], "window_s": key[1], "own_count": f"{low:g} to {high:g}", "n": len(part),
+                    "ks": float(stats.kstest(part, "uniform").statistic),
+                    "deciles": [round(float(x), 3) for x in np.histogram(part, 10, (0, 1))[0] / len(part) * 10],
+                    "below_1e-2": float((part < 1e-2).mean() / 1e-2), "below_1e-3": float((part < 1e-3).mean() / 1e-3),
+                })  # fmt: skip
+    return rows
+
+
+def quiet(service: Service, models: Sequence[Model], seed: int, days: int) -> dict[str, object]:
+    """Incidents a day where nothing is wrong."""
+    run = Run(service, models, [seed, 31])
+    found = [i for i in run.go(WARM_S + days * DAY_S) if i.opened_s > WARM_S]
+    by: dict[str, int] = {}
+    for incident in found:
+        by[incident.signal] = by.get(incident.signal, 0) + 1
+    return {
+        "days": days,
+        "incidents": len(found),
+        "a_day": len(found) / days,
+        "by_signal": by,
+        "scores": sorted(round(i.score, 1) for i in found),
+    }
+
+
+def planned_ratio(service: Service, rng: np.random.Generator, days: int, least: float) -> list[Fault]:
+    """Fast and slow faults by turns, one every 50 minutes, each of a random cohort whose own count is large enough."""
+    faults: list[Fault] = []
+    slot = 3_000
+    for n in range(days * DAY_S // slot):
+        fast = n % 2 == 0
+        reach = FAST[0] if fast else SLOW[0]
+        start = WARM_S + n * slot + 300 + rng.uniform(0, STEP_S)
+        for _ in range(1_000):
+            cohort = int(rng.integers(1, len(service.cohorts)))
+            minute, _ = service.own_sd(FAILURES, cohort, start, 60.0)
+            if minute < least:
+                continue
+            own, sd = service.own_sd(FAILURES, cohort, start, reach)
+            margin = rng.uniform(NEED, 2 * NEED)
+            cells = service.cohorts.cells(cohort)
+            started = reach * float(service.attempts(np.array([start + reach / 2]))[0, cells].sum()) - own
+            ramp = not fast and n % 4 == 3
+            share = margin * sd / max(started, 1e-9) * (2.0 if ramp else 1.0)
+            if share <= 0.6:
+                length = 300.0 if fast else 900.0
+                faults.append(
+                    Fault(
+                        "ratio",
+                        cohort,
+                        cells,
+                        start,
+                        start + length,
+                        share,
+                        ramp,
+                        margin=margin,
+                        own_mean=own,
+                        own_sd=sd,
+                    )
+                )
+                break
+    return faults
+
+
+def planned_falls(service: Service, rng: np.random.Generator, days: int) -> list[Fault]:
+    """Outages with withheld beacons, one every two hours; deep enough for 7 deviations of attempts in 60 s."""
+    faults: list[Fault] = []
+    slot = 7_200
+    for n in range(days * DAY_S // slot):
+        start = WARM_S + n * slot + 300 + rng.uniform(0, STEP_S)
+        for _ in range(3_000):
+            cohort = int(rng.integers(1, len(service.cohorts)))
+            own, sd = service.own_sd(ATTEMPTS, cohort, start, 60.0)
+            need = 1.1 * NEED * sd / own
+            if need <= 0.95:
+                length = rng.uniform(180, 1_500)
+                release = start + length + min(rng.uniform(300, 3_600), slot - length - 900)
+                faults.append(
+                    Fault(
+                        "outage",
+                        cohort,
+                        service.cohorts.cells(cohort),
+                        start,
+                        start + length,
+                        rng.uniform(need, 1.0),
+                        release_s=release,
+                        spread_s=rng.uniform(10, 120),
+                        own_mean=own,
+                        own_sd=sd,
+                    )
+                )
+                break
+    return faults
+
+
+def reached(fault: Fault, within_s: float) -> bool:
+    """Whether the drawn excess came to 7 deviations in time."""
+    at = np.array([0.0] + [t for t, _ in fault.excess])
+    total = np.concatenate([[0.0], np.cumsum([x for _, x in fault.excess])])
+    return bool(np.interp(within_s, at, total) >= NEED * fault.own_sd)
+
+
+def score(run: Run, faults: Sequence[Fault], service: Service, tail_s: float) -> tuple[list[dict[str, object]], int]:
+    """What became of each fault; and how many incidents belong to none. An incident belongs to the fault during
+    which (or up to `tail_s` after) it opened, if it shares traffic with it."""
+    rows, owned = [], set()
+    for fault in faults:
+        share = service.cohorts.share_inside(fault.cohort)
+        last = max(fault.end_s, fault.release_s + fault.spread_s if fault.kind == "outage" else 0.0) + tail_s
+        mine = [
+            i for i in run.ledger.incidents if fault.start_s < i.opened_s <= last and share[run.named[i.number]] > 0
+        ]
+        owned |= {i.number for i in mine}
+        first = mine[0] if mine else None
+        same = first is not None and run.named[first.number] == fault.cohort
+        rows.append({
+            "fault": fault, "delay_s": first.opened_s + VISIBLE_S - fault.start_s if first else np.inf,
+            "named": same, "later_named": first is not None and first.cohort == fault.cohort,
+            "listed": first is not None and fault.cohort in [s.cohort for s in first.suspects],
+            "incidents": len(mine), "mine": mine,
+        })  # fmt: skip
+    warm = [i for i in run.ledger.incidents if i.opened_s > WARM_S]
+    return rows, len([i for i in warm if i.number not in owned])
+
+
+def ratio_faults(service: Service, models: Sequence[Model], seed: int, days: int, least: float) -> dict[str, object]:
+    """Recall, delay and naming of rises."""
+    faults = planned_ratio(service, np.random.default_rng([seed, 41]), days, least)
+    run = Run(service, models, [seed, 42], faults)
+    run.go(WARM_S + days * DAY_S)
+    rows, false = score(run, faults, service, 900.0)
+    out: dict[str, object] = {"false_incidents": false, "days": days}
+    for kind, (reach, limit_s) in (("fast", FAST), ("slow", SLOW)):
+        length = 300.0 if kind == "fast" else 900.0
+        mine = [
+            r for r in rows if round(r["fault"].end_s - r["fault"].start_s) == length and reached(r["fault"], reach)
+        ]
+        good = [r for r in mine if r["delay_s"] <= limit_s]
+        out[kind] = {"faults": len(mine), "recall": len(good) / max(len(mine), 1), "delays_s": _quantiles(mine),
+                     "named": _mean(good, "named"), "named_in_2_minutes": _mean(good, "later_named"),
+                     "listed": _mean(good, "listed"), "incidents_a_fault": _mean(good, "incidents"),
+                     "by_size": _by_size(mine, limit_s),
+                     "edge": _recall([r for r in mine if r["fault"].margin < 1.2 * NEED],
+                                                                         limit_s)}  # fmt: skip
+    return out
+
+
+def _recall(rows: list[dict[str, object]], limit_s: float) -> tuple[float, int]:
+    return (sum(r["delay_s"] <= limit_s for r in rows) / max(len(rows), 1), len(rows))
+
+
+def _by_size(rows: list[dict[str, object]], limit_s: float) -> dict[str, tuple[float, int]]:
+    """Recall by the cohort's own count in the reaching time."""
+    edges = (0, 1, 4, 10, 25, 100, 1_000, np.inf)
+    return {f"{low:g} to {high:g}": _recall([r for r in rows if low <= r["fault"].own_mean < high], limit_s)
+            for low, high in pairwise(edges)
+            if any(low <= r["fault"].own_mean < high for r in rows)}  # fmt: skip
+
+
+def _mean(rows: list[dict[str, object]], name: str) -> float:
+    return float(np.mean([r[name] for r in rows])) if rows else float("nan")
+
+
+def _quantiles(rows: list[dict[str, object]]) -> list[float]:
+    return (
+        [round(float(np.quantile([r["delay_s"] for r in rows], q, method="lower")), 0) for q in (0.5, 0.9, 0.95)]
+        if rows
+        else []
+    )
+
+
+def falls(service: Service, models: Sequence[Model], seed: int, days: int) -> dict[str, object]:
+    """Outages whose beacons come later."""
+    faults = planned_falls(service, np.random.default_rng([seed, 51]), days)
+    run = Run(service, models, [seed, 52], faults)
+    run.go(WARM_S + days * DAY_S)
+    rows, false = score(run, faults, service, 600.0)
+    mine = [r for r in rows if reached(r["fault"], FAST[0])]
+    ratio_models = {m.signal.name for m in models if not m.signal.volume}
+    for r in mine:
+        r["volume"] = any(i.signals - ratio_models for i in r["mine"])
+        # Only the burst brings failures here, so any ratio alert of these incidents is a false one.
+        r["false_ratio"] = any(i.signals & ratio_models for i in r["mine"])
+    return {
+        "outages": len(mine),
+        "volume_alert": _mean(mine, "volume"),
+        "delays_s": _quantiles(mine),
+        "in_90_s": _recall(mine, FAST[1])[0],
+        "false_ratio": sum(bool(r["false_ratio"]) for r in mine),
+        "named": _mean(mine, "named"),
+        "named_in_2_minutes": _mean(mine, "later_named"),
+        "incidents_a_fault": _mean(mine, "incidents"),
+        "false_incidents": false,
+    }
+
+
+def main() -> int:
+    """Run the parts and print; 1 if a bound is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cohorts", type=int, nargs="*", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--seed", type=int, default=1_001)
+    parser.add_argument("--parts", nargs="*", default=["limit", "uniform", "quiet", "faults", "falls"])
+    parser.add_argument("--quiet-days", type=int, default=60)
+    parser.add_argument("--fault-days", type=int, default=20)
+    parser.add_argument("--fall-days", type=int, default=6)
+    parser.add_argument(
+        "--least", type=float, default=4.0, help="least expected own count in a minute of a ratio's fault"
+    )
+    args = parser.parse_args()
+    missed = []
+    for n in args.cohorts:
+        began = time.process_time()
+        service = Service(SIZES[n], args.seed)
+        models = learn(service, [args.seed], Tuning())
+        print(
+            f"== {len(service.cohorts):,} cohorts, seed {args.seed}: learned in {time.process_time() - began:.0f} CPU s"
+        )
+        for model in models:
+            print(f"   {model.signal.name}: {model.spread}")
+        parts = {
+            "limit": lambda s=service: limit(s, np.random.default_rng([args.seed, 61])),
+            "uniform": lambda s=service, m=models: uniformity(s, m, args.seed, 26),
+            "quiet": lambda s=service, m=models: quiet(s, m, args.seed, args.quiet_days),
+            "faults": lambda s=service, m=models: ratio_faults(s, m, args.seed, args.fault_days, args.least),
+            "falls": lambda s=service, m=models: falls(s, m, args.seed, args.fall_days),
+        }
+        for name in args.parts:
+            began = time.process_time()
+            answer = parts[name]()
+            print(f"-- {name} ({time.process_time() - began:.0f} CPU s)")
+            for line in answer if isinstance(answer, list) else [answer]:
+                print("   " + json.dumps(line, default=str), flush=True)
+            missed += [f"{n}: {what}" for what in _missed(name, answer)]
+    print("missed: " + ("; ".join(missed) or "nothing"))
+    return 1 if missed else 0
+
+
+def _missed(part: str, answer: object) -> list[str]:
+    """Bounds of the issue that this part did not meet."""
+    if part == "quiet" and answer["a_day"] > BOUNDS["quiet"]:
+        return [f"{answer['a_day']:.2f} false incidents a day"]
+    out = []
+    if part == "faults":
+        for kind in ("fast", "slow"):
+            if answer[kind]["recall"] < BOUNDS[kind]:
+                out.append(f"{kind} recall {answer[kind]['recall']:.3f}")
+            if answer[kind]["named"] < BOUNDS["named"]:
+                out.append(f"{kind} named {answer[kind]['named']:.3f}")
+    if part == "falls":
+        if answer["volume_alert"] < 1.0:
+            out.append(f"volume alert {answer['volume_alert']:.3f}")
+        if answer["false_ratio"]:
+            out.append(f"{answer['false_ratio']} false ratio alerts")
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The rules of the alerts (conf/alerts.yaml), validated: an unknown key is refused with the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from conf.errors import ConfigError
+from conf.layers import read_yaml
+
+Dimension = Literal["cdn_id", "isp", "device", "country", "app_version"]
+Counter = Literal[
+    "attempts", "plays", "start_failures", "exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms",
+    "alive_ms",
+]  # fmt: skip
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SignalRule(_Part):
+    """One watched figure: see `models.incident.signals.Signal`; `den` is added up."""
+
+    num: Counter
+    den: tuple[Counter, ...] = ()
+    whole: bool = True
+    lag_s: PositiveInt = 720
+    memory_s: PositiveFloat = 1_800.0
+    longest_s: PositiveInt = 720
+    runbook: str
+
+    @model_validator(mode="after")
+    def _counts(self) -> SignalRule:
+        if self.whole and self.num.endswith("_ms"):
+            raise ValueError(f"num {self.num} is a sum of milliseconds, not a count: set whole to false")
+        return self
+
+
+class MaintenanceRule(_Part):
+    """A planned window (UTC) for a cohort and everything in it."""
+
+    cohort: dict[Dimension, str]
+    from_at: datetime
+    until_at: datetime
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MaintenanceRule:
+        if self.from_at.tzinfo is None or self.until_at.tzinfo is None:
+            raise ValueError("from_at and until_at need a time zone: 2026-01-05T02:00:00Z")
+        if self.until_at <= self.from_at:
+            raise ValueError(f"until_at {self.until_at} is not after from_at {self.from_at}")
+        return self
+
+    def seconds(self) -> tuple[int, int]:
+        """Both ends as Unix seconds."""
+        return int(self.from_at.astimezone(UTC).timestamp()), int(self.until_at.astimezone(UTC).timestamp())
+
+
+class WebhookRule(_Part):
+    """Where changes go; without a url nowhere."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    timeout_s: PositiveFloat = 5.0
+    attempts: PositiveInt = 6
+    retry_s: PositiveFloat = 1.0
+
+
+class Rules(_Part):
+    """The whole file."""
+
+    cohorts: tuple[tuple[Dimension, ...], ...]
+    least_profiles: Annotated[int, Field(ge=25)] = 25
+    history_days: PositiveInt = 28
+    false_alarms_a_day: PositiveFloat = 0.5
+    signals: Annotated[dict[str, SignalRule], Field(min_length=1)]
+    resolve_after_s: PositiveInt = 600
+    maintenance: tuple[MaintenanceRule, ...] = ()
+    webhook: WebhookRule = WebhookRule()
+
+
+def load(path: Path) -> Rules:
+    """The rules of a file.
+
+    Raises:
+        ConfigError: no such file, an unknown key (with the nearest known one), a value that is not valid.
+    """
+    try:
+        return Rules.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(path, problem) for problem in error.errors())) from None
+
+
+def _sentence(path: Path, problem: Any) -> str:
+    place = [str(part) for part in problem["loc"]]
+    if problem["type"] != "extra_forbidden":
+        return f"{path}: {'.'.join(place) or 'the file'} = {problem['input']!r}: {problem['msg']}"
+    known = _known(place[:-1])
+    near = difflib.get_close_matches(place[-1], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return f"{path}: unknown key {'.'.join(place)}; {hint}"
+
+
+def _known(place: list[str]) -> list[str]:
+    parts: dict[str, type[BaseModel]] = {
+        "signals": SignalRule, "maintenance": MaintenanceRule, "webhook": WebhookRule,
+    }  # fmt: skip
+    return list(parts.get(place[0] if place else "", Rules).model_fields)

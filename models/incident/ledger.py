@@ -1,0 +1,277 @@
+"""From evidence to incidents: one fault, one incident, named after the cohort that explains it.
+
+A fault of one cohort shows in its ancestors (diluted), in its descendants (in part) and in whatever overlaps it. The
+strongest tail probability is the cohort's own, because an ancestor has the same excess among more noise and a
+descendant a part of it; so the strongest is named, what its excess explains is put under it, and only an alarm that
+stands after the excess is taken away opens another incident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.incident.cohorts import Name, label
+from models.incident.detect import Detector, Evidence, log_tail
+
+F8 = NDArray[np.float64]
+
+
+class State(Enum):
+    """The life of an incident."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    MUTED = "muted"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """A planned window: incidents whose cohort lies in `cohort` are born muted. Times are Unix seconds."""
+
+    cohort: Name
+    from_s: int
+    until_s: int
+
+    def covers(self, cohort: Name, at_s: int) -> bool:
+        """Whether the cohort is this one or part of it, and the moment inside."""
+        return self.from_s <= at_s < self.until_s and set(self.cohort) <= set(cohort)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A cohort that may be the cause, with its strength in normal deviations."""
+
+    cohort: int
+    score: float
+
+
+@dataclass(slots=True)
+class Incident:
+    """One fault. Times are Unix seconds; `cohort` is an index of the detector's cohorts.
+
+    `count` and `mean` are of the named cohort over the strongest window; `excess` adds up what came beyond (volumes:
+    what is missing) since the onset.
+    """
+
+    number: int
+    cohort: int
+    name: Name
+    signal: str
+    onset_s: int
+    opened_s: int
+    state: State
+    score: float
+    log_p: float
+    window_s: int
+    count: float
+    mean: float
+    suspects: tuple[Suspect, ...]
+    evidence_s: int
+    updated_s: int
+    signals: set[str] = field(default_factory=set)
+    resolved_s: int | None = None
+    muted_until_s: int | None = None
+    excess: float = 0.0
+
+    @property
+    def live(self) -> bool:
+        """Whether the fault is still there as far as anybody knows."""
+        return self.state is not State.RESOLVED
+
+    @property
+    def title(self) -> str:
+        """The incident in one line."""
+        return f"{self.signal} of {label(self.name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How incidents are kept. `keep_score`: evidence this strong keeps one open; it resolves `resolve_after_s` after
+    the last. `settle_s`: within this time of its opening an incident may be renamed after a stronger cohort.
+    `explained_p`: an alarm that is no rarer than this once the excess is taken away belongs to the incident."""
+
+    keep_score: float = 4.5
+    resolve_after_s: int = 600
+    settle_s: int = 120
+    explained_p: float = 1e-7
+    suspects: int = 5
+    maintenance: tuple[Maintenance, ...] = ()
+
+
+class Ledger:
+    """The incidents of one detector, in the order of their opening."""
+
+    def __init__(self, detector: Detector, rules: Rules | None = None) -> None:
+        self.detector, self.rules = detector, rules or Rules()
+        self.incidents: list[Incident] = []
+        self.next_number = 0
+        self._shares: dict[int, F8] = {}
+        self._traffic = detector.cohorts.traffic()
+
+    @property
+    def live(self) -> list[Incident]:
+        """Incidents that are not resolved."""
+        return [incident for incident in self.incidents if incident.live]
+
+    def update(self, at_s: int, evidence: Evidence) -> list[Incident]:
+        """Take in the evidence of the step that ended at `at_s`; the incidents that were opened, changed or
+        resolved."""
+        live = self.live
+        if not live and not evidence.alarm.any():
+            return []
+        changed: dict[int, Incident] = {}
+        for incident in live:
+            if self._grow(incident, at_s, evidence):
+                changed[incident.number] = incident
+        left = _strongest(evidence.take(evidence.alarm))
+        for incident in self.live:
+            left = self._unexplained(incident.cohort, left)
+        while len(left):
+            incident = self._open(at_s, left, evidence)
+            changed[incident.number] = incident
+            left = self._unexplained(incident.cohort, left)
+        return list(changed.values())
+
+    def _grow(self, incident: Incident, at_s: int, evidence: Evidence) -> bool:
+        """Bring one incident up to date; whether anything worth telling changed."""
+        own = evidence.take(evidence.cohort == incident.cohort)
+        own = own.take(own.score >= self.rules.keep_score)
+        before = (incident.signals.copy(), incident.state, incident.cohort)
+        if len(own):
+            incident.evidence_s = at_s
+            best = int(np.argmax(own.score))
+            names = {self.detector.models[i].signal.name for i in own.signal}
+            incident.signals |= names
+            if own.score[best] > incident.score:
+                self._describe(incident, own, best)
+        if at_s - incident.opened_s <= self.rules.settle_s:
+            self._rename(incident, at_s, evidence)
+        self._add_excess(incident)
+        if incident.muted_until_s is not None and incident.state is State.MUTED and at_s >= incident.muted_until_s:
+            incident.state, incident.muted_until_s = State.OPEN, None
+        if at_s - incident.evidence_s > self.rules.resolve_after_s:
+            incident.state, incident.resolved_s = State.RESOLVED, at_s
+        incident.updated_s = at_s
+        return before != (incident.signals, incident.state, incident.cohort)
+
+    def _describe(self, incident: Incident, rows: Evidence, best: int) -> None:
+        incident.signal = self.detector.models[int(rows.signal[best])].signal.name
+        incident.score, incident.log_p = float(rows.score[best]), float(rows.log_p[best])
+        incident.window_s, incident.count, incident.mean = (
+            int(rows.window_s[best]), float(rows.count[best]), float(rows.mean[best])
+        )  # fmt: skip
+
+    def _rename(self, incident: Incident, at_s: int, evidence: Evidence) -> None:
+        """While it is young: the strongest cohort that explains the one named so far gives the name."""
+        related = evidence.take(self._related(incident.cohort)[evidence.cohort])
+        incident.suspects = self._ranked(related) or incident.suspects
+        taken = {other.cohort for other in self.live if other is not incident}
+        for i in np.argsort(-related.score, kind="stable"):
+            cohort = int(related.cohort[i])
+            if related.score[i] <= incident.score or cohort == incident.cohort:
+                return
+            own = _strongest(related.take(related.cohort == incident.cohort))
+            if cohort not in taken and not len(self._unexplained(cohort, own)):
+                incident.cohort, incident.name = cohort, self.detector.cohorts.names[cohort]
+                incident.evidence_s = at_s
+                self._describe(incident, related, int(i))
+                return
+
+    def _related(self, cohort: int) -> NDArray[np.bool_]:
+        """Cohorts that share traffic with this one."""
+        return np.asarray(self._share(cohort) > 0)
+
+    def _share(self, cohort: int) -> F8:
+        if cohort not in self._shares:
+            if len(self._shares) > 256:
+                self._shares.clear()
+            self._shares[cohort] = self.detector.cohorts.share_inside(cohort)
+        return self._shares[cohort]
+
+    def _ranked(self, rows: Evidence) -> tuple[Suspect, ...]:
+        """Cohorts by their best score, strongest first."""
+        order = np.argsort(-rows.score, kind="stable")
+        seen: dict[int, float] = {}
+        for i in order:
+            seen.setdefault(int(rows.cohort[i]), float(rows.score[i]))
+            if len(seen) == self.rules.suspects:
+                break
+        return tuple(Suspect(cohort, score) for cohort, score in seen.items())
+
+    def _open(self, at_s: int, alarms: Evidence, evidence: Evidence) -> Incident:
+        best = int(np.argmax(alarms.score))
+        cohort = int(alarms.cohort[best])
+        related = evidence.take(self._related(cohort)[evidence.cohort])
+        name = self.detector.cohorts.names[cohort]
+        planned = [m for m in self.rules.maintenance if m.covers(name, at_s)]
+        own = alarms.cohort == cohort
+        incident = Incident(
+            number=self.next_number, cohort=cohort, name=name, signal="", onset_s=at_s - int(alarms.window_s[best]),
+            opened_s=at_s, state=State.MUTED if planned else State.OPEN, score=0.0, log_p=0.0, window_s=0, count=0.0,
+            mean=0.0, suspects=self._ranked(related), evidence_s=at_s, updated_s=at_s,
+            signals={self.detector.models[int(i)].signal.name for i in alarms.signal[own]},
+            muted_until_s=max((m.until_s for m in planned), default=None),
+        )  # fmt: skip
+        self._describe(incident, alarms, best)
+        incident.excess = abs(incident.count - incident.mean)
+        self.next_number += 1
+        self.incidents.append(incident)
+        return incident
+
+    def _add_excess(self, incident: Incident) -> None:
+        signal = next(i for i, m in enumerate(self.detector.models) if m.signal.name == incident.signal)
+        count, mean = self.detector.window(signal, self.detector.step_s, incident.cohort)
+        beyond = count - mean
+        incident.excess += -beyond if self.detector.models[signal].signal.volume else beyond
+
+    def _unexplained(self, by: int, rows: Evidence) -> Evidence:
+        """Rows that are still rare once the excess of cohort `by` is taken out of them."""
+        share = self._share(by)[rows.cohort]
+        of_row = share * self._traffic[by] / np.maximum(self._traffic[rows.cohort], 1e-300)
+        stands = share <= 0
+        partly = np.flatnonzero((of_row < 0.95) & ~stands)
+        for window_s in np.unique(rows.window_s[partly]):
+            everything, rest = self.detector.without(by, int(window_s))
+            for signal in np.unique(rows.signal[partly]):
+                i = partly[(rows.signal[partly] == signal) & (rows.window_s[partly] == window_s)]
+                model, c = self.detector.models[int(signal)], rows.cohort[i]
+                if model.signal.den is None:
+                    left = 1.0 - of_row[i]
+                else:
+                    den = self.detector.column[model.signal.den]
+                    left = rest[c, den] / np.maximum(everything[c, den], 1e-300)
+                count = np.maximum(rest[c, self.detector.column[model.signal.num]], 0.0)
+                log_p = log_tail(model, count, rows.mean[i] * left, rows.window_s[i].astype(float))
+                stands[i] = log_p < np.log(self.rules.explained_p)
+        return rows.take(stands)
+
+
+def _strongest(rows: Evidence) -> Evidence:
+    """Of every cohort its strongest row."""
+    order = np.argsort(-rows.score, kind="stable")
+    _, first = np.unique(rows.cohort[order], return_index=True)
+    return rows.take(order[np.sort(first)])
+
+
+def commanded(incident: Incident, action: str, at_s: int, until_s: int | None = None) -> Incident:
+    """The incident after a person's word: ``ack``, ``mute`` (until a moment), ``resolve``. Idempotent.
+
+    Raises:
+        ValueError: no such action, or a mute without an end.
+    """
+    if incident.state is State.RESOLVED:
+        return incident
+    if action == "ack":
+        return replace(incident, state=State.ACKNOWLEDGED, updated_s=at_s)
+    if action == "mute":
+        if until_s is None:
+            raise ValueError("mute needs the moment until which")
+        return replace(incident, state=State.MUTED, muted_until_s=until_s, updated_s=at_s)
+    if action == "resolve":
+        return replace(incident, state=State.RESOLVED, resolved_s=at_s, updated_s=at_s)
+    raise ValueError(f"action is {action!r}; it must be ack, mute or resolve")

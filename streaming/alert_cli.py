@@ -1,0 +1,115 @@
+"""Commands: `matinee alerts run | replay | list | ack | mute | resolve`."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from conf.errors import UsageError
+from conf.settings import Settings, load
+from streaming.cli import Day
+
+
+def _rules(settings: Settings, path: Path | None) -> Any:
+    from conf import alerts as rules
+
+    return rules.load(path or settings.alerts.rules)
+
+
+@click.group()
+def alerts() -> None:
+    """Watch quality live: one incident a fault, named after who is hurt."""
+
+
+@alerts.command()
+@click.option("--rules", type=click.Path(path_type=Path), help="Another rules file than alerts.rules.")
+def run(rules: Path | None) -> None:
+    """Follow the stream's counters and raise incidents until Ctrl-C.
+
+    A second start finds what the first one knew: incidents lie on topic `incident`.
+    """
+    from streaming import topics
+    from streaming.alerts import Alerts
+
+    settings = load()
+    topics.create(settings)
+    Alerts(settings, _rules(settings, rules), say=click.echo).run(stop=lambda: False)
+
+
+@alerts.command()
+@click.argument("day", type=Day())
+@click.option("--rules", type=click.Path(path_type=Path), help="Another rules file than alerts.rules.")
+def replay(day: date, rules: Path | None) -> None:
+    """Go through a UTC DAY whose counters lie in the topic, as if it were now; learns from the days before it."""
+    from streaming import topics
+    from streaming.alerts import Alerts
+
+    settings = load()
+    topics.create(settings)
+    found = Alerts(settings, _rules(settings, rules), say=click.echo).replay(day)
+    click.echo(f"{day}: {len(found)} incidents")
+
+
+@alerts.command(name="list")
+@click.option("--all", "every", is_flag=True, help="Resolved ones too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_(every: bool, as_json: bool) -> None:
+    """Show the incidents."""
+    from streaming.alerts import incidents
+
+    rows = [row for row in incidents(load()) if every or row["state"] != "resolved"]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, default=str))
+        return
+    table = Table("incident", "state", "signal", "who", "since", "sessions", "why", "runbook")
+    for row in rows:
+        table.add_row(
+            row["incident_id"],
+            row["state"],
+            row["signal"],
+            row["cohort"],
+            f"{row['onset_at']:%m-%d %H:%M:%S}",
+            str(row["impacted_sessions"]),
+            row["explanation"],
+            f"docs/runbooks/{row['runbook']}",
+        )
+    Console().print(table)
+
+
+@alerts.command()
+@click.argument("incident_id")
+def ack(incident_id: str) -> None:
+    """Say that somebody is on it."""
+    _say(incident_id, "ack")
+
+
+@alerts.command()
+@click.argument("incident_id")
+@click.option("--minutes", default=60, show_default=True, type=click.IntRange(min=1), help="For how long.")
+def mute(incident_id: str, minutes: int) -> None:
+    """Keep an incident quiet for a while; a planned window belongs into the rules file."""
+    _say(incident_id, "mute", datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=minutes))
+
+
+@alerts.command()
+@click.argument("incident_id")
+def resolve(incident_id: str) -> None:
+    """Close an incident; if the fault goes on, another one opens."""
+    _say(incident_id, "resolve")
+
+
+def _say(incident_id: str, action: str, until: datetime | None = None) -> None:
+    from streaming.alerts import command
+
+    if not incident_id.strip():
+        raise UsageError("name an incident: `matinee alerts list` shows them")
+    command(load(), incident_id, action, getpass.getuser(), until)
+    click.echo(f"{action} {incident_id}: said; the alert process takes it in with its next step")

@@ -1,0 +1,479 @@
+"""The alert process: counters in (`qoe_step`), incidents out (`incident`, webhook), a person's word in between.
+
+Everything it knows comes from topics, so a restart finds it again: seasons and spreads from the counters' history, the
+detectors' windows from the last hours of it, incidents and what was said of them from their own topics. A step is
+judged when counters two steps younger have come, or, as nothing may come at all, by the clock on the wall.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kafka import KafkaProducer, TopicPartition
+
+from conf.alerts import Rules, SignalRule
+from conf.errors import InputMissing
+from conf.settings import Settings
+from models.incident import cause
+from models.incident.cohorts import Name, label
+from models.incident.detect import Detector, Tuning
+from models.incident.learn import DIMENSIONS, Grid, learned, watched
+from models.incident.ledger import Incident, Ledger, Maintenance, State, commanded
+from models.incident.ledger import Rules as LedgerRules
+from models.incident.season import BIN_S
+from models.incident.signals import Signal
+from schemas import records, wire
+from schemas import topics as catalogue
+from streaming import clients, consume, topics
+from streaming.webhook import Webhook
+
+LOG = logging.getLogger(__name__)
+STEP_S = 10
+DAY_S = 86_400
+SETTLE_S = 20
+WALL_GRACE_S = 30
+WARM_S = 7_200
+LOUD_S = 1_800
+NEAR_WALL_S = 3_600
+RELEARN_S = DAY_S
+NEW_CELLS_S = 3_600
+"""Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
+EXAMPLES = 5
+SESSIONS_OLD_S = 30.0
+BEFORE_S = 7_200
+SYMPTOM = {"start_failures": "start_failures", "exits_before_start": "exits_before_start",
+           "playback_failures": "playback_failures", "stall_ms": "stall_ms", "stalls": "stalls"}  # fmt: skip
+Say = Callable[[str], None]
+COUNTERS = tuple(f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS))
+
+
+def signals(rules: Rules) -> tuple[list[Signal], list[str], dict[str, tuple[str, ...]]]:
+    """The signals of the rules, the columns they need, and which of those are sums of several counters."""
+    joined = {"+".join(rule.den): rule.den for rule in rules.signals.values() if len(rule.den) > 1}
+    made = [
+        Signal(name, rule.num, "+".join(rule.den) or None, rule.whole, rule.lag_s, rule.memory_s, rule.longest_s)
+        for name, rule in rules.signals.items()
+    ]
+    return made, [*COUNTERS, *joined], joined
+
+
+@dataclass
+class Books:
+    """What has been said of every incident on the topic: newest row by id."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def live(self) -> list[dict[str, Any]]:
+        """Rows of incidents that are not resolved."""
+        return [row for row in self.rows.values() if row["state"] != State.RESOLVED.value]
+
+
+class Alerts:
+    """One universe under watch. `run` follows the topic; `replay` goes through a day that lies in it."""
+
+    def __init__(self, settings: Settings, rules: Rules, say: Say = LOG.info) -> None:
+        self.settings, self.rules, self.say = settings, rules, say
+        self.signals, self.columns, self.joined = signals(rules)
+        self.tuning = Tuning(false_alarms_a_day=rules.false_alarms_a_day)
+        self.rows: dict[bytes, bytes] = {}
+        self.books = Books()
+        self.commands: list[dict[str, Any]] = []
+        self.webhook = Webhook(rules.webhook) if rules.webhook.url else None
+        self.unknown_cells = 0
+        self.ids: dict[int, str] = {}
+        self.following = False
+        self.sessions_read_s = 0.0
+
+    # -- learning -------------------------------------------------------------------------------------------------
+
+    def learn(self, until_s: int) -> None:
+        """Cohorts, seasons and spreads from the counters before `until_s` (Unix seconds).
+
+        Raises:
+            InputMissing: fewer than six hours of counters.
+        """
+        self.grid = Grid.of(wire.decode_many(self.rows.values(), "qoe_step"))
+        for name, parts in self.joined.items():
+            self.grid.steps[name] = self.grid.steps[list(parts)].sum(axis=1)
+        steps = self.grid.steps["at_s"]
+        low = max(int(steps.min()) if len(steps) else until_s, until_s - self.rules.history_days * DAY_S)
+        low, high = -(-low // BIN_S) * BIN_S, until_s // BIN_S * BIN_S
+        if high - low < 6 * 3_600:
+            raise InputMissing(
+                f"topic {topics.real_name(catalogue.QOE_STEP, self.settings)} holds "
+                f"{max(high - low, 0) / 3_600:.1f} hours "
+                "of counters before this moment: alerts learn from at least six; let the stream job run on"
+            )
+        self._read_sessions()
+        profiles = _profiles(self.sessions, self.rules.cohorts)
+        self.cohorts = watched(self.grid, self.rules.cohorts, profiles, self.rules.least_profiles)
+        self.models = learned(self.grid, self.cohorts, self.signals, self.columns, low, high, self.tuning)
+        self.code = {key: i for i, key in enumerate(self.grid.cells.itertuples(index=False, name=None))}
+        self.learned_s = until_s
+        self.say(
+            f"learned {len(self.cohorts)} cohorts of {len(self.grid.cells)} cells from {(high - low) / DAY_S:.1f} days"
+        )
+
+    def _read_sessions(self) -> None:
+        found = consume.newest(consume.messages(catalogue.QOE_SESSION, self.settings)).values()
+        self.sessions = wire.decode_many(found, catalogue.QOE_SESSION.record)
+        self.sessions_read_s = time.monotonic()
+
+    def arm(self, from_s: int) -> None:
+        """Detectors warmed by the two hours before `from_s`, and the ledger with what the topic says is not
+        resolved."""
+        self.detector = Detector(self.cohorts, self.columns, self.models, STEP_S, self.tuning)
+        begin = from_s - WARM_S
+        for i, cells in enumerate(self.grid.sums(begin, from_s, STEP_S, self.columns)):
+            self.detector.step(begin + (i + 1) * STEP_S, cells)
+        maintenance = tuple(Maintenance(_name(m.cohort), *m.seconds()) for m in self.rules.maintenance)
+        self.ledger = Ledger(
+            self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
+        )
+        self.ids = {}
+        for row in self.books.live():
+            self._restore(row)
+
+    def _restore(self, row: dict[str, Any]) -> None:
+        name = parsed(row["cohort"])
+        if name not in self.cohorts.names:
+            self._write({**row, "state": "resolved", "resolved_at": row["updated_at"], "revision": row["revision"] + 1})
+            return
+        ledger = self.ledger
+        incident = Incident(
+            ledger.next_number, self.cohorts.index(name), name, row["signal"], _s(row["onset_at"]),
+            _s(row["opened_at"]),
+            State(row["state"]), row["score"], -np.inf, row["window_s"], row["observed"], row["expected"], (),
+            _s(row["updated_at"]), _s(row["updated_at"]), set(row["signals"].split(",")), None,
+            None if row["muted_until_at"] is None else _s(row["muted_until_at"]), row["excess"],
+        )  # fmt: skip
+        self.ids[incident.number] = row["incident_id"]
+        ledger.incidents.append(incident)
+        ledger.next_number += 1
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    def judge(self, at_s: int, cells: np.ndarray) -> None:
+        """One step that began at `at_s`, counters by cell: evidence, incidents, and the word of people."""
+        end = at_s + STEP_S
+        changed = self.ledger.update(end, self.detector.step(end, cells))
+        for incident in changed:
+            self._publish(incident)
+        for command in self.commands:
+            self._obey(command, end)
+        self.commands.clear()
+
+    def _obey(self, command: dict[str, Any], at_s: int) -> None:
+        number = next((n for n, known in self.ids.items() if known == command["incident_id"]), None)
+        if number is None:
+            return
+        place = next(i for i, incident in enumerate(self.ledger.incidents) if incident.number == number)
+        until = None if command["until_at"] is None else _s(command["until_at"])
+        after = commanded(self.ledger.incidents[place], command["action"], at_s, until)
+        if after.state is not self.ledger.incidents[place].state:
+            self.ledger.incidents[place] = after
+            self._publish(after)
+
+    def _publish(self, incident: Incident) -> None:
+        """The incident's row, to topic and webhook; one that the topic already calls resolved stays so."""
+        new = incident.number not in self.ids
+        name = f"{datetime.fromtimestamp(incident.opened_s, UTC):%Y%m%dT%H%M%SZ}-{_slug(incident.name)}"
+        key = self.ids.setdefault(incident.number, name)
+        old = self.books.rows.get(key)
+        if new and old is not None and old["state"] == State.RESOLVED.value:
+            incident.state = State.RESOLVED
+            return
+        hurt, examples = self._hurt(incident)
+        row = {
+            "incident_id": key, "revision": 0 if old is None else old["revision"] + 1, "state": incident.state.value,
+            "signal": incident.signal, "signals": ",".join(sorted(incident.signals)), "cohort": label(incident.name),
+            "onset_at": _at(incident.onset_s), "opened_at": _at(incident.opened_s),
+            "updated_at": _at(incident.updated_s),
+            "resolved_at": _at(incident.resolved_s), "muted_until_at": _at(incident.muted_until_s),
+            "score": float(incident.score), "window_s": incident.window_s, "observed": float(incident.count),
+            "expected": float(incident.mean), "excess": float(incident.excess), "impacted_sessions": hurt,
+            "example_sessions": examples, "suspects": [label(self.cohorts.names[s.cohort]) for s in incident.suspects],
+            "explanation": self._explained(incident), "runbook": self._rule(incident).runbook,
+        }  # fmt: skip
+        self._write(row)
+
+    def _rule(self, incident: Incident) -> SignalRule:
+        return self.rules.signals[incident.signal]
+
+    def _hurt(self, incident: Incident) -> tuple[int, list[str]]:
+        """Sessions of the cohort with the symptom since the onset, and the five worst; of a volume what is missing."""
+        rule = self._rule(incident)
+        if self.following and time.monotonic() - self.sessions_read_s > SESSIONS_OLD_S:
+            self._read_sessions()
+        sessions = self.sessions
+        if len(sessions) == 0:
+            return max(round(incident.excess), 0) if not rule.den else 0, []
+        inside = np.ones(len(sessions), dtype=bool)
+        for dimension, value in incident.name:
+            inside &= (sessions[dimension] == value).to_numpy()
+        onset, until = (
+            pd.Timestamp(incident.onset_s, unit="s", tz="UTC"),
+            pd.Timestamp(incident.updated_s, unit="s", tz="UTC"),
+        )
+        inside &= ((sessions["end_at"] >= onset) & (sessions["start_at"] <= until)).to_numpy()
+        if not rule.den:
+            found = sessions[inside].sort_values("end_at", kind="stable")
+            return max(round(incident.excess), 0), found["session_id"].head(EXAMPLES).tolist()
+        symptom = SYMPTOM[rule.num]
+        found = sessions[inside & (sessions[symptom] > 0).to_numpy()]
+        worst = found.sort_values([symptom, "session_id"], ascending=[False, True])["session_id"].drop_duplicates()
+        return int(found["session_id"].nunique()), worst.head(EXAMPLES).tolist()
+
+    def _explained(self, incident: Incident) -> str:
+        """Root cause over cells since the onset against the two hours before; '' for a volume."""
+        signal = next(s for s in self.signals if s.name == incident.signal)
+        if signal.den is None:
+            return ""
+        before = self._cells(incident.onset_s - BEFORE_S, incident.onset_s, signal)
+        during = self._cells(incident.onset_s, incident.updated_s, signal)
+        if during["den"].sum() <= 0 or before["den"].sum() <= 0:
+            return ""
+        found = cause.explain(before, during, DIMENSIONS)
+        return "; ".join(f"{c} ({c.share:.0%} of the excess)" for c in found.causes)
+
+    def _cells(self, low_s: int, high_s: int, signal: Signal) -> pd.DataFrame:
+        low = low_s // STEP_S * STEP_S
+        steps = self.grid.steps[(self.grid.steps["at_s"] >= low) & (self.grid.steps["at_s"] < high_s)]
+        sums = steps.groupby("cell")[[signal.num, signal.den]].sum().clip(lower=0)
+        out = self.grid.cells.loc[sums.index].reset_index(drop=True)
+        return out.assign(num=sums[signal.num].to_numpy(float), den=sums[signal.den].to_numpy(float))
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.books.rows[row["incident_id"]] = row
+        name = topics.real_name(catalogue.INCIDENT, self.settings)
+        value = wire.encode_one("incident", row)
+        self.producer.send(name, key=row["incident_id"].encode(), value=value)
+        if self.webhook is not None:
+            self.webhook.send(row)
+        self.say(
+            f"{row['incident_id']} {row['state']}: {row['signal']} of {row['cohort']}, {row['observed']:.0f} where "
+            f"{row['expected']:.0f} were expected, {row['impacted_sessions']} sessions"
+        )
+
+    # -- the two ways of running ----------------------------------------------------------------------------------
+
+    def replay(self, day: date) -> list[dict[str, Any]]:
+        """Go through a UTC day that lies in the topic, having learned from the days before it; the incidents' rows."""
+        with self._open():
+            self._take(consume.messages(catalogue.QOE_STEP, self.settings))
+            begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+            self.learn(begin)
+            self.arm(begin)
+            for at, cells in self._steps(begin, begin + DAY_S):
+                self.judge(at, cells)
+            self.producer.flush()
+        opened = [self.books.rows[key] for key in self.ids.values()]
+        return sorted(opened, key=lambda row: row["opened_at"])
+
+    def _steps(self, low_s: int, high_s: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(start, counters by cell) of every step; by half hours, so that a day never stands dense in memory."""
+        for begin in range(low_s, high_s, BIN_S):
+            block = self.grid.sums(begin, min(begin + BIN_S, high_s), STEP_S, self.columns)
+            for i, cells in enumerate(block):
+                yield begin + i * STEP_S, cells
+
+    def run(self, stop: Callable[[], bool], wall: Callable[[], float] = time.time) -> None:
+        """Follow the counters until `stop()`.
+
+        Raises:
+            InputMissing: no topic, or fewer than six hours of counters.
+            ServiceUnavailable: no broker.
+        """
+        self.following = True
+        with self._open():
+            self._take(consume.messages(catalogue.QOE_STEP, self.settings))
+            newest = max((_step_of(key) for key in self.rows), default=0)
+            begin = newest - LOUD_S
+            self.learn(begin)
+            self.arm(begin)
+            with clients.reaching(self.settings):
+                self._follow(stop, wall, begin, newest)
+
+    def _follow(self, stop: Callable[[], bool], wall: Callable[[], float], done: int, newest: int) -> None:
+        """Poll counters and commands, judge what is complete."""
+        consumer = clients.consumer(self.settings)
+        try:
+            parts = {
+                t.name: topics.partitions(t, self.settings) for t in (catalogue.QOE_STEP, catalogue.INCIDENT_COMMAND)
+            }
+            consumer.assign([p for found in parts.values() for p in found])
+            for partition in parts[catalogue.QOE_STEP.name]:
+                consumer.seek(partition, self.offsets[partition])
+            consumer.seek_to_beginning(*parts[catalogue.INCIDENT_COMMAND.name])
+            commands = topics.real_name(catalogue.INCIDENT_COMMAND, self.settings)
+            while not stop():
+                fresh: dict[bytes, bytes] = {}
+                for found in consumer.poll(timeout_ms=500).values():
+                    for record in found:
+                        if record.topic == commands:
+                            self.commands += _plain(wire.decode_many([record.value], "incident_command"))
+                        elif record.value is not None:
+                            fresh[record.key] = record.value
+                if fresh:
+                    newest = max(newest, self._add(fresh, done))
+                complete = newest - SETTLE_S
+                if newest and abs(wall() - newest) < NEAR_WALL_S:
+                    complete = max(complete, int(wall()) - WALL_GRACE_S)
+                complete = complete // STEP_S * STEP_S
+                for at, cells in self._steps(done, complete):
+                    self.judge(at, cells)
+                if self.commands and complete <= done:
+                    self._say_words(done)
+                done = max(done, complete)
+                age_s = done - self.learned_s
+                if age_s > RELEARN_S or (self.unknown_cells and age_s > NEW_CELLS_S):
+                    self._again(done)
+        finally:
+            consumer.close()
+
+    def _say_words(self, at_s: int) -> None:
+        for command in self.commands:
+            self._obey(command, at_s)
+        self.commands.clear()
+
+    def _again(self, done: int) -> None:
+        """Learn anew: a day has passed, or cells were seen that history did not have."""
+        self.unknown_cells = 0
+        self.learn(done)
+        self.arm(done)
+
+    def _add(self, fresh: dict[bytes, bytes], done: int) -> int:
+        """Fresh counters into the grid; the newest step among them. What belongs to a judged step is too late to
+        count."""
+        self.rows.update(fresh)
+        frame = wire.decode_many(fresh.values(), "qoe_step")
+        at_s = (frame["step_at"].astype("int64") // 1_000).to_numpy()
+        cell = np.array([self.code.get(key, -1) for key in frame[list(DIMENSIONS)].itertuples(index=False, name=None)])
+        self.unknown_cells += int((cell < 0).sum())
+        new = frame[list(COUNTERS)].assign(at_s=at_s, cell=cell)
+        for name, parts in self.joined.items():
+            new[name] = new[list(parts)].sum(axis=1)
+        new = new[(new["cell"] >= 0) & (new["at_s"] >= done)]
+        kept = self.grid.steps[self.grid.steps["at_s"] >= done - 2 * BEFORE_S]
+        steps = pd.concat([kept, new], ignore_index=True).drop_duplicates(["at_s", "cell"], keep="last")
+        self.grid = Grid(self.grid.cells, steps)
+        return int(at_s.max())
+
+    def _take(self, found: Iterator[consume.Message]) -> None:
+        self.offsets = dict.fromkeys(topics.partitions(catalogue.QOE_STEP, self.settings), 0)
+        for message in found:
+            self.offsets[TopicPartition(message.topic, message.partition)] = message.offset + 1
+            if message.key is not None and message.value is not None:
+                self.rows[message.key] = message.value
+
+    def _open(self) -> _Producing:
+        held = consume.newest(consume.messages(catalogue.INCIDENT, self.settings)).values()
+        self.books.rows = {r["incident_id"]: r for r in _plain(wire.decode_many(held, "incident"))}
+        return _Producing(self)
+
+
+class _Producing:
+    """A producer for the life of a run; what is queued for the webhook is delivered at the end."""
+
+    def __init__(self, alerts: Alerts) -> None:
+        self.alerts = alerts
+
+    def __enter__(self) -> KafkaProducer:
+        self.alerts.producer = clients.producer(self.alerts.settings)
+        return self.alerts.producer
+
+    def __exit__(self, *_: object) -> None:
+        self.alerts.producer.close()
+        if self.alerts.webhook is not None:
+            self.alerts.webhook.close()
+
+
+def incidents(settings: Settings) -> list[dict[str, Any]]:
+    """Every incident on the topic, newest first."""
+    held = consume.newest(consume.messages(catalogue.INCIDENT, settings)).values()
+    rows = _plain(wire.decode_many(held, "incident"))
+    return sorted(rows, key=lambda row: (row["opened_at"], row["incident_id"]), reverse=True)
+
+
+def command(settings: Settings, incident_id: str, action: str, by: str, until: datetime | None = None) -> None:
+    """Say something of an incident; the alert process takes it in.
+
+    Raises:
+        InputMissing: there is no such incident.
+    """
+    known = [row["incident_id"] for row in incidents(settings)]
+    if incident_id not in known:
+        raise InputMissing(f"no incident {incident_id!r}; `matinee alerts list` shows the {len(known)} there are")
+    row = {
+        "incident_id": incident_id,
+        "action": action,
+        "until_at": until,
+        "given_at": _at(int(time.time())),
+        "given_by": by,
+    }
+    with clients.reaching(settings):
+        producer = clients.producer(settings)
+        try:
+            name = topics.real_name(catalogue.INCIDENT_COMMAND, settings)
+            producer.send(name, key=incident_id.encode(), value=wire.encode_one("incident_command", row)).get(30)
+        finally:
+            producer.close()
+
+
+def parsed(text: str) -> Name:
+    """A cohort's name from its label."""
+    if text == "everything":
+        return ()
+    return tuple((part.partition("=")[0], part.partition("=")[2]) for part in text.split(" "))
+
+
+def _name(cohort: dict[Any, str]) -> Name:
+    return tuple((d, cohort[d]) for d in DIMENSIONS if d in cohort)
+
+
+def _slug(name: Name) -> str:
+    return "+".join(value for _, value in name) or "everything"
+
+
+def _profiles(sessions: pd.DataFrame, sets: tuple[tuple[str, ...], ...]) -> dict[Name, int]:
+    """Distinct profiles of every cohort among the sessions."""
+    out: dict[Name, int] = {}
+    for chosen in sets:
+        by = [d for d in DIMENSIONS if d in chosen]
+        for key, count in sessions.groupby(by)["profile_id"].nunique().items():
+            values = key if isinstance(key, tuple) else (key,)
+            out[tuple(zip(by, map(str, values), strict=True))] = int(count)
+    return out
+
+
+def _step_of(key: bytes) -> int:
+    return int(key.split(b"|", 1)[0]) // 1_000
+
+
+def _at(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _s(at: Any) -> int:
+    return int(at.timestamp())
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a frame as `wire.encode_one` takes them."""
+    rows = frame.to_dict("records")
+    for row in rows:
+        for key, value in row.items():
+            if value is pd.NaT:
+                row[key] = None
+            elif isinstance(value, pd.Timestamp):
+                row[key] = value.to_pydatetime()
+            elif isinstance(value, np.ndarray):
+                row[key] = value.tolist()
+    return rows

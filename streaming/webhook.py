@@ -1,0 +1,94 @@
+"""Incidents to a web address: one POST of JSON a change, in order, again and again until it is taken or given up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from conf.alerts import WebhookRule
+
+LOG = logging.getLogger(__name__)
+QUEUE = 1_000
+
+
+class Webhook:
+    """Delivers in a thread of its own, so that a receiver that hangs never delays a detection.
+
+    What is refused with 4xx (but 408 and 429) is not tried again. `delivered` and `dropped` count changes; a receiver
+    tells repeats by the header ``Idempotency-Key`` (incident and revision).
+    """
+
+    def __init__(self, rule: WebhookRule, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.rule, self.sleep = rule, sleep
+        self.delivered = self.dropped = 0
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE)
+        self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
+        self._thread.start()
+
+    def send(self, change: dict[str, Any]) -> None:
+        """Queue one change; the oldest waiting one goes when a thousand wait."""
+        if self._waiting.full():
+            self._waiting.get_nowait()
+            self.dropped += 1
+            LOG.error("webhook %s: more than %d changes wait, the oldest is dropped", self.rule.url, QUEUE)
+        self._waiting.put(change)
+
+    def close(self, patience_s: float = 30.0) -> None:
+        """Wait for what is queued, at most `patience_s`."""
+        self._waiting.put(None)
+        self._thread.join(patience_s)
+
+    def _work(self) -> None:
+        while (change := self._waiting.get()) is not None:
+            if self._deliver(change):
+                self.delivered += 1
+            else:
+                self.dropped += 1
+
+    def _deliver(self, change: dict[str, Any]) -> bool:
+        wait = self.rule.retry_s
+        for attempt in range(1, self.rule.attempts + 1):
+            problem, again = self._post(change)
+            if problem is None:
+                return True
+            LOG.warning(
+                "webhook %s, incident %s, attempt %d of %d: %s",
+                self.rule.url,
+                change["incident_id"],
+                attempt,
+                self.rule.attempts,
+                problem,
+            )
+            if not again or attempt == self.rule.attempts:
+                break
+            self.sleep(wait)
+            wait *= 2
+        LOG.error(
+            "webhook %s: incident %s revision %s was not delivered",
+            self.rule.url,
+            change["incident_id"],
+            change["revision"],
+        )
+        return False
+
+    def _post(self, change: dict[str, Any]) -> tuple[str | None, bool]:
+        """(what went wrong or None, whether trying again may help)."""
+        request = urllib.request.Request(
+            str(self.rule.url), json.dumps(change, default=str).encode(), method="POST",
+            headers={"Content-Type": "application/json",
+                     "Idempotency-Key": f"{change['incident_id']}/{change['revision']}"},
+        )  # fmt: skip
+        try:
+            with urllib.request.urlopen(request, timeout=self.rule.timeout_s):
+                return None, False
+        except urllib.error.HTTPError as error:
+            return f"answer {error.code}", error.code >= 500 or error.code in (408, 429)
+        except OSError as error:
+            return f"{type(error).__name__}: {error}", True

@@ -1,0 +1,119 @@
+"""A small drawn service under watch: quiet stays quiet, a fault is one incident with the guilty cohort's name, a burst
+of kept beacons is a debt. The whole measure is ``python -m bench.qoe_alerts``; this is a cut of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.incident_counts import ATTEMPTS, COUNTERS, FAILURES, Fault, Service, Size
+from bench.incident_models import learn
+from bench.qoe_alerts import WARM_S, Run, reached, uniformity
+from models.incident import cohorts as hierarchy
+from models.incident.cohorts import label
+from models.incident.detect import Model, Tuning
+from models.incident.ledger import Incident, Ledger, Maintenance, Rules, State, commanded
+
+Watched = tuple[Service, list[Model]]
+
+
+@pytest.fixture(scope="module")
+def watched() -> Watched:
+    service = Service(Size(200, 2, 3, 60.0), 4)
+    return service, learn(service, [4], Tuning(), days=8)
+
+
+def _cohort(service: Service, dimension: str, depth: int = 1) -> int:
+    """The heaviest cohort that fixes `depth` dimensions, this one among them."""
+    traffic = service.cohorts.traffic()
+    fits = [i for i, name in enumerate(service.cohorts.names) if len(name) == depth and dimension in dict(name)]
+    return max(fits, key=lambda i: traffic[i])
+
+
+def test_p_values_of_a_quiet_day_are_uniform(watched: Watched) -> None:
+    rows = uniformity(*watched, seed=5, hours=8)
+    assert {row["signal"] for row in rows} == {"start_failure_rate", "attempts", "concurrency"}
+    ratios = [row for row in rows if row["signal"] == "start_failure_rate" and row["window_s"] < 600]
+    assert len(ratios) > 1 and max(row["ks"] for row in ratios) < 0.05, "eight days are little for the volumes' seasons"
+    assert max(row["below_1e-2"] for row in rows) < 3.0
+
+
+def test_a_quiet_day_has_no_incident(watched: Watched) -> None:
+    run = Run(*watched, seed=[6])
+    assert [i.title for i in run.go(WARM_S + 6 * 3_600) if i.opened_s > WARM_S] == []
+
+
+def test_a_fault_is_one_incident_named_after_its_cohort(watched: Watched) -> None:
+    service, models = watched
+    guilty, start = _cohort(service, "isp", 2), WARM_S + 1_803.0
+    own, sd = service.own_sd(FAILURES, guilty, start, 60.0)
+    share = 12 * sd / (60 * service.attempts(np.array([start]))[0, service.cohorts.cells(guilty)].sum())
+    cells = service.cohorts.cells(guilty)
+    fault = Fault("ratio", guilty, cells, start, start + 600, min(share, 0.9), own_mean=own, own_sd=sd)
+    run = Run(service, models, [7], [fault])
+    found = [i for i in run.go(WARM_S + 5_400) if i.opened_s > WARM_S]
+    assert reached(fault, 60.0)
+    assert [label(i.name) for i in found] == [label(service.cohorts.names[guilty])]
+    assert found[0].opened_s <= start + 90 and found[0].state is State.RESOLVED
+    assert found[0].signals == {"start_failure_rate"}
+
+
+def test_kept_beacons_are_a_debt_and_not_a_fault(watched: Watched) -> None:
+    service, models = watched
+    guilty, start = _cohort(service, "isp"), WARM_S + 1_203.0
+    own, sd = service.own_sd(ATTEMPTS, guilty, start, 60.0)
+    fault = Fault("outage", guilty, service.cohorts.cells(guilty), start, start + 900, 0.9, release_s=start + 2_400,
+                  spread_s=40.0, own_mean=own, own_sd=sd)  # fmt: skip
+    run = Run(service, models, [8], [fault])
+    found = [i for i in run.go(WARM_S + 7_200) if i.opened_s > WARM_S]
+    assert found and found[0].name == service.cohorts.names[guilty]
+    assert found[0].signals <= {"attempts", "concurrency"} and found[0].opened_s <= start + 90
+    assert not any("start_failure_rate" in i.signals for i in found)
+
+    blind = Run(service, models, [8], [Fault(**{**_given(fault), "excess": [], "kept": None})],
+                tuning=Tuning(owing_s=0))  # fmt: skip
+    fooled = blind.go(WARM_S + 7_200)
+    assert any("start_failure_rate" in i.signals for i in fooled), "without the debt it is a ratio alert"
+
+
+def _given(fault: Fault) -> dict[str, object]:
+    return {name: getattr(fault, name) for name in fault.__dataclass_fields__}
+
+
+def test_equal_cells_are_one_cohort_and_parents_hold_their_children() -> None:
+    found = hierarchy.build(
+        ("country", "isp"), [["DE", "DE", "BR"], ["a", "b", "c"]], [("country",), ("isp",), ("country", "isp")],
+        [1, 2, 3],
+    )
+    assert [label(name) for name in found.names] == [
+        "everything", "country=BR", "country=DE", "isp=a", "isp=b",
+    ], "c is all of BR"  # fmt: skip
+    assert [int(p) for p in found.parent] == [-1, 0, 0, 0, 0]
+    np.testing.assert_allclose(found.share_inside(2), [1, 0, 1, 1 / 3, 2 / 3])
+    with pytest.raises(ValueError, match="no dimension planet"):
+        hierarchy.build(("isp",), [["a"]], [("planet",)], [1])
+
+
+def test_a_maintenance_window_and_the_word_of_people() -> None:
+    window = Maintenance((("isp", "a"),), 100, 200)
+    assert window.covers((("isp", "a"), ("device", "tv")), 100) and not window.covers((("device", "tv"),), 150)
+    assert not window.covers((("isp", "a"),), 200)
+    incident = Incident(0, 1, (("isp", "a"),), "attempts", 0, 10, State.OPEN, 6.0, -20.0, 60, 1.0, 9.0, (), 10, 10)
+    assert commanded(incident, "ack", 20).state is State.ACKNOWLEDGED
+    assert commanded(incident, "mute", 20, 50).muted_until_s == 50
+    over = commanded(incident, "resolve", 30)
+    assert (over.state, over.resolved_s) == (State.RESOLVED, 30) and commanded(over, "ack", 40) is over
+    with pytest.raises(ValueError, match="must be ack, mute or resolve"):
+        commanded(incident, "shout", 20)
+
+
+def test_an_incident_inside_a_window_is_born_muted(watched: Watched) -> None:
+    service, models = watched
+    guilty, start = _cohort(service, "isp"), WARM_S + 603.0
+    fault = Fault("outage", guilty, service.cohorts.cells(guilty), start, start + 600, 0.9, release_s=1e9)
+    run = Run(service, models, [9], [fault])
+    planned = Maintenance(service.cohorts.names[guilty], WARM_S, WARM_S + 3_600)
+    run.ledger = Ledger(run.detector, Rules(maintenance=(planned,)))
+    run.go(WARM_S + 900)
+    named = [i for i in run.ledger.incidents if i.name == service.cohorts.names[guilty]]
+    assert named and named[-1].state is State.MUTED and COUNTERS[ATTEMPTS] == "attempts"
