@@ -27,9 +27,8 @@ class Player:
 
     def lost_stalls(self, event: Event, gap: bool) -> int:
         """How many stalls began unseen before `event`, or with it; 0 if there is no gap or no telling."""
-        if not gap or not self.known or event.stall_count is None or event.stall_total_ms is None:
-            return 0
-        return event.stall_count - self.stalls
+        told = _told(event)
+        return told[0] - self.stalls if gap and self.known and told is not None else 0
 
     def after_gap(
         self,
@@ -56,20 +55,24 @@ class Player:
         began = int(state == "rebuffering" and before != "rebuffering")
         stalls, stall_ms = self.stalls + began, self.stall_ms + (held_ms if before == "rebuffering" else 0)
         found = {"gaps": 1} if gap else {}
-        told = event.stall_count is not None and event.stall_total_ms is not None
-        if gap and told and self.known:
-            assert event.stall_count is not None and event.stall_total_ms is not None
-            more, more_ms = event.stall_count - stalls, event.stall_total_ms - stall_ms
-            found |= _repair(event, began > 0, before, last, held_ms, connection, more, more_ms)
-        if told:
-            assert event.stall_count is not None and event.stall_total_ms is not None
-            lasting = state == "rebuffering"
-            self.stalls = max(stalls, event.stall_count) if lasting else event.stall_count
-            self.stall_ms = max(stall_ms, event.stall_total_ms) if lasting else event.stall_total_ms
-            self.known = True
-        else:
+        told = _told(event)
+        if told is None:
             self.stalls, self.stall_ms, self.known = stalls, stall_ms, self.known and not gap
+            return found
+        if gap and self.known:
+            more, more_ms = told[0] - stalls, told[1] - stall_ms
+            found |= _repair(event, began > 0, before, last, held_ms, connection, more, more_ms)
+        lasting = state == "rebuffering"
+        self.stalls, self.stall_ms = (max(stalls, told[0]), max(stall_ms, told[1])) if lasting else told
+        self.known = True
         return found
+
+
+def _told(event: Event) -> tuple[int, int] | None:
+    """The player's counters, count and ms; None unless both are there."""
+    if event.stall_count is None or event.stall_total_ms is None:
+        return None
+    return event.stall_count, event.stall_total_ms
 
 
 def _repair(

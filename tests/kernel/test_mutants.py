@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from models.playback import spans
+from models.playback.repair import Player
 from models.playback.spans import SPAN_COLUMNS, Policy, fold
 from tests.kernel import hostile, jvm
 
@@ -27,6 +29,14 @@ def _last_wins(events: Any) -> Any:
     return [kept[seq] for seq in sorted(kept)], 0
 
 
+class _Deaf(Player):
+    def lost_stalls(self, event: Any, gap: bool) -> int:
+        return 0
+
+    def after_gap(self, event: Any, gap: bool, *rest: Any, **more: Any) -> dict[str, int]:
+        return {"gaps": 1} if gap else {}
+
+
 MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "the last of two equal numbers counts": ("deduplicate", _last_wins),
     "no event is late": ("late_events", lambda events, lateness: frozenset()),
@@ -38,6 +48,13 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "a second more hold": replace(POLICY, hold_ms=16_000),
     "two seconds less lateness": replace(POLICY, lateness_ms=22_000),
     "a longer pause": replace(POLICY, pause_limit_ms=31_000),
+    "the player's counters are not believed": ("Player", _Deaf),
+    "every code is a fault": ("error_codes", SimpleNamespace(is_business=lambda code: False)),
+    "stalls have longer causes": replace(POLICY, cause_ms=1_500),
+    "retries may take longer": replace(POLICY, retry_ms=10_000),
+    "exits come later": replace(POLICY, exit_ms=7_000),
+    "the start takes longer": replace(POLICY, startup_ms=5_000),
+    "a wait is long later": replace(POLICY, long_wait_ms=3_000),
 }
 
 
