@@ -58,7 +58,7 @@ def test_an_interrupted_start_ends_the_supervisor(folder: Path, monkeypatch: pyt
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    before = set(psutil.Process().children())
+    before = set(psutil.Process().children(recursive=True))
     with monkeypatch.context() as patched:
         patched.setattr(supervisor.time, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
