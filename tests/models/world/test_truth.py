@@ -27,10 +27,11 @@ OWN_COUNTERS = ["stall_count", "stall_total_ms", "start_delay_ms"]
 
 def folded(day: Day) -> pd.DataFrame:
     """Sums of every session by the reference fold, from the events alone and without the player's own counters."""
-    events = day.events.drop(columns=OWN_COUNTERS).copy()
+    events = day.events.assign(**dict.fromkeys(OWN_COUNTERS))
     for column in ("device_at", "received_at", "post_device_at"):
         events[column] = events[column].astype("int64")
-    events["bitrate_kbps"] = events["bitrate_kbps"].astype(object).where(events["bitrate_kbps"].notna(), None)
+    for column in ("bitrate_kbps", "error_code", "playback_rate", "playhead_ms"):
+        events[column] = events[column].astype(object).where(events[column].notna(), None)
     events["kafka_partition"], events["kafka_offset"] = 0, range(len(events))
     rows: list[dict[str, Any]] = []
     for session_id, group in events.groupby("session_id", sort=False):
