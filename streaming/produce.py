@@ -148,6 +148,7 @@ def produce_frame(topic: Topic, frame: pd.DataFrame, settings: Settings, *, day:
 def end_day(day: date, settings: Settings) -> None:
     """Say on every partition of both event topics that every event received on `day` has been sent (decision 5)."""
     both = (catalogue.PLAYBACK_EVENT, catalogue.CMCD)
+    topics.create(settings, both)
     wanted = [lanes.control(day, settings, topics.newest_timestamps(topic, settings), topic) for topic in both]
     with clients.reaching(settings), _sending(settings) as producer:
         send(producer, wanted)
