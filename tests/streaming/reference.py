@@ -11,14 +11,15 @@ import pandas as pd
 from conf.settings import Settings
 from models.playback.events import Event
 from models.playback.spans import MEASURES, Folded, Policy, fold
+from schemas import records, wire
 from schemas import topics as catalogue
-from schemas import wire
 from schemas.metrics import ALL, DIMENSIONS, METRICS, ROLLUPS
 from streaming import consume
 from streaming.consume import Message
 
 Sums = dict[tuple[Any, ...], dict[str, int]]
 """(rollup, minute_ms, the six dimensions) to sum column to value; rows that are all zero are left out."""
+DEFAULTS = {field.name: field.default for field in records.load("playback_event").fields if field.has_default}
 TIMES = ("device_at", "received_at", "post_device_at")
 
 
@@ -38,6 +39,7 @@ def events(messages: Iterable[Message], poison: Collection[tuple[int, int]]) -> 
         name, _, row = wire.decode_one(message.value)
         if name == "day_end":
             continue
+        row = DEFAULTS | row  # an older version lacks the columns that came later
         row |= {key: round(row[key].timestamp() * 1000) for key in TIMES}
         row |= {"kafka_partition": message.partition, "kafka_offset": message.offset}
         found[row["session_id"]].append(Event.of(row))
