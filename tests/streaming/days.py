@@ -57,10 +57,10 @@ def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
         events[name] = pd.to_datetime(events[name], unit="ms", utc=True).dt.as_unit("ms")
     for name in ("error_code", "impression_id", "page_id"):
         events[name] = events[name].astype(object).where(events[name].notna(), None)
-    for field in records.load("playback_event").fields:
-        if field.name not in events and field.has_default:
-            events[field.name] = [field.default] * len(events)
     columns = [f.name for f in records.load("playback_event").fields]
+    for later in records.load("playback_event").fields:
+        if later.name not in events and later.has_default:
+            events[later.name] = [later.default] * len(events)
     return events[[*columns, "schema_version"]].reset_index(drop=True)
 
 
