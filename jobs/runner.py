@@ -73,7 +73,7 @@ class Runner:
     def close(self) -> None:
         """End the session if this runner started it."""
         if self._own:
-            self.session.stop()
+            spark.stop(self.session)
 
     def run(self, names: Sequence[str], days: Sequence[date]) -> list[Result]:
         """Run the jobs called `names` for each day, day by day.

@@ -69,19 +69,32 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
     return session
 
 
+def stop(session: SparkSession) -> None:
+    """End the session and its jobs; of a job that is cut off, Spark's own log need not say that it was."""
+    session.sparkContext.setLogLevel("OFF")
+    session.stop()
+
+
 def _let_interrupts_through(handler: Any) -> None:
     """Undo PySpark's own handler of Ctrl-C, which calls the JVM from within the call it interrupts: that call then
     ends as a broken connection, an internal error, instead of as `KeyboardInterrupt`. Whoever ends the session ends
     its jobs too. And py4j need not print the stack of an interrupt."""
     if threading.current_thread() is threading.main_thread() and handler is not None:
         signal.signal(signal.SIGINT, handler)
-    root = logging.getLogger()
-    if _no_interrupt not in root.filters:
-        root.addFilter(_no_interrupt)
+    for logger in (logging.getLogger(), logging.getLogger("py4j.clientserver")):
+        if _no_interrupt not in logger.filters:
+            logger.addFilter(_no_interrupt)
 
 
 def _no_interrupt(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and record.exc_info[0] is KeyboardInterrupt)
+    """Whether a log record has nothing to do with Ctrl-C: py4j logs the interrupt itself, and what breaks while it
+    gives up the interrupted connection."""
+    error = record.exc_info[1] if record.exc_info else None
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return False
+        error = error.__context__
+    return True
 
 
 def _end_jvm(before: set[int]) -> None:

@@ -21,13 +21,13 @@ import threading, click
 @click.command()
 def probe():
     from conf.settings import load
-    from jobs.session import start
+    from jobs.session import start, stop
     session = start(load())
     threading.Timer(3, lambda: print("at work", flush=True)).start()
     try:
         session.sql("SELECT sum(hash(a.id, b.id)) FROM range(100000000) a CROSS JOIN range(1000000) b").collect()
     finally:
-        session.stop()
+        stop(session)
 """
 
 
