@@ -308,6 +308,9 @@ public final class Decoder {
         String expected;
         if (schema.record().equals("playback_event")) {
             expected = (String) values[schema.index("session_id")];
+            if (expected.isEmpty()) {
+                throw new Refused("range", "session_id is empty");
+            }
         } else if (schema.record().equals(CONTROL_RECORD)) {
             expected = CONTROL_KEY + values[schema.index("partition")];
         } else {
