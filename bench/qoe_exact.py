@@ -136,8 +136,8 @@ def spark_side(
     pq.write_table(table, folder / "messages.parquet")
     session.read.parquet(str(folder / "messages.parquet")).createOrReplaceTempView("message")
     session.sql("""
-        WITH decoded AS (SELECT kafka_partition, kafka_offset, decode_playback_event(v, k) AS e FROM message)
-        SELECT fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
+        WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message)
+        SELECT kernel.fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
         FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id""").write.mode("overwrite").parquet(
         str(folder / "folded")
     )

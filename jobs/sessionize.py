@@ -62,7 +62,7 @@ def fold(events: DataFrame, day: date) -> DataFrame:
         (F.col("first_ms") + F.col("offset_ms") < start + 86_400_000 + MARGIN_MS)
         & (F.col("last_ms") + F.col("offset_ms") >= start - MARGIN_MS)
     )
-    return touching.select(F.expr("fold_session(events)").alias("folded"))
+    return touching.select(F.expr("kernel.fold_session(events)").alias("folded"))
 
 
 def plays(ended: DataFrame, titles: DataFrame, day: date) -> DataFrame:

@@ -56,8 +56,8 @@ def _plain(row: Any) -> dict[str, Any]:
 def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, Any]]) -> None:
     _table(session, jvm.encode(events))
     found = session.sql("""
-        WITH decoded AS (SELECT kafka_partition, kafka_offset, decode_playback_event(v, k) AS e FROM message),
-             folded AS (SELECT fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
+        WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message),
+             folded AS (SELECT kernel.fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
                         FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id)
         SELECT f.* FROM folded""").collect()
     by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -97,10 +97,10 @@ def test_decode_every_outcome(session: SparkSession) -> None:
     )
     rows = {
         row.kafka_offset: row.d
-        for row in session.sql("SELECT kafka_offset, decode_title(v, k) AS d FROM message").collect()
+        for row in session.sql("SELECT kafka_offset, kernel.decode_title(v, k) AS d FROM message").collect()
     }
     assert rows[0].asDict() == title | {"schema_id": int.from_bytes(good[1:5]), "error_class": None, "reason": None}
     assert [rows[n].error_class for n in (1, 2, 3, 4)] == ["decode", "schema", "frame", "schema"]
     assert rows[1].title_id is None and rows[2].schema_id == 999 and rows[3].schema_id is None
-    [control] = session.sql("SELECT decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4").collect()
+    [control] = session.sql("SELECT kernel.decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4").collect()
     assert control.d is None
