@@ -189,9 +189,8 @@ def flink_side(messages: Sequence[jvm.Message], policy: Policy, folder: Path) ->
     held = [base64.b64decode(value) for value in last.values() if value != "~"]
     rows = [wire.decode_one(value)[2] for value in held]
     live = {(row["session_id"], row["segment"]): tuple(_ms(row[name]) for name in LIVE_SESSION) for row in rows}
-    types = dict.fromkeys(("rollup", *DIMENSIONS), str)
-    parts = [pd.read_csv(p, names=[*SUM_KEY, *SUMS], dtype=types) for p in _parts(folder / "sums")]
-    return live, _sums(pd.concat(parts))
+    messages = [line.split(",") for path in _parts(folder / "sums") for line in path.read_text().splitlines()]
+    return live, _sums(wire.decode_many([base64.b64decode(value) for _, value in messages], "qoe_minute"))
 
 
 def _ms(value: Any) -> Any:
