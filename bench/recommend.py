@@ -3,6 +3,7 @@
     r1  strong generalization on one split, and with --seeds N on N more: the blend, its parts, EASE, implicit's ALS
     r2  rolling origins on a global clock: the ranker against decayed popularity
     r3  CPU of ALS to the same NDCG@100: our two solvers against implicit's two
+    r4  home pages of 10 x 10 cells (bench/pages.py)
     r6  cold start: n events of a masked history; titles without a play against content neighbours
 
 DIR is what GroupLens ships (unpack ml-1m.zip, ml-100k.zip or ml-latest-small.zip from grouplens.org) or any folder with
@@ -26,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from bench import pages
 from models.frames import places
 from models.recommend.cold import ColdTitles
 from models.recommend.files import Loaded, load, positives, titles, wanted
@@ -378,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a folder, see above")
-    parser.add_argument("--table", choices=("r1", "r2", "r3", "r6"), required=True, nargs="+")
+    parser.add_argument("--table", choices=("r1", "r2", "r3", "r4", "r6"), required=True, nargs="+")
     parser.add_argument("--seed", type=int, default=98765, help="of the split, when the folder brings none")
     parser.add_argument("--seeds", type=int, default=0, help="r1: further splits")
     parser.add_argument("--factors", type=int, nargs="+", default=[64, 128, 256], help="r3: numbers of factors")
@@ -397,6 +399,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for table in tables:
             if table == "r1":
                 r1(given.data, split, model, given.seeds)
+            elif table == "r4":
+                catalogue = titles_of(given.data)
+                if catalogue is None:
+                    raise SystemExit(f"{given.data} has no titles file; rows of a page need names and genres")
+                whole = model.get()
+                pages.r4(split, catalogue, whole, whole.sources["edlae"].weights)  # type: ignore[attr-defined]
             elif table == "r3":
                 r3(split, tuple(given.factors))
             else:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import pages
 from bench.recommend import main, r3, the_split, unplayed
 from models.recommend.files import titles
+from models.recommend.linear import Edlae
 
 
 def folder(where: Path) -> Path:
@@ -39,3 +41,12 @@ def test_no_folder_is_a_usage_error(tmp_path: Path) -> None:
         main(["--data", str(tmp_path / "none"), "--table", "r1"])
     with pytest.raises(SystemExit, match="holds no ratings"):
         main(["--data", str(tmp_path), "--table", "r3"])
+
+
+def test_pages_of_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = the_split(folder(tmp_path), seed=1)
+    catalogue = titles({"movies.csv": (tmp_path / "movies.csv").read_bytes()})
+    model = Edlae().fit(split.train)
+    pages.r4(split, catalogue, model, model.weights)
+    out = capsys.readouterr().out
+    assert "ours / reference" in out and "nan" not in out
