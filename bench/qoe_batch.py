@@ -29,7 +29,7 @@ from jobs.runner import Runner
 from jobs.session import attach
 from lake.catalog import NAME, identifier
 from models.world import World, WorldConfig
-from schemas import tables, topics
+from schemas import tables
 from streaming import clients, lanes, produce
 from streaming import topics as admin
 

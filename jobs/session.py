@@ -124,6 +124,9 @@ def _semantics(settings: Settings) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.pandas.convertToArrowArraySafely": "true",
         "spark.sql.iceberg.check-nullability": "false",
+        # Lists by key (the events of a session) are gathered from sorted rows, one key at a time: the hash form keeps
+        # 128 keys, then sorts all the same what it has turned into objects by then.
+        "spark.sql.execution.useObjectHashAggregateExec": "false",
         **settings.spark.extra,
     }
 

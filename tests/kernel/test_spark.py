@@ -66,6 +66,12 @@ def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, 
     reference = [fold(rows, Policy(), revision) for rows in by_session.values() for revision in REVISIONS]
     for kind, columns in (("spans", SPAN_COLUMNS), ("sessions", SESSION_COLUMNS)):
         rows = [_plain(row) for result in found for row in result[kind]]
+        if kind == "sessions":
+            key = ("session_id", "segment", "revision")
+            spans = [s for f in reference for s in f.spans if s["state"] not in ("ended", "failed", "quit")]
+            last = {tuple(s[name] for name in key): s["state"] for s in spans}
+            assert all(row.pop("last_state") == last.get(tuple(row[name] for name in key)) for row in rows)
+            assert len(set(last.values())) > 3
         assert all(tuple(row) == columns for row in rows)
         expected = [row for folded in reference for row in getattr(folded, kind)]
         assert sorted(map(str, rows)) == sorted(map(str, expected))
@@ -102,5 +108,6 @@ def test_decode_every_outcome(session: SparkSession) -> None:
     assert rows[0].asDict() == title | {"schema_id": int.from_bytes(good[1:5]), "error_class": None, "reason": None}
     assert [rows[n].error_class for n in (1, 2, 3, 4)] == ["decode", "schema", "frame", "schema"]
     assert rows[1].title_id is None and rows[2].schema_id == 999 and rows[3].schema_id is None
-    [control] = session.sql("SELECT kernel.decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4").collect()
+    query = "SELECT kernel.decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4"
+    [control] = session.sql(query).collect()
     assert control.d is None

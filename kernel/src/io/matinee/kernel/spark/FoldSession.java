@@ -14,7 +14,9 @@ import io.matinee.kernel.State;
 import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Map;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.GenericInternalRow;
 import org.apache.spark.sql.catalyst.util.ArrayData;
@@ -31,7 +33,8 @@ import org.apache.spark.unsafe.types.UTF8String;
  * fold_session: all events of one session to its spans and sessions.
  *
  * <p>Both revisions are given out always, also when no event is late and they differ in their label only: each is
- * complete by itself, so that a reader filters by revision and never has to fall back from one to the other.
+ * complete by itself, so that a reader filters by revision and never has to fall back from one to the other. A session
+ * also says {@code last_state}: that of its last span before the moment that ended it.
  */
 public final class FoldSession implements ScalarFunction<InternalRow>, Serializable {
     private static final long serialVersionUID = 2;
@@ -95,7 +98,8 @@ public final class FoldSession implements ScalarFunction<InternalRow>, Serializa
     @Override
     public DataType resultType() {
         return new StructType().add("spans", DataTypes.createArrayType(KernelCatalog.struct(SPAN), false))
-                .add("sessions", DataTypes.createArrayType(KernelCatalog.struct(SESSION), false));
+                .add("sessions", DataTypes.createArrayType(
+                        KernelCatalog.struct(SESSION).add("last_state", DataTypes.StringType), false));
     }
 
     @Override
@@ -129,21 +133,27 @@ public final class FoldSession implements ScalarFunction<InternalRow>, Serializa
     }
 
     private void add(Folded folded, UTF8String revision, List<Object> spans, List<Object> sessions) {
+        Map<Segment, State> last = new IdentityHashMap<>();
         for (SpanRow span : folded.spans()) {
-            spans.add(row(SPAN, Rows.span(span, null), SPAN_REVISION, revision));
+            spans.add(row(SPAN, Rows.span(span, null), SPAN_REVISION, revision, 0));
+            if (!span.state.terminal()) {
+                last.put(span.segment, span.state);
+            }
         }
         for (Segment s : folded.segments()) {
             long duplicates = s.number == 0 ? folded.duplicates() : 0;
             long late = s.number == 0 ? folded.late() : 0;
             Object[] columns = Rows.session(s, null, folded.clockOffsetMs(), duplicates, late);
-            sessions.add(row(SESSION, columns, SESSION_REVISION, revision));
+            GenericInternalRow row = row(SESSION, columns, SESSION_REVISION, revision, 1);
+            row.values()[columns.length] = last.containsKey(s) ? out.apply(last.get(s).label()) : null;
+            sessions.add(row);
         }
     }
 
-    private InternalRow row(Schema schema, Object[] columns, int place, UTF8String revision) {
+    private GenericInternalRow row(Schema schema, Object[] columns, int place, UTF8String revision, int more) {
         Object[] found = Values.internal(schema, columns, out);
         found[place] = revision;
-        return new GenericInternalRow(found);
+        return new GenericInternalRow(more == 0 ? found : Arrays.copyOf(found, found.length + more));
     }
 
     /** Every row once more, as revision final. */
