@@ -99,7 +99,7 @@ def measure(form: str, settings: Settings, events: int) -> Run:
     cpu, began = taskmanager_cpu_s(settings), time.monotonic()
     done = subprocess.run(
         [str(environments.python("streaming")), "-m", "bench.flink_stream", form],
-        input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, env=launch._environment(settings),
+        input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, env=_environment(settings),
     )  # fmt: skip
     if done.returncode:
         raise MatineeError(f"job {form} was not taken: {launch.root_cause(done.stderr)}")
@@ -109,6 +109,12 @@ def measure(form: str, settings: Settings, events: int) -> Run:
     if job.state != "FINISHED":
         raise MatineeError(f"job {form} ended as {job.state}: {root_exception(settings, job_id)}")
     return Run(events, taskmanager_cpu_s(settings) - cpu, time.monotonic() - began)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The submitting child's; PyFlink's functions are translated by looking into the JDK's own classes."""
+    found = launch._environment(settings)
+    return found | {"JVM_ARGS": f"{found['JVM_ARGS']} --add-opens=java.base/java.util=ALL-UNNAMED"}
 
 
 def root_exception(settings: Settings, job_id: str) -> str:
