@@ -224,7 +224,7 @@ public final class Decoder {
 
     private String text(Field field) throws Refused {
         int length = length(field);
-        String value = new String(bytes, at, length, StandardCharsets.UTF_8);
+        String value = Texts.of(bytes, at, length);
         if (value.indexOf('\uFFFD') >= 0
                 && !Arrays.equals(value.getBytes(StandardCharsets.UTF_8), Arrays.copyOfRange(bytes, at, at + length))) {
             throw bad(field, "not UTF-8");
