@@ -127,7 +127,7 @@ def _with_younger_columns(frame: DataFrame, table: Table) -> DataFrame:
 def newest(frame: DataFrame, table: Table) -> DataFrame:
     """The newest row of every entity of a landed, compacted topic; one key is always in one partition."""
     topic = next(topic for topic in LANDED if topic.name == table.name)
-    last = Window.partitionBy(topic.key).orderBy(F.col("kafka_partition"), F.col("kafka_offset").desc())
+    last = Window.partitionBy(*topic.key.split("|")).orderBy(F.col("kafka_partition"), F.col("kafka_offset").desc())
     rows = frame.withColumn("matinee_place", F.row_number().over(last)).where("matinee_place = 1")
     return rows.drop("matinee_place", *(name for name, _ in META))
 

@@ -40,5 +40,7 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
         day + timedelta(days=1),
         salt=settings.experiment.page_salt,
         holdback=settings.experiment.page_holdback,
+        choices=to_pandas(frames["profile_choice"]),
+        impressions=to_pandas(frames["impression_outcome"], "profile_id", "row_kind", "row", "col"),
     )
     return {t.HOME_PAGE.name: to_spark(frames["play"].sparkSession, made, t.HOME_PAGE)}

@@ -67,13 +67,15 @@ def _latest(table: Table) -> Read:
     return Read(table, latest=True)
 
 
+_PROFILE_CHOICES = Read(t.BRONZE_PROFILE_CHOICE, required=False, latest=True)
+
 JOBS: tuple[JobSpec, ...] = (
     JobSpec(
         "ingest",
         Kind.LANDING,
         "Land the event and catalogue topics exactly once.",
-        writes=(t.BRONZE_PLAYBACK_EVENT, t.BRONZE_IMPRESSION, t.BRONZE_CDN_REQUEST, *_CATALOGUE, t.BRONZE_INCIDENT,
-                t.QUARANTINE),
+        writes=(t.BRONZE_PLAYBACK_EVENT, t.BRONZE_IMPRESSION, t.BRONZE_CDN_REQUEST, *_CATALOGUE,
+                t.BRONZE_PROFILE_CHOICE, t.BRONZE_INCIDENT, t.QUARANTINE),
         reads_topics=topics.LANDED,
     ),
     JobSpec(
@@ -128,7 +130,13 @@ JOBS: tuple[JobSpec, ...] = (
         "train_recommender",
         Kind.TABLE,
         "Train the blend of ALS, EDLAE and taste, hold it against decayed popularity, promote or not.",
-        reads=(Read(t.PLAY), Read(t.PLAY, (-27, 0), required=False), _latest(t.BRONZE_TITLE)),
+        reads=(
+            Read(t.PLAY),
+            Read(t.PLAY, (-27, 0), required=False),
+            _latest(t.BRONZE_TITLE),
+            _latest(t.BRONZE_PROFILE),
+            _PROFILE_CHOICES,
+        ),
         writes=(t.FACTORS, t.PROMOTION),
     ),
     JobSpec(
@@ -140,8 +148,10 @@ JOBS: tuple[JobSpec, ...] = (
             Read(t.PROMOTION),
             Read(t.FEATURE_TITLE),
             Read(t.PLAY, (-27, 0), required=False),
+            Read(t.IMPRESSION_OUTCOME, (-6, 0), required=False),
             _latest(t.BRONZE_TITLE),
             _latest(t.BRONZE_PROFILE),
+            _PROFILE_CHOICES,
         ),
         writes=(t.HOME_PAGE,),
         writes_day=1,

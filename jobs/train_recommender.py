@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame
 from conf.settings import Settings
 from jobs.pandas_frames import to_pandas
 from jobs.session import to_spark
+from models.recommend.page_rules import usable_plays
 from models.recommend.train import FALLBACK, METRIC, MODEL, Training, train
 from schemas import tables as t
 
@@ -138,6 +139,16 @@ def artifacts(run: Training, day: date) -> dict[str, bytes]:
 
 def _train(frames: dict[str, DataFrame], day: date) -> Training:
     plays = to_pandas(
-        frames["play"], "profile_id", "show_id", "play_date", "country", "quality_play", "censored", "watched_share"
+        frames["play"],
+        "profile_id",
+        "show_id",
+        "play_date",
+        "started_at",
+        "country",
+        "quality_play",
+        "censored",
+        "watched_share",
     )
-    return train(plays, to_pandas(frames["title"]), day)
+    titles = to_pandas(frames["title"])
+    used = usable_plays(plays, to_pandas(frames["profile"]), titles, to_pandas(frames["profile_choice"]))
+    return train(used, titles, day)

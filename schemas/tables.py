@@ -66,6 +66,7 @@ BRONZE_ARTWORK = _bronze("artwork", days=None)
 BRONZE_ASSET_FILE = _bronze("asset_file", days=None)
 BRONZE_PROFILE = _bronze("profile", days=None)
 BRONZE_CDN_CLUSTER = _bronze("cdn_cluster", days=None)
+BRONZE_PROFILE_CHOICE = _bronze("profile_choice", days=None)
 BRONZE_INCIDENT = _bronze("incident")
 QUARANTINE = Table(
     "quarantine", "bronze", "quarantine", ("topic", "kafka_partition", "kafka_offset", "line"), "received_date", 90,

@@ -33,6 +33,7 @@ ARTWORK = Topic("artwork", "artwork", "artwork_id", compacted=True)
 ASSET_FILE = Topic("asset_file", "asset_file", "file_id", compacted=True)
 PROFILE = Topic("profile", "profile", "profile_id", compacted=True)
 CDN_CLUSTER = Topic("cdn_cluster", "cdn_cluster", "cdn_id", compacted=True)
+PROFILE_CHOICE = Topic("profile_choice", "profile_choice", "profile_id|title_id|choice", True, producer="page say")
 
 _QOE_MINUTE_KEY = "rollup|minute_at|cdn_id|isp|device|country|app_version|title_id"
 QOE_MINUTE = Topic("qoe_minute", "qoe_minute", _QOE_MINUTE_KEY, True, "stream qoe", "streaming")
@@ -55,6 +56,6 @@ EVENTS = (PLAYBACK_EVENT, IMPRESSION, CDN_REQUEST)
 CATALOGUE = (TITLE, ARTWORK, ASSET_FILE, PROFILE, CDN_CLUSTER)
 QOE = (QOE_MINUTE, QOE_SESSION, QOE_PROGRESS, QOE_STEP, DLQ_PLAYBACK_EVENT, DLQ_CMCD)
 DECISIONS = (HOME_PAGE, ARTWORK_CHOICE, CDN_FILL_PLAN, CDN_PREPOSITION)
-LANDED = (*EVENTS, CMCD, *CATALOGUE, INCIDENT)
+LANDED = (*EVENTS, CMCD, *CATALOGUE, PROFILE_CHOICE, INCIDENT)
 """Topics that ingest lands into bronze."""
 TOPICS = (*LANDED, *QOE, INCIDENT_COMMAND, *DECISIONS)

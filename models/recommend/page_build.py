@@ -36,6 +36,7 @@ class Weights:
         least: titles a row needs to be shown, unless its own `least` says otherwise.
         spare: a row with this many times its width in candidates lets its cells choose again at the end; infinity
             leaves the stage-wise page as it is.
+        unseen: cells seen less than this share of their row's first are filled last, from what is left of the row.
     """
 
     calibration: float = 0.1
@@ -44,6 +45,7 @@ class Weights:
     window: int = 12
     least: int = 3
     spare: float = 2.0
+    unseen: float = 0.25
 
     def __post_init__(self) -> None:
         for name in ("calibration", "repeat"):
@@ -203,6 +205,7 @@ def build(
         weights.window,
         weights.least,
         weights.spare,
+        weights.unseen,
         max(keep, longest),
         keep,
         themes.size + most_own,
@@ -226,8 +229,8 @@ def _calibration(show, g_first, g_item, g_share, p, q):  # type: ignore[no-untyp
 @njit(cache=True, nogil=True)
 def _build(  # type: ignore[no-untyped-def]  # numba
     shows, worth, t_first, t_item, kinds, g_first, g_item, g_share, history, view, order, own_at, own_kind, own_least,
-    own_first, own_show, own_worth, pins, offered, calibration, prior, repeat, window, least, spare, longest, keep,
-    most, row, cell,
+    own_first, own_show, own_worth, pins, offered, calibration, prior, repeat, window, least, spare, unseen,
+    longest, keep, most, row, cell,
 ):
     n_pages, n_candidates = shows.shape
     height, width = view.shape
@@ -240,6 +243,10 @@ def _build(  # type: ignore[no-untyped-def]  # numba
     used = np.zeros(most, dtype=np.bool_)
     placed = np.full(len(g_first) - 1, -1, dtype=np.int64)
     filled = np.zeros(height, dtype=np.int32)
+    wide = np.ones(height, dtype=np.int32)  # cells of a row that are worth a choice
+    for r in range(height):
+        while wide[r] < width and view[r, wide[r]] > 0.0 and view[r, wide[r]] >= unseen * view[r, 0]:
+            wide[r] += 1
     loose = np.zeros(height, dtype=np.bool_)
     before = np.full((height, width), -1, dtype=np.int32)
     q = np.zeros(n_genres)
@@ -286,13 +293,13 @@ def _build(  # type: ignore[no-untyped-def]  # numba
                     if used[t] or (pin >= 0 and t != pin) or (t < n_themes and not offered[page, t]):
                         continue
                     gain, size = _row_gain(
-                        t, list_show, list_worth, count, head, placed, stamp, view[r], width, scale, calibration,
+                        t, list_show, list_worth, count, head, placed, stamp, view[r], wide[r], scale, calibration,
                         g_first, g_item, g_share, p, q, added, touched,
                     )
                     need = least if t < n_themes else own_least[own_at[page] + t - n_themes]
                     kind = kinds[t] if t < n_themes else own_kind[own_at[page] + t - n_themes]
                     gain -= repeat * of_kind[kind]
-                    if size >= min(need, width) and gain > top:
+                    if size >= min(need, wide[r]) and gain > top:
                         top, take = gain, t
                 if take >= 0:
                     break
@@ -302,7 +309,7 @@ def _build(  # type: ignore[no-untyped-def]  # numba
             of_kind[kinds[take] if take < n_themes else own_kind[own_at[page] + take - n_themes]] += 1
             row[page, r] = take
             filled[r] = 0
-            for c in range(width):
+            for c in range(wide[r]):
                 if not _next(
                     page, r, c, take, list_show, list_worth, count, head, placed, stamp, view, scale, calibration,
                     window if take < n_themes else 1, g_first, g_item, g_share, p, q, cell,
@@ -337,9 +344,21 @@ def _build(  # type: ignore[no-untyped-def]  # numba
                     short = True
                     break
         if short:
+            stamp += 1
+            head[:rows] = 0
             for r in range(chosen):
                 for c in range(filled[r]):
                     cell[page, r, c] = before[r, c]
+                    placed[before[r, c]] = stamp
+        for r in range(chosen):  # what hardly anybody sees
+            if filled[r] < wide[r]:
+                continue
+            for c in range(wide[r], width):
+                if not _next(
+                    page, r, c, row[page, r], list_show, list_worth, count, head, placed, stamp, view, scale,
+                    calibration, 1, g_first, g_item, g_share, p, q, cell,
+                ):
+                    break
 
 
 @njit(cache=True, nogil=True)

@@ -1,170 +1,351 @@
-"""The rows a home page may have: who may see what, and each row's candidates with a reason that is true."""
+"""The rows a home page may have, and each row's reason, which is true."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from models.days import epoch_days
 from models.frames import places
-from models.recommend.interactions import decay, from_plays, genre_counts, genre_matrix
+from models.recommend.interactions import decay, from_plays, genre_matrix
+from models.recommend.page_build import Floats, Ints, OwnRows, Sparse
+from models.recommend.page_themes import KIND, Near, Themes, because_rows, label_themes, lifts, shares
+from models.recommend.popularity import HALF_LIFE_DAYS
 
-CONTINUE = "continue_watching"
 NEW_DAYS = 14
 TREND_HALF_LIFE_DAYS = 1.5
-GENRE_ROWS = 4
-WATCHED_ROWS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One row that could stand on a page: shows by their order in the row, as places in the catalogue."""
-
-    kind: str
-    heading: str
-    reason: str
-    shows: NDArray[np.int64]
+LEAST_LIFT = 1.0
+"""Rows of labels a profile watches less than others are not offered to it."""
+LIFT_PULL = 3.0
+"""Titles by which a lift is drawn to 1."""
+WATCHED_ROWS = 3
+QUARTERS = ("00-06", "06-12", "12-18", "18-24")
+MOOD_LIFT = 1.2
+MOOD_LEAST = 5.0
+"""Plays of a show in a quarter of the day before it can be a mood."""
+LABEL_LEAST = 12
+"""Shows a label needs to be a row."""
+COUNTRY_PULL = 30.0
+"""Plays by which a country's popularity is drawn to everybody's."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What profiles did with shows, as sparse pairs by profile place.
+    """What profiles did with shows: pairs by profile place, the latest first; all arrays of shape (pairs,).
 
     Attributes:
-        finished: per profile, places of shows it finished: a completed film, or a series all of whose episodes out
-            were completed; the latest first.
-        unfinished: per profile, places of shows it began (a quality play) and did not finish, the latest first.
+        who: place of the profile, ascending. show: place of the show.
+        finished: a completed film, or a series all of whose episodes out were completed; else it is under way.
     """
 
-    finished: dict[str, list[int]]
-    unfinished: dict[str, list[int]]
+    who: NDArray[np.int64]
+    show: NDArray[np.int64]
+    finished: NDArray[np.bool_]
+
+    def of(self, first: int, last: int) -> Self:
+        """Pairs of profiles `first` to `last` (exclusive), counted from `first`."""
+        cut = slice(*np.searchsorted(self.who, [first, last]).tolist())
+        return type(self)(self.who[cut] - first, self.show[cut], self.finished[cut])
+
+    def only(self, keep: NDArray[np.bool_]) -> Self:
+        """Some of the pairs."""
+        return type(self)(self.who[keep], self.show[keep], self.finished[keep])
+
+    def flat(self, profiles: int) -> tuple[NDArray[np.int64], Ints]:
+        """(first, show) as page_themes.because_rows takes it."""
+        first = np.searchsorted(self.who, np.arange(profiles + 1)).astype(np.int64)
+        return first, self.show.astype(np.int32)
 
 
-def history(plays: pd.DataFrame, titles: pd.DataFrame, catalogue: pd.DataFrame, today: int) -> History:
-    """Read finished and begun shows off record `play`; `today` decides which episodes are out."""
+def history(
+    plays: pd.DataFrame, titles: pd.DataFrame, catalogue: pd.DataFrame, profiles: pd.Series, today: int
+) -> History:
+    """Read finished and begun shows off record `play`; `today` decides which episodes are out.
+
+    Args:
+        profiles: ids, in the order of their places; other profiles' plays are left out.
+    """
     good = plays[plays["quality_play"].astype(bool) & plays["show_id"].isin(set(catalogue["title_id"]))]
-    good = good.sort_values(["profile_id", "started_at", "session_id", "segment"], kind="mergesort")
     playable = titles[(titles["kind"] != "series") & (epoch_days(titles["launch_date"]) <= today)]
     needed = playable.groupby("show_id")["title_id"].nunique()
     done = good[good["completed"].astype(bool)].groupby(["profile_id", "show_id"])["title_id"].nunique()
-    last = good.groupby(["profile_id", "show_id"], sort=False).agg(at=("started_at", "max")).reset_index()
-    last = last.sort_values(["profile_id", "at", "show_id"], ascending=[True, False, True], kind="mergesort")
+    last = good.groupby(["profile_id", "show_id"]).agg(at=("started_at", "max")).reset_index()
+    who = places(profiles, last["profile_id"])
+    last, who = last[who >= 0], who[who >= 0]
+    show = places(catalogue["title_id"], last["show_id"])
     pairs = pd.MultiIndex.from_frame(last[["profile_id", "show_id"]])
     completed = done.reindex(pairs).fillna(0).to_numpy()
     required = needed.reindex(last["show_id"]).fillna(np.inf).to_numpy()
-    place = places(catalogue["title_id"], last["show_id"])
-    finished: dict[str, list[int]] = {}
-    unfinished: dict[str, list[int]] = {}
-    for profile, show, over in zip(last["profile_id"], place, completed >= required, strict=True):
-        (finished if over else unfinished).setdefault(profile, []).append(int(show))
-    return History(finished, unfinished)
+    at = pd.DatetimeIndex(last["at"]).asi8 if len(last) else np.zeros(0, dtype=np.int64)
+    order = np.lexsort((show, -at, who))
+    return History(who[order], show[order], (completed >= required)[order])
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the builder takes for some profiles, and the reasons behind its rows.
+
+    Attributes:
+        own: rows of single pages; anchor: show a "because" row is about, -1 for other rows, shape (rows,).
+        offered: shape (profiles, themes). pins: shape (profiles, R). lift: shape (profiles, themes).
+    """
+
+    own: OwnRows
+    anchor: Ints
+    offered: NDArray[np.bool_]
+    pins: Ints
+    lift: Floats
 
 
 class RowMaker:
-    """Makes every candidate row of a profile; holds what all profiles share."""
+    """Makes the candidate rows of pages; holds what all profiles share.
+
+    Attributes:
+        themes: rows all pages share: top picks, what rises in each country, new, labels, moods; then `more` rows for
+            profiles of whom too little is known for themes.
+        genres: shape (shows, genres). taste: shape (profiles, genres), shares of each history.
+        near: what is like what, None when no model serves.
+    """
 
     def __init__(
         self,
         catalogue: pd.DataFrame,
+        titles: pd.DataFrame,
         plays: pd.DataFrame,
-        profiles: pd.DataFrame,
+        people: pd.DataFrame,
+        past: History,
         title_vectors: NDArray[np.float64] | None,
         features: pd.DataFrame,
         today: int,
+        more: int,
     ) -> None:
-        """`catalogue`: interactions.shows, sorted. `title_vectors`: None when no model serves. `today`: page day."""
+        """`catalogue`: interactions.shows. `past`: of `people`, in their order. `more`: rows a page may have."""
         self.names, self.ids = catalogue["name"].tolist(), catalogue["title_id"].tolist()
-        self.is_new = today - catalogue["launch_day"].to_numpy() <= NEW_DAYS
-        self.genre_names, self.genres = genre_matrix(catalogue)
-        self.main_genre = self.genres.argmax(axis=1)
+        self.today = today
         interactions = from_plays(plays)
-        self.unit = _unit(title_vectors)
-        self._near: dict[int, NDArray[np.float64]] = {}
         self.trend = _trends(interactions, catalogue, features, today)
-        people = profiles["profile_id"].tolist()
-        counts = genre_counts(interactions, catalogue, self.genres, people)
-        total = counts.sum(axis=0)
-        base = total / total.sum() if total.sum() > 0 else np.full(len(total), 1.0 / max(len(total), 1))
-        own = (counts + 2.0 * base) / (counts.sum(axis=1, keepdims=True) + 2.0)
-        self.lift = dict(zip(people, np.where(counts > 0, own / np.maximum(base, 1e-9), 0.0), strict=True))
+        self._moods(interactions, plays, catalogue, people)
+        self._themes(catalogue, titles, more)
+        self.member, self.kinds = Sparse.of(self.themes.member), self.themes.numbers
+        _, self.genres = genre_matrix(catalogue)
+        self.genre_shares = Sparse.of(self.genres)
+        shape = (len(people), len(catalogue))
+        self.watched = csr_matrix((np.ones(len(past.who)), (past.who, past.show)), shape=shape)
+        self.taste = shares(self.watched, self.genres)
+        total = np.asarray(self.watched.sum(axis=0)).ravel()
+        self.base = (total @ self.themes.member) / max(total.sum(), 1.0)
+        self.near = near_by_vectors(title_vectors)
 
-    def rows(self, profile_id: str, country: str, score: NDArray[np.float64], past: History) -> list[Candidate]:
-        """Candidate rows, each ordered for this profile; shows scored minus infinity are left out.
+    def _themes(self, catalogue: pd.DataFrame, titles: pd.DataFrame, more: int) -> None:
+        n = len(catalogue)
+        everything = np.ones((n, 1), dtype=bool)
+        fresh = (self.today - catalogue["launch_day"].to_numpy() <= NEW_DAYS)[:, None]
+        countries = sorted(self.trend)
+        rising = np.array([np.isfinite(self.trend[c]) for c in countries], dtype=bool).reshape(len(countries), n).T
+        facets = {
+            "genre": catalogue["genres"].tolist(),
+            "form": [("films",) if kind == "film" else ("series",) for kind in catalogue["kind"]],
+        }
+        if "country_origin" in titles.columns:
+            origin = titles.drop_duplicates("title_id").set_index("title_id")["country_origin"]
+            facets["origin"] = [(f"from {c}",) for c in origin.reindex(catalogue["title_id"])]
+        labels = label_themes(facets, LABEL_LEAST)
+        moods = sorted(self.moods)
+        mood = np.array([self.moods[m] for m in moods], dtype=bool).reshape(len(moods), n).T
+        parts = [
+            Themes(["top_picks"], ["Top picks for you"], everything),
+            Themes(["new"], ["New"], fresh),
+            Themes(["trending"] * len(countries), [f"Trending in {c}" for c in countries], rising),
+            Themes(["mood"] * len(moods), ["At your hours"] * len(moods), mood),
+            labels,
+            Themes(["more"] * more, ["More for you"] * more, np.repeat(everything, more, axis=1)),
+        ]
+        self.themes = parts[0]
+        for part in parts[1:]:
+            self.themes = self.themes.joined(part)
+        kind = np.array(self.themes.kind, dtype=object)
+        self.is_label = np.isin(kind, ("genre", "micro_genre"))
+        self.is_more = kind == "more"
+        self.trend_theme = {c: int(np.flatnonzero(kind == "trending")[i]) for i, c in enumerate(countries)}
+        self.mood_theme = {m: int(np.flatnonzero(kind == "mood")[i]) for i, m in enumerate(moods)}
+
+    def _moods(
+        self, interactions: pd.DataFrame, plays: pd.DataFrame, catalogue: pd.DataFrame, people: pd.DataFrame
+    ) -> None:
+        """Shows a country watches more in a quarter of the day (UTC) than in others, and each profile's quarter."""
+        good = plays[plays["quality_play"].astype(bool)]
+        quarter = pd.DatetimeIndex(pd.to_datetime(good["started_at"], utc=True)).hour.to_numpy() // 6
+        show, who = places(catalogue["title_id"], good["show_id"]), places(people["profile_id"], good["profile_id"])
+        country = good["country"].to_numpy(dtype=object)
+        self.moods: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        for name in sorted(set(country)):
+            mine = (country == name) & (show >= 0)
+            counts = np.zeros((4, len(catalogue)))
+            np.add.at(counts, (quarter[mine], show[mine]), 1.0)
+            part = counts.sum(axis=1, keepdims=True) / max(counts.sum(), 1.0)
+            expected = counts.sum(axis=0) * part
+            for q in range(4):
+                self.moods[name, q] = (counts[q] >= MOOD_LEAST) & (counts[q] > MOOD_LIFT * expected[q])
+        hours = np.zeros((len(people), 4))
+        np.add.at(hours, (who[who >= 0], quarter[who >= 0]), 1.0)
+        self.quarter = np.where(hours.sum(axis=1) > 0, hours.argmax(axis=1), -1)
+
+    def candidates(
+        self,
+        first: int,
+        shows: Ints,
+        worth: Floats,
+        country: list[str],
+        past: History,
+        under_way: OwnRows,
+        rows: int,
+    ) -> Candidates:
+        """Of the profiles from `first` on.
 
         Args:
-            score: shape (shows,), log odds of a take; minus infinity where the profile may not see the show.
+            shows, worth: as page_build.build takes them. past: of these profiles, by their place among them.
+            under_way: their continue-watching rows, which are pinned to the top.
         """
-        begun = continue_row(profile_id, score, past)
-        if begun is not None:
-            score = score.copy()
-            score[begun.shows] = -np.inf  # what was begun has a row of its own
-        found = [Candidate("top_picks", "Top picks for you", "ranked by what you watched", _order(score))]
-        found += [begun] if begun is not None else []
-        found += self._because_watched(profile_id, score, past)
-        if country in self.trend:
-            rising = self.trend[country]
-            shows = _order(np.where(np.isfinite(rising), score + 0.3 * np.maximum(rising, -9.0), -np.inf))
-            found.append(
-                Candidate("trending", f"Trending in {country}", "watched more than usual in the last days", shows)
+        n = len(shows)
+        watched = self.watched[first : first + n]
+        lift = lifts(watched, np.asarray(watched.sum(axis=1)).ravel(), self.themes.member, self.base, LIFT_PULL)
+        offered = np.repeat(~(self.is_label | self.is_more)[None, :], n, axis=0)
+        offered |= self.is_label & (lift >= LEAST_LIFT)
+        for theme in (*self.trend_theme.values(), *self.mood_theme.values()):
+            offered[:, theme] = False
+        for i, name in enumerate(country):
+            if name in self.trend_theme:
+                offered[i, self.trend_theme[name]] = True
+            mood = self.mood_theme.get((name, int(self.quarter[first + i])))
+            if mood is not None:
+                offered[i, mood] = True
+        own, anchor = under_way, np.full(len(under_way.page), -1, dtype=np.int32)
+        if self.near is not None:
+            because, about = because_rows(
+                shows, worth, self.near, past.flat(n), past.only(past.finished).flat(n), WATCHED_ROWS
             )
-        fresh = _order(np.where(self.is_new, score, -np.inf))
-        found.append(Candidate("new", "New", f"out for at most {NEW_DAYS} days", fresh))
-        return found + self._genres(profile_id, score)
+            own, order = joined(under_way, because)
+            anchor = np.concatenate([anchor, about])[order]
+        pins = np.full((n, rows), -1, dtype=np.int32)
+        pins[under_way.page, 0] = len(self.themes.kind)  # it is the first of a page's own rows
+        return Candidates(own, anchor, offered, pins, lift)
 
-    def _because_watched(self, profile_id: str, score: NDArray[np.float64], past: History) -> list[Candidate]:
-        """Shows near one the profile finished: a cosine above 0, which counts beside the ranking."""
-        made: list[Candidate] = []
-        if self.unit is None:
-            return made
-        for show in past.finished.get(profile_id, [])[:WATCHED_ROWS]:
-            if show not in self._near:
-                self._near[show] = self.unit @ self.unit[show]
-            near = np.where(self._near[show] > 0, score + 2.0 * self._near[show], -np.inf)
-            near[show] = -np.inf
-            heading, reason = f"Because you watched {self.names[show]}", f"finished {self.ids[show]}"
-            made.append(Candidate("because_you_watched", heading, reason, _order(near)))
-        return made
+    def words(self, theme: int, lift: float, country: str, profile: int) -> tuple[str, str, str]:
+        """(kind, heading, reason) of a shared theme's row."""
+        kind, heading = self.themes.kind[theme], self.themes.heading[theme]
+        if kind in ("genre", "micro_genre"):
+            more = f"you watch {lift:.1f} times as much of it as others"
+            return kind, heading, more if lift >= 1.05 else "ranked by what you watched"
+        reasons = {
+            "top_picks": "ranked by what you watched",
+            "new": f"out for at most {NEW_DAYS} days",
+            "trending": f"watched more than usual in {country} in the last days",
+            "mood": f"{country} watches it more than at other hours when you watch most, {self._hours(profile)} UTC",
+            "more": "ranked next for you",
+        }
+        return kind, heading, reasons[kind]
 
-    def _genres(self, profile_id: str, score: NDArray[np.float64]) -> list[Candidate]:
-        """The genres the profile watches most above everybody's share."""
-        lift = self.lift.get(profile_id, np.zeros(len(self.genre_names)))
-        made = []
-        for genre in np.argsort(-lift, kind="stable")[:GENRE_ROWS]:
-            if lift[genre] > 0:
-                reason = f"you watch {lift[genre]:.1f} times as much of it as others"
-                shows = _order(np.where(self.main_genre == genre, score, -np.inf))
-                made.append(Candidate("genre", self.genre_names[genre].capitalize(), reason, shows))
-        return made
+    def _hours(self, profile: int) -> str:
+        return QUARTERS[int(self.quarter[profile])]
 
 
-def continue_row(profile_id: str, score: NDArray[np.float64], past: History) -> Candidate | None:
-    """Shows the profile began and did not finish, the latest first; None without any it may see."""
-    begun = [show for show in past.unfinished.get(profile_id, []) if np.isfinite(score[show])]
-    if not begun:
-        return None
-    return Candidate(CONTINUE, "Continue watching", "begun and not finished", np.array(begun, dtype=np.int64))
+def under_way(past: History, allowed: NDArray[np.bool_], worth: Floats) -> OwnRows:
+    """Continue-watching rows: what was begun and may be seen, the latest first.
+
+    Args:
+        allowed, worth: shape (profiles, shows).
+    """
+    kept = past.only(~past.finished & allowed[past.who, past.show])
+    page = np.unique(kept.who)
+    return OwnRows(
+        page,
+        np.full(len(page), KIND["continue_watching"], dtype=np.int32),
+        np.ones(len(page), dtype=np.int32),
+        np.append(np.searchsorted(kept.who, page), len(kept.who)).astype(np.int64),
+        kept.show.astype(np.int32),
+        worth[kept.who, kept.show],
+    )
 
 
-def _order(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    usable = np.flatnonzero(np.isfinite(values))
-    return usable[np.argsort(-values[usable], kind="stable")]
+def joined(one: OwnRows, other: OwnRows) -> tuple[OwnRows, NDArray[np.int64]]:
+    """Rows of both, by page, the first's before the other's; and where each came from (others after the first's)."""
+    page = np.concatenate([one.page, other.page])
+    order = np.argsort(page, kind="stable")
+    first = np.concatenate([one.first[:-1], other.first[:-1] + one.first[-1]])
+    size = np.concatenate([np.diff(one.first), np.diff(other.first)])
+    show, worth = np.concatenate([one.show, other.show]), np.concatenate([one.worth, other.worth])
+    at = np.repeat(first[order] - np.concatenate([[0], np.cumsum(size[order])[:-1]]), size[order]) if len(order) else 0
+    pick = (np.arange(len(show)) + at).astype(np.int64)
+    return (
+        OwnRows(
+            page[order],
+            np.concatenate([one.kind, other.kind])[order],
+            np.concatenate([one.least, other.least])[order],
+            np.concatenate([[0], np.cumsum(size[order])]).astype(np.int64),
+            show[pick],
+            worth[pick],
+        ),
+        order,
+    )
 
 
-def _unit(title_vectors: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-    """Personal parts of show vectors (all but the last coordinate) at length 1, shape (shows, d - 1)."""
-    if title_vectors is None or title_vectors.shape[1] < 2:
+def near_by_vectors(title_vectors: NDArray[np.float64] | None, n: int = 100, block: int = 512) -> Near | None:
+    """By the cosine of the personal parts of show vectors (all but the last coordinate); None without any."""
+    if title_vectors is None or title_vectors.shape[1] < 2 or len(title_vectors) < 2:
         return None
     own = title_vectors[:, :-1]
     length = np.linalg.norm(own, axis=1, keepdims=True)
-    return np.divide(own, length, out=np.zeros_like(own), where=length > 0)
+    unit = np.divide(own, length, out=np.zeros_like(own), where=length > 0)
+    count = len(unit)
+    n = min(n, count - 1)
+    show, likeness = np.full((count, n), -1, dtype=np.int32), np.zeros((count, n))
+    for start in range(0, count, block):
+        cosine = unit[start : start + block] @ unit.T
+        here = np.arange(len(cosine))
+        cosine[here, start + here] = -1.0
+        best = np.argpartition(-cosine, n - 1, axis=1)[:, :n]
+        best = np.sort(best, axis=1)
+        value = np.take_along_axis(cosine, best, axis=1)
+        order = np.argsort(-value, axis=1, kind="stable")
+        value = np.take_along_axis(value, order, axis=1)
+        likeness[start : start + block] = np.where(value > 0, value, 0.0)
+        show[start : start + block] = np.where(value > 0, np.take_along_axis(best, order, axis=1), -1)
+    return Near(show, likeness)
+
+
+def contextual_popularity(
+    interactions: pd.DataFrame, catalogue: pd.DataFrame, today: int
+) -> tuple[Floats, dict[str, Floats]]:
+    """Log of decayed plays plus one: everybody's, shape (shows,), and by country, drawn to everybody's share.
+
+    Args:
+        interactions: from_plays, none after `today` - 1.
+    """
+    place = places(catalogue["title_id"], interactions["title_id"])
+    weight = decay(interactions["day"].to_numpy(dtype=np.int64), today - 1, HALF_LIFE_DAYS)
+    known = place >= 0
+
+    def counts(mine: NDArray[np.bool_]) -> Floats:
+        return np.bincount(place[mine], weights=weight[mine], minlength=len(catalogue)).astype(np.float64)
+
+    everywhere = counts(known)
+    share = (everywhere + 1.0) / (everywhere.sum() + len(everywhere))
+    country = interactions["country"].to_numpy(dtype=object)
+    by_country = {
+        name: np.log1p(counts(known & (country == name)) + COUNTRY_PULL * share) for name in sorted(set(country))
+    }
+    return np.log1p(everywhere), by_country
 
 
 def _trends(
     interactions: pd.DataFrame, catalogue: pd.DataFrame, features: pd.DataFrame, today: int
-) -> dict[str, NDArray[np.float64]]:
+) -> Mapping[str, Floats]:
     """Per country: log of recent plays over what the week before would give, minus infinity for shows not rising there.
 
     A show rises when its recent share beats its week's share in the country; everybody's one-day share (feature_title)
@@ -186,3 +367,4 @@ def _trends(
         rise = np.log((recent + 1.0) / (usual * scale + 1.0)) + np.log(everywhere)
         out[country] = np.where((rise > 0) & (recent > 0), np.log(recent + 1.0) + rise, -np.inf)
     return out
+

@@ -175,6 +175,62 @@ def contributors(
     return [(x, value / total) for x, value in found[:most]]
 
 
+def explain(shows: Ints, near: Near, first: NDArray[np.int64], history: Ints) -> tuple[Ints, Floats]:
+    """`contributors` of many cells at once.
+
+    Args:
+        shows: shape (pages, cells), -1 where empty. first, history: the history of each page.
+
+    Returns:
+        shows that speak most and their shares, shape (pages, cells, CONTRIBUTORS); -1 and 0 where there are fewer.
+    """
+    who = np.full((*shows.shape, CONTRIBUTORS), -1, dtype=np.int32)
+    share = np.zeros((*shows.shape, CONTRIBUTORS))
+    _explain(np.ascontiguousarray(shows), near.show, near.likeness, first, history, who, share)
+    return who, share
+
+
+@njit(cache=True, nogil=True)
+def _tally(near, likeness, history, page, stamp, who, much, total):  # type: ignore[no-untyped-def]  # numba
+    """Per show: the three of a history that speak most for it, by how much, and all that is said."""
+    for x in history:
+        for j in range(near.shape[1]):
+            t = near[x, j]
+            if t < 0:
+                break
+            if stamp[t] != page:
+                stamp[t] = page
+                who[t, :] = -1
+                much[t, :] = 0.0
+                total[t] = 0.0
+            value = likeness[x, j]
+            if x == who[t, 0] or x == who[t, 1] or x == who[t, 2]:
+                continue
+            total[t] += value
+            for k in range(3):  # ties to the smaller show
+                if who[t, k] < 0 or value > much[t, k] or (value == much[t, k] and x < who[t, k]):
+                    for m in range(2, k, -1):
+                        who[t, m], much[t, m] = who[t, m - 1], much[t, m - 1]
+                    who[t, k], much[t, k] = x, value
+                    break
+
+
+@njit(cache=True, nogil=True)
+def _explain(shows, near, likeness, h_first, h_show, out_who, out_share):  # type: ignore[no-untyped-def]  # numba
+    n_shows = len(near)
+    who, much, total = np.full((n_shows, 3), -1, dtype=np.int32), np.zeros((n_shows, 3)), np.zeros(n_shows)
+    stamp = np.full(n_shows, -1, dtype=np.int64)
+    for page in range(len(shows)):
+        _tally(near, likeness, h_show[h_first[page] : h_first[page + 1]], page, stamp, who, much, total)
+        for c in range(shows.shape[1]):
+            t = shows[page, c]
+            if t >= 0 and stamp[t] == page:
+                for k in range(3):
+                    out_who[page, c, k] = who[t, k]
+                    if who[t, k] >= 0:
+                        out_share[page, c, k] = much[t, k] / total[t]
+
+
 @njit(cache=True, nogil=True)
 def _because(  # type: ignore[no-untyped-def]  # numba
     shows, worth, near, likeness, h_first, h_show, a_first, a_show, rows, least
@@ -182,30 +238,12 @@ def _because(  # type: ignore[no-untyped-def]  # numba
     n_pages, n_candidates = shows.shape
     n_shows = len(near)
     who = np.full((n_shows, 3), -1, dtype=np.int32)
-    much = np.zeros((n_shows, 3))
+    much, total = np.zeros((n_shows, 3)), np.zeros(n_shows)
     stamp = np.full(n_shows, -1, dtype=np.int64)
     own_page, own_anchor, own_first = [np.int64(0)][:0], [np.int32(0)][:0], [np.int64(0)]
     out_show, out_worth = [np.int32(0)][:0], [np.float64(0.0)][:0]
     for page in range(n_pages):
-        for i in range(h_first[page], h_first[page + 1]):
-            x = h_show[i]
-            for j in range(near.shape[1]):
-                t = near[x, j]
-                if t < 0:
-                    break
-                if stamp[t] != page:
-                    stamp[t] = page
-                    who[t, :] = -1
-                    much[t, :] = 0.0
-                value = likeness[x, j]
-                if x == who[t, 0] or x == who[t, 1] or x == who[t, 2]:
-                    continue
-                for k in range(3):  # ties to the smaller show
-                    if who[t, k] < 0 or value > much[t, k] or (value == much[t, k] and x < who[t, k]):
-                        for m in range(2, k, -1):
-                            who[t, m], much[t, m] = who[t, m - 1], much[t, m - 1]
-                        who[t, k], much[t, k] = x, value
-                        break
+        _tally(near, likeness, h_show[h_first[page] : h_first[page + 1]], page, stamp, who, much, total)
         n_anchors = a_first[page + 1] - a_first[page]
         size = np.zeros(n_anchors, dtype=np.int64)
         mass = np.zeros(n_anchors)

@@ -1,13 +1,14 @@
-"""Tomorrow's home page of every profile: rows chosen one after another, each for what it adds to the rows above.
+"""Tomorrow's home page of every profile, by the one builder (page_build) and under the rules (page_rules).
 
-Stage-wise greedy with deduplication beat row-independent ranking and a fixed template by half (notes on MovieLens 1M:
-N2DCG .43 against .29 and .32). The holdback's page has the same shape and rules, continue watching too, and ranks by
-decayed popularity alone: the experiment measures the model, not the rules.
+The holdback's page has the same shape and rules, continue watching too, and ranks by decayed popularity alone: the
+experiment measures the model, not the rules. A profile that opted out gets what a new profile of its country and device
+would get, ranked by what its country watches.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
@@ -21,14 +22,22 @@ from models.experiment.assign import HOLDBACK, arms
 from models.frames import places
 from models.recommend.blend import dot_scores
 from models.recommend.interactions import from_plays, shows
-from models.recommend.page_rows import CONTINUE, Candidate, History, RowMaker, continue_row, history
-from models.recommend.popularity import decayed_counts
-from models.recommend.protocol import BLOCK
+from models.recommend.page_build import Built, Floats, Ints, OwnRows, Sparse, Weights, build
+from models.recommend.page_rows import Candidates, History, RowMaker, contextual_popularity, history, under_way
+from models.recommend.page_rules import Rules, flags, no_choices, usable_plays
+from models.recommend.page_themes import CONTRIBUTORS, KIND, KINDS, explain
+from models.recommend.page_view import View, learn_view
+from models.recommend.protocol import BLOCK, single_threaded
+from models.recommend.strong import ranked
 
 ROWS, COLUMNS = 5, 8
-MIN_ROW = 3
-"""A row with fewer shows left is not shown, except continue watching, which comes first."""
+CANDIDATES = 300
 FALLBACK = "decayed_popularity"
+CONTEXTUAL = "contextual_popularity"
+WEIGHTS = Weights(calibration=0.1, repeat=0.002)
+PLAIN = Weights(calibration=0.0, repeat=0.0, window=1, least=1, spare=np.inf)
+"""Of the holdback's page: titles by popularity, in reading order."""
+PAGE_COLUMNS = ["page_id", "profile_id", "page_date", "page_arm", "model_id", "rows", "evidence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Serving:
     profile_vectors: NDArray[np.float64] | None
     title_vectors: NDArray[np.float64] | None
 
-    def scores(self, profiles: list[str], popular: NDArray[np.float64]) -> NDArray[np.float64]:
+    def scores(self, profiles: list[str], popular: Floats) -> Floats:
         """Log odds of a take up to a constant, shape (profiles, shows); `popular` for everybody without a model."""
         if self.profile_vectors is None or self.title_vectors is None:
             return np.repeat(popular[None, :], len(profiles), axis=0)
@@ -63,9 +72,9 @@ def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFr
     if not len(row) or not bool(row["promoted"].iloc[0]) or not len(factors):
         return none
     mine = factors[factors["model_id"] == f"recommender-{row['version'].iloc[0]}"].sort_values(["side", "entity_id"])
-    if not len(mine):
-        return none
     who, what = mine[mine["side"] == "profile"], mine[mine["side"] == "title"]
+    if not len(what):
+        return none
     place = places(what["entity_id"], catalogue["title_id"])
     known = np.array([np.asarray(v, dtype=np.float64) for v in what["vector"]])
     titles = np.zeros((len(catalogue), known.shape[1]))
@@ -86,6 +95,8 @@ def home_pages(
     *,
     salt: str,
     holdback: float,
+    choices: pd.DataFrame | None = None,
+    impressions: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Record home_page of every profile, sorted by profile_id.
 
@@ -93,106 +104,253 @@ def home_pages(
         plays: record `play` up to the day before. titles, profiles: newest rows of their records.
         features: record feature_title of the day before.
         salt, holdback: of the page experiment; the share of profiles whose page is decayed popularity.
+        choices: newest rows of record profile_choice. impressions: record impression_outcome of the last days.
     """
-    today = epoch_day(page_date)
-    catalogue = shows(titles)
-    people = profiles.sort_values("profile_id").drop_duplicates("profile_id", ignore_index=True)
-    model = serving(factors, promotion, catalogue)
-    popular = _popularity(plays, catalogue, today)
-    past = history(plays, titles, catalogue, today)
-    maker = RowMaker(catalogue, plays, people, model.title_vectors, features, today)
-    title_ids = catalogue["title_id"].to_numpy(dtype=object)
-    arm = arms(salt, people["profile_id"], holdback)
-    ids = people["profile_id"].astype(str).tolist()
-    pages = []
-    for first in range(0, len(ids), BLOCK):
-        block = range(first, min(first + BLOCK, len(ids)))
-        scores = model.scores([ids[i] for i in block], popular)
-        for i, score in zip(block, scores, strict=True):
-            allowed = _allowed(people.iloc[i], catalogue, past, today)
-            if arm[i] == HOLDBACK:
-                chosen, model_id = _popular_rows(ids[i], np.where(allowed, popular, -np.inf), past), FALLBACK
-            else:
-                ranked = np.where(allowed, score, -np.inf)
-                candidates = maker.rows(ids[i], str(people["country"].iat[i]), ranked, past)
-                chosen, model_id = build(candidates, ranked), model.model_id
-            pages.append(_page(ids[i], page_date, str(arm[i]), model_id, chosen, title_ids))
-    return pd.DataFrame(pages, columns=["page_id", "profile_id", "page_date", "page_arm", "model_id", "rows"])
+    with single_threaded():
+        maker = PageMaker(
+            plays, titles, profiles, factors, promotion, features, page_date, salt, holdback, choices, impressions
+        )
+        made = [page for block in maker.blocks() for page in maker.records(block)]
+    pages = pd.DataFrame(made, columns=PAGE_COLUMNS)
+    return pages.sort_values("profile_id", kind="mergesort", ignore_index=True)
 
 
-def build(candidates: list[Candidate], score: NDArray[np.float64]) -> list[Candidate]:
-    """Choose up to ROWS rows of up to COLUMNS shows, no show twice; each next row adds the most expected takes.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Pages of some profiles of one arm and device, as numbers: places in `PageMaker.people` and in the catalogue.
 
-    Continue watching comes first where there is one. Expected takes of a row: exp(score) of its shows, discounted to
-    the right. Rows that cannot be filled are not shown.
+    Attributes:
+        first, last: the profiles (last exclusive). built: what the builder made. worth: shape (profiles, shows).
     """
-    worth = np.exp(np.where(np.isfinite(score), score - score[np.isfinite(score)].max(initial=-700.0), -np.inf))
-    view = 1.0 / np.log2(np.arange(COLUMNS) + 2.0)
-    placed = np.zeros(len(score), dtype=bool)
-    chosen: list[Candidate] = []
-    left = sorted(candidates, key=lambda row: row.kind != CONTINUE)
-    while left and len(chosen) < ROWS:
-        fills = [row.shows[~placed[row.shows]][:COLUMNS] for row in left]
-        gains = [float((worth[f] * view[: len(f)]).sum()) if len(f) >= MIN_ROW else -1.0 for f in fills]
-        best = 0 if left[0].kind == CONTINUE else int(np.argmax(gains))
-        if gains[best] < 0 and left[best].kind != CONTINUE:
-            break
-        row = left.pop(best)
-        placed[fills[best]] = True
-        chosen.append(Candidate(row.kind, row.heading, row.reason, fills[best]))
-    if candidates and len(chosen) < ROWS:  # too little history for themes: the ranking goes on
-        for shows_left in _chunks(candidates[0].shows[~placed[candidates[0].shows]], ROWS - len(chosen)):
-            chosen.append(Candidate("more", "More for you", "ranked next for you", shows_left))
-    return chosen
+
+    first: int
+    last: int
+    candidates: Candidates | None
+    own: OwnRows
+    built: Built
+    worth: Floats
+    past: History
 
 
-def _chunks(places: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
-    pieces = [places[i : i + COLUMNS] for i in range(0, rows * COLUMNS, COLUMNS)]
-    return [piece for piece in pieces if len(piece)]
+class PageMaker:
+    """Everything pages of a day are made from; profiles stand in the order (group, device, profile_id)."""
+
+    def __init__(
+        self,
+        plays: pd.DataFrame,
+        titles: pd.DataFrame,
+        profiles: pd.DataFrame,
+        factors: pd.DataFrame,
+        promotion: pd.DataFrame,
+        features: pd.DataFrame,
+        page_date: date,
+        salt: str,
+        holdback: float,
+        choices: pd.DataFrame | None = None,
+        impressions: pd.DataFrame | None = None,
+        weights: Weights = WEIGHTS,
+        pin_under_way: bool = True,
+    ) -> None:
+        """See home_pages."""
+        choices = choices if choices is not None else no_choices()
+        self.page_date, today = page_date, epoch_day(page_date)
+        self.weights, self.pin_under_way = weights, pin_under_way
+        self.catalogue = shows(titles)
+        self.title_ids = self.catalogue["title_id"].to_numpy(dtype=object)
+        people = profiles[~flags(profiles, "erased")].drop_duplicates("profile_id").reset_index(drop=True)
+        people["arm"] = arms(salt, people["profile_id"].astype(str), holdback)
+        people["opted_out"] = flags(people, "opted_out")
+        people["held"] = (people["arm"] == HOLDBACK).to_numpy() & ~people["opted_out"].to_numpy()
+        if "device" not in people.columns:
+            people["device"] = ""
+        order = ["opted_out", "held", "device", "profile_id"]
+        self.people = people.sort_values(order, kind="mergesort", ignore_index=True)
+        self.ids = self.people["profile_id"].astype(str).tolist()
+        self.rules = Rules.of(self.catalogue, titles, self.people, choices, page_date)
+        used = usable_plays(plays, profiles, titles, choices)
+        self.model = serving(factors, promotion, self.catalogue)
+        self.past = history(used, titles, self.catalogue, self.people["profile_id"], today)
+        self.popular, self.by_country = contextual_popularity(from_plays(used), self.catalogue, today)
+        vectors = self.model.title_vectors
+        self.maker = RowMaker(
+            self.catalogue, titles, used, self.people, self.past, vectors, features, today, ROWS
+        )
+        self.view = learned_view(impressions, self.people)
+
+    def blocks(self) -> Iterator[Block]:
+        """Pages of all profiles, at most BLOCK at a time, each of one arm and one device class."""
+        group = list(zip(self.people["opted_out"], self.people["held"], self.people["device"], strict=True))
+        first = 0
+        while first < len(group):
+            last = first
+            while last < len(group) and last - first < BLOCK and group[last] == group[first]:
+                last += 1
+            opted_out, held, device = group[first]
+            yield self.block(first, last, bool(opted_out), bool(held), self.view.of(str(device)))
+            first = last
+
+    def block(self, first: int, last: int, opted_out: bool, held: bool, view: Floats) -> Block:
+        """Pages of neighbouring profiles."""
+        n = last - first
+        country = self.people["country"].iloc[first:last].astype(str).tolist()
+        past = self.past.of(first, last)
+        allowed = self.rules.allowed(first, last)
+        allowed[past.who[past.finished], past.show[past.finished]] = False
+        if opted_out:
+            scores = np.stack([self.by_country.get(name, self.popular) for name in country])
+        elif held:
+            scores = np.repeat(self.popular[None, :], n, axis=0)
+        else:
+            scores = self.model.scores(self.ids[first:last], self.popular)
+        top = np.max(scores, axis=1, where=allowed, initial=-700.0, keepdims=True)
+        worth = np.where(allowed, np.exp(np.minimum(scores - top, 0.0)), 0.0)
+        begun = under_way(past, allowed, worth)
+        free = np.where(allowed, scores, -np.inf)
+        free[past.who[~past.finished], past.show[~past.finished]] = -np.inf  # what is under way has a row of its own
+        order, value = rank(free, worth)
+        if held:
+            return Block(first, last, None, begun, self._plain(order, value, begun), worth, past)
+        offer = self.maker.candidates(first, order, value, country, past, begun, ROWS)
+        if not self.pin_under_way:
+            offer.pins[:] = -1
+        built = self._build(order, value, view, first, last, offer)
+        return Block(first, last, offer, offer.own, built, worth, past)
+
+    def _build(self, order: Ints, value: Floats, view: Floats, first: int, last: int, offer: Candidates) -> Built:
+        """By the builder; pages that came out too short are built again with rows that need no theme."""
+        maker, taste = self.maker, self.maker.taste[first:last]
+
+        def made(some: NDArray[np.int64], own: OwnRows, pins: Ints, offered: NDArray[np.bool_]) -> Built:
+            return build(
+                order[some], value[some], maker.member, maker.kinds, maker.genre_shares, taste[some], view,
+                self.weights, own, pins, offered,
+            )  # fmt: skip
+
+        built = made(np.arange(last - first), offer.own, offer.pins, offer.offered)
+        count = (built.row >= 0).sum(axis=1)
+        again = np.flatnonzero(count < ROWS)
+        if len(again):
+            pins, offered = built.row[again].copy(), offer.offered[again]
+            empty = np.arange(ROWS)[None, :] >= count[again][:, None]
+            more = np.flatnonzero(maker.is_more)
+            pins[empty] = np.broadcast_to(more[:ROWS], pins.shape)[empty]
+            offered |= maker.is_more
+            second = made(again, _of_pages(offer.own, again), pins, offered)
+            built.row[again], built.show[again] = second.row, second.show
+        return built
+
+    def _plain(self, order: Ints, value: Floats, begun: OwnRows) -> Built:
+        """The holdback's page: continue watching, which any service has, then decayed popularity alone."""
+        pins = np.full((len(order), ROWS), -1, dtype=np.int32)
+        pins[begun.page, 0] = ROWS
+        every = Sparse.of(np.ones((len(self.catalogue), ROWS), dtype=bool))
+        kinds = np.full(ROWS, KIND["popular"], dtype=np.int32)
+        none = np.zeros((len(order), self.maker.genre_shares.size))
+        return build(order, value, every, kinds, self.maker.genre_shares, none, FULL_VIEW, PLAIN, begun, pins)
+
+    def records(self, block: Block) -> Iterator[dict[str, object]]:
+        """Pages of a block in record form."""
+        who = np.arange(block.first, block.last)
+        offer = block.candidates
+        own_first = np.searchsorted(block.own.page, np.arange(len(who) + 1))
+        themes = ROWS if offer is None else len(self.maker.themes.kind)
+        because, share = self._because(block)
+        for i, place in enumerate(who):
+            person = self.people.iloc[place]
+            rows, evidence = [], []
+            for r, theme in enumerate(block.built.row[i]):
+                cells = block.built.show[i, r][block.built.show[i, r] >= 0]
+                if theme < 0 or not len(cells):
+                    continue
+                country = str(person["country"])
+                kind, heading, reason = self._words(block, i, int(theme), themes, int(own_first[i]), country)
+                ids = self.title_ids[cells].tolist()
+                rows.append({"row_kind": kind, "heading": heading, "reason": reason, "title_ids": ids})
+                for c, show in enumerate(cells):
+                    named = because[i, r, c] >= 0
+                    evidence.append(
+                        {
+                            "title_id": self.title_ids[show],
+                            "worth": round(float(block.worth[i, show]), 6),
+                            "because_ids": self.title_ids[because[i, r, c][named]].tolist(),
+                            "because_shares": [round(float(x), 4) for x in share[i, r, c][named]],
+                        }
+                    )
+            model_id = CONTEXTUAL if person["opted_out"] else FALLBACK if offer is None else self.model.model_id
+            arm = str(person["arm"])
+            text = json.dumps(
+                [self.ids[place], self.page_date.isoformat(), arm, model_id, rows], sort_keys=True
+            )
+            yield {
+                "page_id": blake2b(text.encode(), digest_size=10).hexdigest(),
+                "profile_id": self.ids[place],
+                "page_date": self.page_date,
+                "page_arm": arm,
+                "model_id": model_id,
+                "rows": rows,
+                "evidence": evidence,
+            }
+
+    def _words(
+        self, block: Block, i: int, theme: int, themes: int, own_first: int, country: str
+    ) -> tuple[str, str, str]:
+        """(kind, heading, reason) of a row."""
+        if theme >= themes:
+            k = own_first + theme - themes
+            if block.own.kind[k] == KIND["continue_watching"]:
+                return "continue_watching", "Continue watching", "begun and not finished"
+            assert block.candidates is not None
+            show = int(block.candidates.anchor[k])
+            name, title_id = self.maker.names[show], self.maker.ids[show]
+            return KINDS[block.own.kind[k]], f"Because you watched {name}", f"finished {title_id}"
+        if block.candidates is None:
+            return "popular", "Popular", "most watched, newer plays count more"
+        place = block.first + i
+        if self.people["opted_out"].iat[place] and self.maker.themes.kind[theme] in ("top_picks", "more"):
+            return "popular", f"Popular in {country}", "most watched in the country, newer plays count more"
+        return self.maker.words(theme, float(block.candidates.lift[i, theme]), country, place)
+
+    def _because(self, block: Block) -> tuple[NDArray[np.int32], Floats]:
+        """Contributors of every cell and their shares, shape (profiles, R, C, CONTRIBUTORS); -1 and 0 without."""
+        shape = (*block.built.show.shape, CONTRIBUTORS)
+        if block.candidates is None or self.maker.near is None:
+            return np.full(shape, -1, dtype=np.int32), np.zeros(shape)
+        first, show = block.past.flat(block.last - block.first)
+        who, share = explain(block.built.show.reshape(len(block.built.show), -1), self.maker.near, first, show)
+        return who.reshape(shape), share.reshape(shape)
 
 
-def _popular_rows(profile_id: str, score: NDArray[np.float64], past: History) -> list[Candidate]:
-    """The holdback's page: continue watching, which any service has, then decayed popularity alone."""
-    begun = continue_row(profile_id, score, past)
-    score = score.copy()
-    score[begun.shows if begun is not None else []] = -np.inf
-    order = np.argsort(-score, kind="stable")
-    order = order[np.isfinite(score[order])]
-    top = [] if begun is None else [Candidate(begun.kind, begun.heading, begun.reason, begun.shows[:COLUMNS])]
-    return top + [
-        Candidate("popular", "Popular", "most watched, newer plays count more", piece)
-        for piece in _chunks(order, ROWS - len(top))
-    ]
+FULL_VIEW = np.outer(1.0 / np.arange(1, ROWS + 1), 1.0 / np.log2(np.arange(2, COLUMNS + 2)))
+"""Of the holdback's page: falls row by row, so that popularity is laid out in reading order."""
 
 
-def _popularity(plays: pd.DataFrame, catalogue: pd.DataFrame, today: int) -> NDArray[np.float64]:
-    """Log of decayed plays plus one, shape (shows,)."""
-    ids, counts = decayed_counts(from_plays(plays), today - 1)
-    return np.log1p(pd.Series(counts, index=ids).reindex(catalogue["title_id"]).fillna(0.0).to_numpy(dtype=np.float64))
+def rank(scores: Floats, worth: Floats) -> tuple[Ints, Floats]:
+    """Candidates of every profile, best first, and their worth: shape (profiles, at most CANDIDATES).
+
+    Args:
+        scores: shape (profiles, shows), minus infinity where a show must not stand; ties go to the smaller place.
+    """
+    order = ranked(scores, None, CANDIDATES)
+    there = np.isfinite(np.take_along_axis(scores, order, axis=1))
+    value = np.where(there, np.take_along_axis(worth, order, axis=1), 0.0)
+    return np.where(there, order, -1).astype(np.int32), value
 
 
-def _allowed(person: pd.Series, catalogue: pd.DataFrame, past: History, today: int) -> NDArray[np.bool_]:
-    """Out on the day, fit for the profile's age, not finished by it: shape (shows,)."""
-    allowed = (catalogue["launch_day"].to_numpy() <= today) & (
-        catalogue["maturity"].to_numpy() <= int(person["maturity_limit"])
-    )
-    allowed[past.finished.get(str(person["profile_id"]), [])] = False
-    return np.asarray(allowed)
+def learned_view(impressions: pd.DataFrame | None, people: pd.DataFrame) -> View:
+    """View probability by the usual device of the viewers; the prior alone without impressions."""
+    if impressions is None or not len(impressions):
+        empty = pd.DataFrame({"row_kind": [], "row": np.zeros(0, int), "col": np.zeros(0, int)})
+        return learn_view(empty, pd.Series([], dtype=object), ROWS, COLUMNS)
+    device = people.set_index("profile_id")["device"]
+    known = impressions[impressions["profile_id"].isin(device.index).to_numpy()]
+    return learn_view(known, device.reindex(known["profile_id"]), ROWS, COLUMNS)
 
 
-def _page(
-    profile_id: str, page_date: date, arm: str, model_id: str, rows: list[Candidate], title_ids: NDArray[np.object_]
-) -> dict[str, object]:
-    named = [
-        {"row_kind": r.kind, "heading": r.heading, "reason": r.reason, "title_ids": title_ids[r.shows].tolist()}
-        for r in rows
-    ]
-    text = json.dumps([profile_id, page_date.isoformat(), arm, model_id, named], sort_keys=True)
-    return {
-        "page_id": blake2b(text.encode(), digest_size=10).hexdigest(),
-        "profile_id": profile_id,
-        "page_date": page_date,
-        "page_arm": arm,
-        "model_id": model_id,
-        "rows": named,
-    }
+def _of_pages(own: OwnRows, pages: NDArray[np.int64]) -> OwnRows:
+    """The rows of some pages (ascending), numbered by their place among these."""
+    place = np.searchsorted(pages, own.page)
+    mine = np.flatnonzero((place < len(pages)) & (pages[np.minimum(place, len(pages) - 1)] == own.page))
+    size = np.diff(own.first)[mine]
+    first = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+    pick = (np.repeat(own.first[:-1][mine] - first[:-1], size) + np.arange(first[-1])).astype(np.int64)
+    return OwnRows(place[mine], own.kind[mine], own.least[mine], first, own.show[pick], own.worth[pick])

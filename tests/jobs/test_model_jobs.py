@@ -99,7 +99,7 @@ class Day:
             struct = render.struct(name)
             kept = [field for field in struct.fields if field.name in frame.columns]
             self.frames[name] = spark.createDataFrame(frame[[f.name for f in kept]], schema=type(struct)(kept))
-        for name in ("artwork_choice", "fill_plan"):
+        for name in ("artwork_choice", "fill_plan", "profile_choice"):
             self.frames[name] = spark.createDataFrame([], schema=render.struct(name))
 
     def run(self, job: str) -> dict[str, pd.DataFrame]:
