@@ -19,7 +19,7 @@ from models.recommend.page_metrics import gains
 PULL = 30.0
 """Of the prior on everybody's chances, in openings."""
 DEVICE_PULL = 300.0
-"""Of everybody's chances on a device's rows, in openings; of its columns a hundredth, since a screen is as wide as it is."""
+"""Of everybody's chances on a device's rows, in openings; of its columns a hundredth: a screen is as wide as it is."""
 LEAST_READ = 50.0
 """Readings a row needs to say something of columns."""
 FULL_KINDS = ("popular", "top_picks", "more")
