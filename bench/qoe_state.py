@@ -14,6 +14,7 @@ import click
 
 from bench.stream import FIRST, base_day, universe
 from conf import flink
+from conf.errors import MatineeError
 from conf.settings import Settings, load
 from schemas import topics as catalogue
 from streaming import consume, launch, produce, rest, topics
@@ -24,9 +25,13 @@ LATER_DAYS = 3
 def fold_bytes(settings: Settings, job_id: str) -> int:
     """Bytes of the fold's state and timers in a savepoint of the running job."""
     asked = rest.send(settings, "POST", f"/jobs/{job_id}/savepoints", {"cancel-job": False})["request-id"]
-    while flink.get(settings, f"/jobs/{job_id}/savepoints/{asked}")["status"]["id"] != "COMPLETED":
+    while (answer := flink.get(settings, f"/jobs/{job_id}/savepoints/{asked}"))["status"]["id"] != "COMPLETED":
         time.sleep(0.5)
-    number = flink.get(settings, f"/jobs/{job_id}/checkpoints")["latest"]["savepoint"]["id"]
+    if "failure-cause" in answer["operation"]:
+        raise MatineeError(f"no savepoint: {launch.root_cause(answer['operation']['failure-cause']['stack-trace'])}")
+    place = answer["operation"]["location"]
+    history = flink.get(settings, f"/jobs/{job_id}/checkpoints")["history"]
+    number = next(one["id"] for one in history if one.get("external_path") == place)
     vertices = flink.get(settings, f"/jobs/{job_id}")["vertices"]
     fold = next(v["id"] for v in vertices if "ProcessTableFunction" in v["name"])
     tasks = flink.get(settings, f"/jobs/{job_id}/checkpoints/details/{number}")["tasks"]
