@@ -95,6 +95,8 @@ def measure(form: str, settings: Settings, events: int) -> Run:
     topics.delete(settings, catalogue.QOE)
     topics.create(settings)
     jars = [str(path) for path in (java.jar(), *launch.pipeline_jars(settings))]
+    if form == "python":
+        jars += [str(path) for path in environments.flink_home().glob("opt/flink-python-*.jar")]
     request = {"settings": settings.model_dump(mode="json"), "jars": jars, "options": dict(FORMS[form])}
     cpu, began = taskmanager_cpu_s(settings), time.monotonic()
     done = subprocess.run(
