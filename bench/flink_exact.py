@@ -3,7 +3,8 @@
 python -m bench.flink_exact JAR MESSAGES FOLDER PARAMETERS
 
 The fold runs as in the live job (a stream with watermark and timers), its minute deltas and session rows go to files;
-the rendered sums then run over the deltas, which is their last state. Three folders appear: minutes, sessions, sums.
+the rendered sums then run over the deltas, which is their last state. Three folders appear: minutes, sessions, sums
+(messages of `qoe_minute`).
 """
 
 from __future__ import annotations
@@ -12,26 +13,28 @@ import sys
 
 from pyflink.table import EnvironmentSettings, TableEnvironment
 
-from schemas.measures import NAMES
 from schemas.metrics import DIMENSIONS
 from schemas.render import sql
+from streaming.jobs import plan
 
 CSV = "WITH ('connector' = 'filesystem', 'path' = 'file://{}', 'format' = 'csv', 'csv.null-literal' = '~')"
-DELTA = ", ".join(["`minute_ms` BIGINT", *(f"`{n}` STRING" for n in DIMENSIONS), *(f"`{n}` BIGINT" for n in NAMES)])
+DELTA = ", ".join(["`minute_ms` BIGINT", *(f"`{n}` STRING" for n in DIMENSIONS), "`deltas` BYTES"])
+
+
+def _environment(settings: EnvironmentSettings, jar: str, options: dict[str, str]) -> TableEnvironment:
+    env = TableEnvironment.create(settings)
+    fixed = {"pipeline.jars": f"file://{jar}", "parallelism.default": "1", "table.local-time-zone": "UTC"}
+    for key, value in (fixed | options).items():
+        env.get_config().set(key, value)
+    for statement in plan.functions():
+        env.execute_sql(statement)
+    return env
 
 
 def fold(jar: str, source: str, folder: str, parameters: str) -> None:
     """Messages to deltas and session rows."""
-    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
-    for key, value in {
-        "pipeline.jars": f"file://{jar}",
-        "parallelism.default": "1",
-        "pipeline.object-reuse": "true",
-        "table.local-time-zone": "UTC",
-        "pipeline.global-job-parameters": parameters,
-    }.items():
-        env.get_config().set(key, value)
-    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION fold_live AS 'io.matinee.kernel.flink.FoldLive' LANGUAGE JAVA")
+    options = {"pipeline.object-reuse": "true", "pipeline.global-job-parameters": parameters}
+    env = _environment(EnvironmentSettings.in_streaming_mode(), jar, options)
     env.execute_sql(f"""
         CREATE TABLE raw_event (message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,
             kafka_ms BIGINT, kafka_at AS TO_TIMESTAMP_LTZ(kafka_ms, 3),
@@ -49,25 +52,21 @@ def fold(jar: str, source: str, folder: str, parameters: str) -> None:
         "CREATE TEMPORARY VIEW folded AS SELECT * FROM"
         " fold_live(e => TABLE raw_view PARTITION BY message_key, uid => 'fold')"
     )
-    columns = ", ".join(f"`{n}`" for n in ("minute_ms", *DIMENSIONS, *NAMES))
+    columns = ", ".join(f"`{n}`" for n in ("minute_ms", *DIMENSIONS, "deltas"))
     both = env.create_statement_set()
     both.add_insert_sql(f"INSERT INTO minute_out SELECT {columns} FROM folded WHERE kind = 'minute'")
     both.add_insert_sql("INSERT INTO session_out SELECT out_key, out_value FROM folded WHERE kind = 'session'")
     both.execute().wait()
 
 
-def sums(folder: str) -> None:
-    """Deltas to the sums of every rollup and minute."""
-    env = TableEnvironment.create(EnvironmentSettings.in_batch_mode())
-    env.get_config().set("parallelism.default", "1")
+def sums(jar: str, folder: str) -> None:
+    """Deltas to the messages of every rollup and minute."""
+    env = _environment(EnvironmentSettings.in_batch_mode(), jar, {})
     env.execute_sql(f"CREATE TABLE minute_delta ({DELTA}) {CSV.format(folder + '/minutes')}")
-    keys = ["`rollup` STRING", "`minute_ms` BIGINT", *(f"`{n}` STRING" for n in DIMENSIONS)]
-    columns = ", ".join(keys + [f"`{name}` BIGINT" for name, _ in sql.row_expressions()])
-    env.execute_sql(f"CREATE TABLE summed ({columns}) {CSV.format(folder + '/sums')}")
-    query = sql.rollup_sums("minute_delta", sql.FLINK, {"minute_ms": "minute_ms"})
-    env.execute_sql(f"INSERT INTO summed\n{query}").wait()
+    env.execute_sql(f"CREATE TABLE summed (message_key BYTES, message_value BYTES) {CSV.format(folder + '/sums')}")
+    env.execute_sql(f"INSERT INTO summed\n{sql.stream_sums('minute_delta')}").wait()
 
 
 if __name__ == "__main__":
     fold(*sys.argv[1:])
-    sums(sys.argv[3])
+    sums(sys.argv[1], sys.argv[3])

@@ -77,6 +77,7 @@ def learn(service: Service, seed: Sequence[int], tuning: Tuning, days: int = HIS
             MINUTE_S,
             tuple(w for w in (1, 2, 3, 4, 6, 8, 12) if w * MINUTE_S <= s.longest_s),
             whole=s.whole,
+            kind=service.cohorts.kinds(),
         )
         for k, m, s in zip(seen, mean, SIGNALS, strict=True)
     ]

@@ -136,8 +136,8 @@ def spark_side(
     pq.write_table(table, folder / "messages.parquet")
     session.read.parquet(str(folder / "messages.parquet")).createOrReplaceTempView("message")
     session.sql("""
-        WITH decoded AS (SELECT kafka_partition, kafka_offset, decode_playback_event(v, k) AS e FROM message)
-        SELECT fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
+        WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message)
+        SELECT kernel.fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
         FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id""").write.mode("overwrite").parquet(
         str(folder / "folded")
     )
@@ -189,9 +189,8 @@ def flink_side(messages: Sequence[jvm.Message], policy: Policy, folder: Path) ->
     held = [base64.b64decode(value) for value in last.values() if value != "~"]
     rows = [wire.decode_one(value)[2] for value in held]
     live = {(row["session_id"], row["segment"]): tuple(_ms(row[name]) for name in LIVE_SESSION) for row in rows}
-    types = dict.fromkeys(("rollup", *DIMENSIONS), str)
-    parts = [pd.read_csv(p, names=[*SUM_KEY, *SUMS], dtype=types) for p in _parts(folder / "sums")]
-    return live, _sums(pd.concat(parts))
+    messages = [line.split(",") for path in _parts(folder / "sums") for line in path.read_text().splitlines()]
+    return live, _sums(wire.decode_many([base64.b64decode(value) for _, value in messages], "qoe_minute"))
 
 
 def _ms(value: Any) -> Any:

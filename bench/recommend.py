@@ -307,7 +307,7 @@ def _own_course(split: StrongSplit, factors: int, solver: Literal["cg", "exact"]
     return course
 
 
-def r6(folder: Path, split: StrongSplit, lazy: Lazy, seed: int) -> None:
+def r6(folder: Path, split: StrongSplit, lazy: Lazy, seed: int, links: Path | None = None) -> None:
     """A masked history of which n events are folded in, means over 3 draws; then titles without a play."""
     model, held = lazy.get(), split.test
     seen = held.fold_in.matrix
@@ -332,8 +332,9 @@ def r6(folder: Path, split: StrongSplit, lazy: Lazy, seed: int) -> None:
     if catalogue is None:
         print("titles without a play: the folder has no titles file")
         return
+    numbers = numbers_of(folder if links is None else links)
     for draw in range(3):
-        unplayed(split, catalogue, seed + draw)
+        unplayed(split, catalogue, seed + draw, numbers)
 
 
 def titles_of(folder: Path) -> pd.DataFrame | None:
@@ -343,7 +344,19 @@ def titles_of(folder: Path) -> pd.DataFrame | None:
     return found if len(found) else None
 
 
-def unplayed(split: StrongSplit, catalogue: pd.DataFrame, seed: int) -> None:
+def numbers_of(path: Path) -> pd.DataFrame | None:
+    """links.csv of MovieLens (the folder's, or the file itself): a title's places in two public catalogues.
+
+    The smaller, the earlier somebody cared to write the title into them. No rating and no play goes into these.
+    """
+    table = path / "links.csv" if path.is_dir() else path
+    if not table.exists():
+        return None
+    frame = pd.read_csv(table)
+    return pd.DataFrame({"title_id": frame["movieId"].astype(str), "tmdb": frame["tmdbId"], "imdb": frame["imdbId"]})
+
+
+def unplayed(split: StrongSplit, catalogue: pd.DataFrame, seed: int, numbers: pd.DataFrame | None = None) -> None:
     """A tenth of the titles hidden from training and histories; every liked one of them is to be found among them."""
     known = split.train.titles
     rng = np.random.default_rng(seed)
@@ -367,6 +380,12 @@ def unplayed(split: StrongSplit, catalogue: pd.DataFrame, seed: int) -> None:
     peer = max(peers, key=lambda model: worth(model.fold_in(v_shown)[:, columns], v_goal))
     by_peer = worth(peer.fold_in(t_shown)[:, columns], t_goal)
     own = worth(ColdTitles(catalogue).fit(train).fold_in(t_shown, columns), t_goal)
+    if numbers is not None:
+        told = worth(ColdTitles(catalogue, numbers=numbers).fit(train).fold_in(t_shown, columns), t_goal)
+        print(
+            f"  with the titles' places in other catalogues ({numbers['title_id'].isin(known[cold]).sum()} of "
+            f"{len(cold)} have one): NDCG@20 {told:.4f}, ratio {told / by_peer:.2f}"
+        )
     plays = np.asarray(split.train.matrix.sum(axis=0)).ravel()[cold]
     known_plays = worth(np.tile(plays, (len(t_goal.indptr) - 1, 1)), t_goal)
     print(
@@ -384,6 +403,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=98765, help="of the split, when the folder brings none")
     parser.add_argument("--seeds", type=int, default=0, help="r1: further splits")
     parser.add_argument("--factors", type=int, nargs="+", default=[64, 128, 256], help="r3: numbers of factors")
+    parser.add_argument("--links", type=Path, help="r6: a links.csv, when the folder brings none")
     parser.add_argument("--origins", type=int, default=5, help="r2: windows of 8 %% of the ratings each")
     given = parser.parse_args(arguments)
     if not given.data.is_dir():
@@ -408,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif table == "r3":
                 r3(split, tuple(given.factors))
             else:
-                r6(given.data, split, model, given.seed)
+                r6(given.data, split, model, given.seed, given.links)
     return 0
 
 

@@ -1,67 +1,161 @@
 """Events per CPU second of the Flink job, Kafka to Kafka, exactly once: ``.venv/bin/python -m bench.stream``.
 
-Two sizes on the running stack (`matinee up`), each with topics of its own; the slope between them leaves out start-up
-and compilation, which are some 30 CPU seconds. CPU is that of the TaskManager's process. Take a quiet machine.
+On the running stack (`matinee up`): a world's day with 5 % repeats, 5 % out of order and 2 % lost is copied under other
+session ids to two sizes; the live job and two yardsticks (a Java function of 40 lines, a PyFlink process function) read
+both to their end. The slope between the sizes leaves out start-up and compilation. CPU seconds are those of the
+TaskManager and its children. Full size: ``--small 5000000 --large 20000000``. Take a quiet machine.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import time
-from datetime import date, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
 
 import click
 import psutil
 
-from conf import supervisor
-from conf.errors import InputMissing
-from conf.settings import Settings, load
+from bench import java
+from conf import environments, flink, supervisor
+from conf.errors import InputMissing, MatineeError
+from conf.settings import ROOT, Settings, load
 from models.world import World, WorldConfig
-from streaming import launch, produce, topics
+from models.world.config import Disturb
+from schemas import topics as catalogue
+from streaming import launch, produce, rest, topics
 
 FIRST = date(2026, 1, 5)
+MIX = Disturb(duplicates=0.05, out_of_order=0.05, lost=0.02, poison=0.0)
+YARDSTICK_STATE = {"state.backend.type": "hashmap"}
+"""As the 40 lines were measured first; small states are cheaper so."""
+FORMS: Mapping[str, Mapping[str, str]] = {"qoe": {}, "bare": YARDSTICK_STATE, "python": YARDSTICK_STATE}
+PYTHON_SHARE = 20
+"""The Python function reads a twentieth: it would take hours."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job over one size."""
+
+    events: int
+    cpu_s: float
+    wall_s: float
 
 
 def taskmanager_cpu_s(settings: Settings) -> float:
-    """CPU seconds of the stack's TaskManager so far."""
+    """CPU seconds of the stack's TaskManager and its living children so far."""
     state = supervisor.read_state(settings.stack.dir)
     if state is None:
         raise InputMissing("no stack runs here: `matinee up` starts it")
-    pid = next(child.pid for child in state.children if child.name == "taskmanager")
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    manager = psutil.Process(next(child.pid for child in state.children if child.name == "taskmanager"))
+    own = manager.cpu_times()
+    total = own.user + own.system + own.children_user + own.children_system
+    for child in manager.children(recursive=True):
+        times = child.cpu_times()
+        total += times.user + times.system
+    return float(total)
 
 
-def measure(base: Settings, profiles: int, days: int) -> tuple[int, float, float]:
-    """Events, CPU seconds and wall seconds of the job over a world of this size, lying ready in the topic."""
-    kafka = base.kafka.model_copy(update={"topic_prefix": f"bench{profiles}."})
-    settings = base.model_copy(update={"kafka": kafka})
+def universe(base: Settings, name: str) -> Settings:
+    """The same settings under topics of this name."""
+    return base.model_copy(update={"kafka": base.kafka.model_copy(update={"topic_prefix": f"bench.{name}."})})
+
+
+def base_day(settings: Settings, profiles: int) -> int:
+    """One disturbed day into the topics of `settings`; its events."""
     topics.delete(settings)
-    world = World.create(WorldConfig(seed=1, start=FIRST, days=days, profiles=profiles))
-    events = 0
-    for number in range(days):
-        sent = produce.produce_day(world.live(number), settings, on=FIRST + timedelta(days=number))
-        events += sent.messages[f"{kafka.topic_prefix}playback_event"]
+    world = World.create(replace(WorldConfig(seed=1, start=FIRST, days=1, profiles=profiles), disturb=MIX))
+    sent = produce.produce_day(world.live(0), settings, on=FIRST)
+    return sent.messages[f"{settings.kafka.topic_prefix}playback_event"]
+
+
+def flooded(origin: Settings, target: Settings, copies: int, limit: int) -> int:
+    """Copies of the first `limit` events of `origin` into `target`; how many."""
+    topics.delete(target)
+    topics.create(target)
+    names = [f"{s.kafka.topic_prefix}{catalogue.PLAYBACK_EVENT.name}" for s in (origin, target)]
+    done = subprocess.run(
+        java.command("Flood", origin.kafka.bootstrap, *names, copies, limit, 0), capture_output=True, text=True
+    )
+    if done.returncode:
+        raise MatineeError(f"the copies could not be sent: {launch.root_cause(done.stderr)}")
+    return int(done.stdout)
+
+
+def measure(form: str, settings: Settings, events: int) -> Run:
+    """Read the topic to its end with one of the jobs.
+
+    Raises:
+        MatineeError: the job failed.
+    """
+    topics.delete(settings, catalogue.QOE)
+    topics.create(settings)
+    jars = [str(path) for path in (java.jar(), *launch.pipeline_jars(settings))]
+    request = {"settings": settings.model_dump(mode="json"), "jars": jars, "options": dict(FORMS[form])}
     cpu, began = taskmanager_cpu_s(settings), time.monotonic()
-    launch.run(settings, until_day=FIRST + timedelta(days=days - 1), fresh=True, timeout_s=1_800)
-    spent, wall = taskmanager_cpu_s(settings) - cpu, time.monotonic() - began
-    launch.cancel(settings)
-    topics.delete(settings)
-    return events, spent, wall
+    done = subprocess.run(
+        [str(environments.python("streaming")), "-m", "bench.flink_stream", form],
+        input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, env=_environment(settings),
+    )  # fmt: skip
+    if done.returncode:
+        raise MatineeError(f"job {form} was not taken: {launch.root_cause(done.stderr)}")
+    job_id = json.loads(done.stdout.splitlines()[-1])["job_id"]
+    while (job := rest.look(settings, job_id)) is None or job.state not in rest.ENDED:
+        time.sleep(0.2)
+    if job.state != "FINISHED":
+        raise MatineeError(f"job {form} ended as {job.state}: {root_exception(settings, job_id)}")
+    return Run(events, taskmanager_cpu_s(settings) - cpu, time.monotonic() - began)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The submitting child's; PyFlink's functions are translated by looking into the JDK's own classes."""
+    found = launch._environment(settings)
+    return found | {"JVM_ARGS": f"{found['JVM_ARGS']} --add-opens=java.base/java.util=ALL-UNNAMED"}
+
+
+def root_exception(settings: Settings, job_id: str) -> str:
+    """Why a job failed."""
+    history = flink.get(settings, f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
+    return launch.root_cause(history[0]["stacktrace"]) if history else "no exception is known"
+
+
+def slope(small: Run, large: Run) -> float:
+    """Events per CPU second between two sizes."""
+    return (large.events - small.events) / (large.cpu_s - small.cpu_s)
 
 
 @click.command()
-@click.option("--small", default=2_000, show_default=True, help="Profiles of the small world.")
-@click.option("--large", default=12_000, show_default=True, help="Profiles of the large one.")
-@click.option("--days", default=1, show_default=True)
-def main(small: int, large: int, days: int) -> None:
-    """Print both sizes and the slope."""
+@click.option("--small", default=1_000_000, show_default=True, help="Events of the small size, about.")
+@click.option("--large", default=4_000_000, show_default=True, help="Events of the large size, about.")
+@click.option("--profiles", default=2_000, show_default=True, help="Viewers of the day that is copied.")
+@click.option("--forms", default=",".join(FORMS), show_default=True, help="Which jobs.")
+def main(small: int, large: int, profiles: int, forms: str) -> None:
+    """Print both sizes and the slope of every job."""
     settings = load()
-    found = [measure(settings, profiles, days) for profiles in (small, large)]
-    for events, cpu, wall in found:
-        click.echo(f"{events:>10,} events: {cpu:6.1f} CPU s, {wall:6.1f} s wall (submission included)")
-    (few, cheap, _), (many, dear, _) = found
-    click.echo(f"slope: {(many - few) / (dear - cheap):,.0f} events per CPU second of the TaskManager")
+    origin = universe(settings, "day")
+    day = base_day(origin, profiles)
+    wanted = forms.split(",")
+    found: dict[str, list[Run]] = {form: [] for form in wanted}
+    for size in (small, large):
+        for share in sorted({1 if form != "python" else PYTHON_SHARE for form in wanted}):
+            target = universe(settings, f"{size // share}")
+            copies = max(1, round(large / share / day))
+            events = flooded(origin, target, copies, round(size / share / copies))
+            for form in wanted:
+                if (form == "python") == (share == PYTHON_SHARE):
+                    run = measure(form, target, events)
+                    found[form].append(run)
+                    click.echo(f"{form:<7} {run.events:>11,} events {run.cpu_s:8.1f} CPU s {run.wall_s:7.1f} s wall")
+            topics.delete(target)
+    topics.delete(origin)
+    slopes = {form: slope(*runs) for form, runs in found.items()}
+    for form, value in slopes.items():
+        beside = f", the live job is {slopes['qoe'] / value:.2f} of it" if form != "qoe" and "qoe" in slopes else ""
+        click.echo(f"{form:<7} {value:>11,.0f} events per CPU second in steady state{beside}")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 # The demo replays days in minutes, so state that a live service would drop after a day is all still there at each
 # checkpoint; every 5 s instead of every second keeps the disk out of the figures.
 HISTORY_SCALE, LIVE_SCALE, AFTER_SCALE = 0.5, 3.5, 2.0  # visits: thin history days, a live day worth looking at
-# The counters every 10 s, by all dimensions jointly, are for alerts, which the demo does not show: days replayed in
-# seconds would make them the largest part of the stream's work.
-OVERLAY = {"flink": {"checkpoint_interval_ms": 5_000}, "alerts": {"counters": False}}
+OVERLAY = {"flink": {"checkpoint_interval_ms": 5_000}}
 
 
 @click.group(name="demo", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

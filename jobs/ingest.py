@@ -126,8 +126,8 @@ def decoded(ctx: JobContext, topic: Topic, start: Offsets, end: Offsets) -> Data
     if topic.compacted:
         messages = messages.where("value IS NOT NULL")
     if topic.name == CMCD.name:
-        return messages.withColumn("record", F.expr("decode_cmcd(value, key, partition, offset)"))
-    return messages.withColumn("record", F.expr(f"decode_{topic.record}(value, key)"))
+        return messages.withColumn("record", F.expr("kernel.decode_cmcd(value, key, partition, offset)"))
+    return messages.withColumn("record", F.expr(f"kernel.decode_{topic.record}(value, key)"))
 
 
 def good(messages: DataFrame, topic: Topic) -> DataFrame:

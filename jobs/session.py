@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import psutil
+from py4j.java_gateway import JavaClass
 from pyspark.sql import DataFrame, SparkSession
 
 from conf import jars
@@ -123,6 +124,9 @@ def _semantics(settings: Settings) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.pandas.convertToArrowArraySafely": "true",
         "spark.sql.iceberg.check-nullability": "false",
+        # Lists by key (the events of a session) are gathered from sorted rows, one key at a time: the hash form keeps
+        # 128 keys, then sorts all the same what it has turned into objects by then.
+        "spark.sql.execution.useObjectHashAggregateExec": "false",
         **settings.spark.extra,
     }
 
@@ -156,7 +160,7 @@ def _resources(settings: Settings) -> dict[str, str]:
 
 
 def register_kernel(session: SparkSession, settings: Settings) -> None:
-    """Make ``decode_<record>`` and ``fold_session`` known to the session (kernel/README.md).
+    """Give the session the catalogue ``kernel`` with ``decode_<record>`` and ``fold_session`` (kernel/README.md).
 
     Raises:
         ConfigError: the kernel jar is missing, stale, or not on the session's class path.
@@ -166,10 +170,10 @@ def register_kernel(session: SparkSession, settings: Settings) -> None:
     if not submitted():
         jars.kernel_jar(settings)
     java: Any = session._jvm
-    register = java.io.matinee.kernel.spark.Register
-    if not hasattr(register, "all"):
+    if not isinstance(java.io.matinee.kernel.spark.KernelCatalog, JavaClass):
         raise ConfigError("the session's class path has no kernel: end this process, run `make setup` and start again")
-    register.all(session._jsparkSession, settings.fold.text())
+    session.conf.set("spark.sql.catalog.kernel.fold", settings.fold.text())
+    session.conf.set("spark.sql.catalog.kernel", "io.matinee.kernel.spark.KernelCatalog")
     _registered.add(session)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from conf.settings import Settings
@@ -30,8 +30,6 @@ EVENT_COLUMNS = (
 MARGIN_MS = 60_000
 """Sessions this close to the day are folded too; what they leave in the day is decided by the fold, not by this."""
 
-MOMENTS = ("ended", "failed", "quit")
-
 
 def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) -> dict[str, DataFrame]:
     """Spans that start on `day`, sessions and plays that end on it.
@@ -40,38 +38,39 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
         frames: `playback_event` as landed from the day before to the day after; `title`, newest rows.
     """
     folded = fold(frames["playback_event"], day).cache()
-    spans = folded.select(F.explode("folded.spans").alias("row")).select("row.*").where(F.col("start_date") == day)
-    ended = folded.select("folded.spans", F.explode("folded.sessions").alias("row")).where(
-        F.col("row.close_date") == day
-    )
-    return {"span": spans, "session": ended.select("row.*"), "play": plays(ended, frames["title"], day)}
+    spans = folded.select(F.explode("spans").alias("row")).select("row.*").where(F.col("start_date") == day)
+    ended = folded.select(F.explode("sessions").alias("row")).select("row.*").where(F.col("close_date") == day)
+    return {"span": spans, "session": ended.drop("last_state"), "play": plays(ended, frames["title"], day)}
 
 
 def fold(events: DataFrame, day: date) -> DataFrame:
-    """Column `folded` (spans and sessions, both revisions) of every session that touches the day."""
+    """Columns `spans` and `sessions` (arrays, both revisions) of every session that touches the day."""
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
     first = F.struct("kafka_partition", "kafka_offset")
     offset = F.expr("unix_millis(received_at) - unix_millis(post_device_at)")
-    per_session = events.groupBy("session_id").agg(
-        F.collect_list(F.struct(*EVENT_COLUMNS)).alias("events"),
-        F.min_by(offset, first).alias("offset_ms"),
-        F.min(F.unix_millis("device_at")).alias("first_ms"),
-        F.max(F.unix_millis("device_at")).alias("last_ms"),
+    # Events are shuffled as they are: a list of structs, gathered before the shuffle too, would be written twice.
+    per_session = (
+        events.repartition("session_id")
+        .groupBy("session_id")
+        .agg(
+            F.collect_list(F.struct(*EVENT_COLUMNS)).alias("events"),
+            F.min_by(offset, first).alias("offset_ms"),
+            F.min(F.unix_millis("device_at")).alias("first_ms"),
+            F.max(F.unix_millis("device_at")).alias("last_ms"),
+        )
     )
     touching = per_session.where(
         (F.col("first_ms") + F.col("offset_ms") < start + 86_400_000 + MARGIN_MS)
         & (F.col("last_ms") + F.col("offset_ms") >= start - MARGIN_MS)
     )
-    return touching.select(F.expr("fold_session(events)").alias("folded"))
+    return touching.select(F.expr("kernel.fold_session(events)").alias("folded")).select("folded.*")
 
 
 def plays(ended: DataFrame, titles: DataFrame, day: date) -> DataFrame:
-    """One row for every attempt of revision `final` in `ended` (columns `spans`, `row`), with what came of it; a retry
-    that recovered a failure is a row of its own."""
-    began = "row.attempts + row.start_failures_recovered + row.playback_failures_recovered > 0"
-    final = ended.where(f"row.revision = 'final' AND {began}").select(
-        "row.*", _last_state().alias("last_state")
-    )
+    """One row for every attempt of revision `final` in `ended` (sessions and their `last_state`), with what came of it;
+    a retry that recovered a failure is a row of its own."""
+    began = "attempts + start_failures_recovered + playback_failures_recovered > 0"
+    final = ended.where(f"revision = 'final' AND {began}")
     known = titles.select("title_id", "show_id", F.col("duration_ms").alias("running_ms"))
     available = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(
         days=1, hours=registry.job("sessionize").delay_h
@@ -92,10 +91,3 @@ def plays(ended: DataFrame, titles: DataFrame, day: date) -> DataFrame:
     made |= {name: F.expr(text) for name, text in watched.columns().items()}
     names = [f.name for f in records.load(tables.PLAY.record).fields]
     return rows.select(*(made.get(name, F.col(name)).alias(name) for name in names))
-
-
-def _last_state() -> Column:
-    """State of the segment's last interval, before the moment that ended it."""
-    same = "s.revision = row.revision AND s.session_id = row.session_id AND s.segment = row.segment"
-    listed = ", ".join(f"'{state}'" for state in MOMENTS)
-    return F.expr(f"element_at(filter(spans, s -> {same} AND s.state NOT IN ({listed})), -1).state")

@@ -152,7 +152,7 @@ def snapshot(session: SparkSession, settings: Settings, topic: Topic) -> DataFra
             "CAST(key AS STRING) AS message_key",
             "partition AS kafka_partition",
             "offset AS kafka_offset",
-            f"decode_{topic.record}(value, key) AS record",
+            f"kernel.decode_{topic.record}(value, key) AS record",
         )
     )
     bad = (

@@ -115,4 +115,6 @@ def check_file(file: Path, form: str | None, lines: int) -> None:
         click.echo(line)
     if report.wrong:
         raise SchemaError(report.verdict())
+    for line in report.doubts(lines):
+        click.echo(line)
     click.echo(report.verdict())

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RECORD = "playback_event"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
+_DAY_MS = 86_400_000
 _STEP = 1 << 20
 
 
@@ -45,12 +46,14 @@ def form_of(file: Path) -> str:
 
 @dataclass(slots=True)
 class Report:
-    """What a check found; `mistakes` holds the lines of each kind of mistake."""
+    """What a check found; `mistakes` holds the lines of each kind of mistake, `odd_clocks` those of events whose device
+    clock is more than a day from the collector's: allowed, yet often seconds where milliseconds belong."""
 
     events: int = 0
     wrong_events: int = 0
     repeated: int = 0
     mistakes: dict[Wrong, list[int]] = field(default_factory=dict)
+    odd_clocks: list[int] = field(default_factory=list)
     seen: set[tuple[str, int]] = field(default_factory=set)
 
     @property
@@ -66,9 +69,15 @@ class Report:
     def lines(self, limit: int = 3) -> Iterator[str]:
         """One line for each kind of mistake, the earliest first, naming up to `limit` of its lines."""
         for mistake, at in sorted(self.mistakes.items(), key=lambda item: (item[1][0], item[0].field)):
-            more = f" and {len(at) - limit:,} more" if len(at) > limit else ""
-            where = f"line{'s' if len(at) > 1 else ''} {', '.join(map(str, at[:limit]))}{more}"
-            yield f"{where}: {mistake.field} {mistake.rule} (found: {mistake.kind}) x {len(at):,}"
+            yield f"{_where(at, limit)}: {mistake.field} {mistake.rule} (found: {mistake.kind}) x {len(at):,}"
+
+    def doubts(self, limit: int = 3) -> Iterator[str]:
+        """One line for each thing that is allowed and yet looks wrong."""
+        if self.odd_clocks:
+            yield (
+                f"note: {_where(self.odd_clocks, limit)}: device_at is more than a day from received_at x "
+                f"{len(self.odd_clocks):,}; a clock in seconds? Durations are differences of device_at, in milliseconds"
+            )
 
     def verdict(self) -> str:
         """The last line: how many events, and how many are wrong."""
@@ -77,6 +86,11 @@ class Report:
             return f"{text}, {self.wrong:,} wrong fields; correct them in the file, nothing was changed or sent"
         repeats = f", {self.repeated:,} repeats of a (session_id, seq), which are counted once" if self.repeated else ""
         return f"{text}, {self.sessions:,} sessions{repeats}"
+
+
+def _where(at: list[int], limit: int) -> str:
+    more = f" and {len(at) - limit:,} more" if len(at) > limit else ""
+    return f"line{'s' if len(at) > 1 else ''} {', '.join(map(str, at[:limit]))}{more}"
 
 
 def check_file(file: Path, form: str, progress: Callable[[int], None] | None = None) -> Report:
@@ -88,7 +102,7 @@ def check_file(file: Path, form: str, progress: Callable[[int], None] | None = N
         progress: told the bytes read since it was last told.
 
     Raises:
-        SchemaError: a CSV without a header, or a file that is not gzip although its name says so.
+        SchemaError: no event in it, a CSV without a header, or a file that is not gzip although its name says so.
     """
     report = Report()
     validator = Validator(records.load(RECORD))
@@ -105,6 +119,8 @@ def check_file(file: Path, form: str, progress: Callable[[int], None] | None = N
             raise SchemaError(f"{file.name}: not a whole gzip file ({error})") from error
         if progress is not None:
             progress(raw.tell() - told)
+    if not report.events:
+        raise SchemaError(f"{file.name} holds no event: one a line is expected")
     return report
 
 
@@ -136,8 +152,15 @@ def _physical(record: Record, row: dict[str, Any]) -> dict[str, Any]:
     whole = {f.name: row.get(f.name, f.default) for f in record.fields}
     for f in record.fields:
         if f.type is Scalar.TIMESTAMP and isinstance(whole[f.name], str):
-            whole[f.name] = (datetime.fromisoformat(whole[f.name]) - _EPOCH) // timedelta(milliseconds=1)
+            whole[f.name] = _milliseconds(whole[f.name])
     return whole
+
+
+def _milliseconds(moment: str | int) -> int:
+    """A valid time as milliseconds since 1970."""
+    if isinstance(moment, int):
+        return moment
+    return (datetime.fromisoformat(moment) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _count(report: Report, line: int, row: dict[str, Any] | Wrong, validator: Validator) -> None:
@@ -150,6 +173,8 @@ def _count(report: Report, line: int, row: dict[str, Any] | Wrong, validator: Va
         key = (row["session_id"], row["seq"])
         report.repeated += key in report.seen
         report.seen.add(key)
+        if abs(_milliseconds(row["device_at"]) - _milliseconds(row["received_at"])) > _DAY_MS:
+            report.odd_clocks.append(line)
 
 
 Rows = Iterator[tuple[int, dict[str, Any] | Wrong]]

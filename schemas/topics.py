@@ -10,7 +10,8 @@ class Topic:
     """One topic.
 
     `record` is the record of its values, `key` the field (or fields, joined by ``|``) whose UTF-8 text is the message
-    key; `producer` is the command or job that writes it, `environment` the one that runs it.
+    key: times as UTC milliseconds; in keys of sums a ``|`` or ``\\`` inside a field has a ``\\`` before it. `producer`
+    is the command or job that writes it, `environment` the one that runs it.
     """
 
     name: str

@@ -96,6 +96,8 @@ def _text(field: Field, value: Any) -> str | None:
         value.encode()
     except UnicodeEncodeError:
         return "must be Unicode text"
+    if value == "" and field.name == "session_id":  # as the kernel's Decoder: every such event would be one session
+        return "must not be empty"
     return f"must be one of {', '.join(field.values)}" if field.values and value not in field.values else None
 
 

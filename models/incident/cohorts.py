@@ -58,6 +58,11 @@ class Cohorts:
         inside[cells] = self.weight[cells]
         return self.sums(inside) / max(inside.sum(), 1e-300)
 
+    def kinds(self) -> I8:
+        """Number of each cohort's set of fixed dimensions, from 0; (cohorts,)."""
+        sets = {fixed: i for i, fixed in enumerate(dict.fromkeys(tuple(d for d, _ in name) for name in self.names))}
+        return np.array([sets[tuple(d for d, _ in name)] for name in self.names], dtype=np.int64)
+
     def traffic(self) -> F8:
         """Share of all traffic of every cohort; (cohorts,)."""
         return self.sums(self.weight)

@@ -8,7 +8,9 @@ the same threshold.
 
 Error control: the probability threshold is a budget of false alarms a day divided by cohorts x steps x windows x
 signals of a day (the union bound: valid whatever depends on what), times `clumping`, how many of those looks one
-false alarm fills (neighbouring windows, nested cohorts), which is measured on days without faults.
+false alarm fills (neighbouring windows, nested cohorts), which is measured on days without faults. The spread beyond
+the counts' own is an estimate from two days; it is taken `ratio_caution` and `volume_caution` times as large, for the
+days it did not see.
 
 An outage takes the beacons with it: volumes fall, and what players kept is delivered later in one burst. A cohort whose
 volume fell *owes*: for 75 minutes a sudden surplus of its traffic is taken for that debt, and its cells are left out of
@@ -18,7 +20,7 @@ every ratio while it lasts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -40,7 +42,9 @@ class Tuning:
 
     windows_s: tuple[int, ...] = (10, 20, 30, 40, 60, 80, 120, 180, 240, 360, 480, 720)
     false_alarms_a_day: float = 1.0
-    clumping: float = 1.0
+    clumping: float = 4.0
+    ratio_caution: float = 2.0
+    volume_caution: float = 2.0
     least_events: float = 4.0
     screen_z: float = 4.0
     suspect_p: float = 1e-5
@@ -112,6 +116,10 @@ class Level:
         self.waiting[self.slot, 1] += expected
         if freeze is not None:
             self.frozen[self.slot] |= freeze
+        self.tick()
+
+    def tick(self) -> None:
+        """Close a step whose counts lie in `waiting[slot]`; every minute the oldest of them reach the level."""
         self.steps += 1
         if self.steps % self.block:
             return
@@ -147,13 +155,17 @@ class Detector:
     def __init__(
         self, cohorts: Cohorts, counters: Sequence[str], models: Sequence[Model], step_s: int, tuning: Tuning
     ) -> None:
-        self.cohorts, self.models, self.step_s, self.tuning = cohorts, tuple(models), step_s, tuning
+        self.cohorts, self.step_s, self.tuning = cohorts, step_s, tuning
+        self.models = tuple(
+            replace(m, spread=m.spread.wider(tuning.volume_caution if m.signal.volume else tuning.ratio_caution))
+            for m in models
+        )
         self.column = {name: i for i, name in enumerate(counters)}
         self.windows = np.array(sorted({max(1, round(w / step_s)) for w in tuning.windows_s}), dtype=np.int64)
         rows, n = int(self.windows[-1]) + 1, len(cohorts)
         self.sums = np.zeros((len(models), 2, rows, n))
         self.cells = np.zeros((rows, cohorts.member.shape[1], len(counters)))
-        self.place, self.steps = 0, 0
+        self.place, self.steps, self.at_s = 0, 0, 0
         self.levels = [Level(cohorts, step_s, m.signal.lag_s, m.signal.memory_s, tuning.level_kappa) for m in models]
         self.longest = [m.signal.longest_s // step_s for m in models]
         looks = n * sum((self.windows <= longest).sum() for longest in self.longest) * 86_400 / step_s
@@ -161,37 +173,42 @@ class Detector:
         self.owing_until = np.full(n, -np.inf)
         self.burst_until = np.full(n, -np.inf)
         self.burst_since = np.full(n, -np.inf)
+        self.owed_level = np.ones((len(models), n))
         self.suspect_at = np.full((len(models), n), -np.inf)
         self.suspect_since = np.full((len(models), n), np.inf)
         self.masked: B1 | None = None
+        self._spreads = [m.spread.wide(n) for m in models]
+        self._nobody = np.zeros(n, dtype=bool)
         self._found = (np.empty(16 * n, dtype=np.int64), np.empty(16 * n, dtype=np.int64))
 
     def step(self, at_s: int, cells: F8) -> Evidence:
         """One step that ends at `at_s` (Unix seconds) with counters by cell, (cells, counters); what looks wrong."""
-        found, expected = self.predict(at_s - self.step_s / 2, cells)
-        touched = None if self.masked is None else self.cohorts.sums(self.masked.astype(float)) > 0
+        self.at_s = at_s
+        sums, kept, rates = self._arrived(at_s - self.step_s / 2, cells)
+        touched = self._nobody if self.masked is None else self.cohorts.sums(self.masked.astype(float)) > 0
         before = self.place
         self.place = (self.place + 1) % self.sums.shape[2]
         self.steps += 1
-        kept = cells if self.masked is None else cells * ~self.masked[:, None]
-        self.cells[self.place] = self.cells[before] + kept
+        left = cells if self.masked is None else cells * ~self.masked[:, None]
+        np.add(self.cells[before], left, out=self.cells[self.place])
         usable = self.windows[self.windows <= self.steps]
         parts = []
         for i, (model, level) in enumerate(zip(self.models, self.levels, strict=True)):
-            seen, season = found[i], expected[i]
-            mean = season * level.value
-            freeze = self._freeze(i, at_s)
-            if touched is not None and model.signal.volume:
-                seen = np.where(touched, mean, seen)
-            self.sums[i, 0, self.place] = self.sums[i, 0, before] + seen
-            self.sums[i, 1, self.place] = self.sums[i, 1, before] + mean
+            signal = model.signal
+            came = sums if signal.volume else kept
+            _advance(
+                came[:, self.column[signal.num]], kept[:, self.column[signal.den or signal.num]], rates[i], level.value,
+                touched, self.sums[i], before, self.place, level.waiting[level.slot], level.frozen[level.slot],
+                self.suspect_at[i], self.suspect_since[i], float(at_s - signal.lag_s),
+                float(at_s - self.tuning.freeze_memories * signal.memory_s), signal.volume, float(self.step_s),
+            )  # fmt: skip
+            level.tick()
             parts.append(self._judge(i, usable[usable <= self.longest[i]]))
-            # A surplus never lifts a volume's baseline at once: what follows it would look like a fall.
-            level.add(np.minimum(seen, 1.5 * mean + 4.0) if model.signal.volume else seen, season, freeze)
         evidence = _joined(parts)
         if self.steps * self.step_s <= self.tuning.warm_s:
             return NONE
-        self._remember(at_s, evidence)
+        if len(evidence):
+            self._remember(at_s, evidence)
         return evidence
 
     def windows_of(self, signal: int, window_s: int) -> tuple[F8, F8]:
@@ -199,6 +216,14 @@ class Detector:
         past = self._past(window_s)
         count, mean = self.sums[signal, :, self.place] - self.sums[signal, :, past]
         return count, mean
+
+    def usual(self, signal: int, window_s: int, cohort: int) -> float:
+        """Mean of a volume of one cohort over the last `window_s`; of one that owes with the level before its fall."""
+        _, mean = self.window(signal, window_s, cohort)
+        if self.owing_until[cohort] < self.at_s:
+            return mean
+        rate = self.models[signal].season.at(self.at_s)[cohort]
+        return max(mean, float(window_s * rate * self.owed_level[signal, cohort]))
 
     def window(self, signal: int, window_s: int, cohort: int) -> tuple[float, float]:
         """The same of one cohort."""
@@ -219,10 +244,7 @@ class Detector:
 
     def predict(self, at_s: float, cells: F8) -> tuple[list[F8], list[F8]]:
         """Counts of every signal by cohort, bursts left out of ratios, and what the season expects."""
-        sums = self.cohorts.sums(cells)
-        rates = [model.season.at(at_s) for model in self.models]
-        self.masked = self._bursting(at_s, sums, rates)
-        kept = sums if self.masked is None else sums - self.cohorts.sums(cells * self.masked[:, None])
+        sums, kept, rates = self._arrived(at_s, cells)
         found, expected = [], []
         for model, rate in zip(self.models, rates, strict=True):
             signal = model.signal
@@ -231,17 +253,28 @@ class Detector:
             expected.append(exposure * rate)
         return found, expected
 
+    def _arrived(self, at_s: float, cells: F8) -> tuple[F8, F8, list[F8]]:
+        """Sums by cohort, the same without bursts (`masked` is set), and the seasons' rates."""
+        sums = self.cohorts.sums(cells)
+        rates = [model.season.at(at_s) for model in self.models]
+        self.masked = self._bursting(at_s, sums, rates)
+        kept = sums if self.masked is None else sums - self.cohorts.sums(cells * self.masked[:, None])
+        return sums, kept, rates
+
     def _bursting(self, at_s: float, sums: F8, rates: list[F8]) -> B1 | None:
         """Cells whose kept beacons arrive now, or None: surplus in a cohort that owes."""
         owing = np.flatnonzero(self.owing_until >= at_s)
         if not len(owing):
             return None
         width = np.array(float(self.step_s))
-        for model, level, rate in zip(self.models, self.levels, rates, strict=True):
+        for i, (model, level, rate) in enumerate(zip(self.models, self.levels, rates, strict=True)):
             if model.signal.volume:
-                mean = self.step_s * rate[owing] * level.value[owing]
+                # The level before the fall: one with a short memory has learned the fall, and to it the return to
+                # what is usual is a surplus without end.
+                mean = self.step_s * rate[owing] * np.maximum(level.value[owing], self.owed_level[i, owing])
                 seen = sums[owing, self.column[model.signal.num]]
-                sudden = seen > np.maximum(mean + 4.0 * np.sqrt(model.spread.variance(mean, width)) + 4.0, 1.5 * mean)
+                spread = model.spread.of(owing)
+                sudden = seen > np.maximum(mean + 4.0 * np.sqrt(spread.variance(mean, width)) + 4.0, 1.5 * mean)
                 begun = sudden & (self.burst_until[owing] < at_s)
                 self.burst_since[owing[begun]] = at_s
                 self.burst_until[owing[sudden]] = at_s + self.tuning.hangover_s
@@ -259,17 +292,18 @@ class Detector:
         """Evidence of one signal over all windows."""
         model, (row, column) = self.models[i], self._found
         rows = (self.place - windows) % self.sums.shape[2]
-        s, sign = model.spread, -1.0 if model.signal.volume else 1.0
-        n = _screen(self.sums[i, 0], self.sums[i, 1], self.place, rows, windows * float(self.step_s), sign,
-                    self.tuning.screen_z, self.tuning.least_events * s.unit, s.unit, s.level, s.slow, s.fast,
-                    row, column)  # fmt: skip
+        n = _screen(
+            self.sums[i, 0], self.sums[i, 1], self.place, rows, windows * float(self.step_s),
+            -1.0 if model.signal.volume else 1.0, self.tuning.screen_z, self.tuning.least_events, *self._spreads[i],
+            row, column,
+        )  # fmt: skip
         if not n:
             return NONE
         w, c = row[:n].copy(), column[:n].copy()
         count = self.sums[i, 0, self.place, c] - self.sums[i, 0, rows[w], c]
         mean = self.sums[i, 1, self.place, c] - self.sums[i, 1, rows[w], c]
         seconds = (windows[w] * self.step_s).astype(np.float64)
-        log_p = log_tail(model, count, mean, seconds)
+        log_p = log_tail(model, c, count, mean, seconds)
         return Evidence(np.full(n, i), c, (windows * self.step_s)[w], count, mean, log_p, tails.normal_score(log_p),
                         log_p < self.log_alpha)  # fmt: skip
 
@@ -277,27 +311,25 @@ class Detector:
         """Who owes, and whose recent past shall not become baseline."""
         strong = evidence.log_p < np.log(self.tuning.suspect_p)
         volume = np.array([m.signal.volume for m in self.models])[evidence.signal]
-        self.owing_until[evidence.cohort[strong & volume]] = at_s + self.tuning.owing_s
+        owing = np.unique(evidence.cohort[strong & volume])
+        fresh = owing[self.owing_until[owing] < at_s]
+        for i, level in enumerate(self.levels):
+            self.owed_level[i, fresh] = level.value[fresh]
+        self.owing_until[owing] = at_s + self.tuning.owing_s
         strong = evidence.log_p < np.log(self.tuning.freeze_p)
         i, c = evidence.signal[strong], evidence.cohort[strong]
         lapsed = self.suspect_at[i, c] < at_s - self.tuning.owing_s
         self.suspect_since[i, c] = np.where(lapsed, at_s, self.suspect_since[i, c])
         self.suspect_at[i, c] = at_s
 
-    def _freeze(self, i: int, at_s: int) -> B1:
-        """Cohorts whose recent past shall not become baseline; after some memories of it the new level is the level."""
-        signal = self.models[i].signal
-        recent = self.suspect_at[i] >= at_s - signal.lag_s
-        return np.asarray(recent & (at_s - self.suspect_since[i] < self.tuning.freeze_memories * signal.memory_s))
 
-
-def log_tail(model: Model, count: F8, mean: F8, window_s: F8) -> F8:
-    """Natural log of the tail probability of window counts: above for a ratio, below for a volume.
+def log_tail(model: Model, cohort: I8, count: F8, mean: F8, window_s: F8) -> F8:
+    """Natural log of the tail probability of window counts of some cohorts: above for a ratio, below for a volume.
 
     A sum that comes in lumps is counted in units of them (`Spread.unit`).
     """
-    unit = model.spread.unit
-    k, m, spread = count / unit, mean / unit, model.spread.relative(mean, window_s)
+    own = model.spread.of(cohort)
+    k, m, spread = count / own.unit, mean / own.unit, own.relative(mean, window_s)
     if model.signal.volume:
         p = tails.at_most(np.round(k, 6), m, spread)
     else:
@@ -313,6 +345,59 @@ def _joined(parts: list[Evidence]) -> Evidence:
 
 
 @njit(cache=True)
+def _advance(
+    num: F8,
+    den: F8,
+    rate: F8,
+    level: F8,
+    touched: B1,
+    ring: F8,
+    before: int,
+    place: int,
+    waiting: F8,
+    frozen: B1,
+    suspect_at: F8,
+    suspect_since: F8,
+    recent_s: float,
+    old_s: float,
+    volume: bool,
+    step_s: float,
+) -> None:
+    """One step of one signal: running sums of what came and of its mean, and what the level shall learn.
+
+    A cohort touched by a burst takes its own mean for a volume. A surplus never lifts a volume's baseline at once: what
+    follows it would look like a fall. What is suspect since `recent_s` shall not become baseline, unless it has been so
+    since `old_s`: then the new level is the level.
+    """
+    for c in range(len(num)):
+        season = (step_s if volume else max(den[c], 0.0)) * rate[c]
+        mean = season * level[c]
+        seen = mean if volume and touched[c] else num[c]
+        ring[0, place, c] = ring[0, before, c] + seen
+        ring[1, place, c] = ring[1, before, c] + mean
+        waiting[0, c] += min(seen, 1.5 * mean + 4.0) if volume else seen
+        waiting[1, c] += season
+        if suspect_at[c] >= recent_s and suspect_since[c] > old_s:
+            frozen[c] = True
+
+
+BLOCK = 1_024
+"""Cohorts that `_screen` looks at together: what they need of two rows fits the first cache."""
+
+
+LEAST_EXPONENT = 8.0
+"""Chernoff exponent below which no tail is rare enough to count: its p is above 3e-4 / 30."""
+
+
+@njit(cache=True)
+def _may(k: float, m: float, level: float, spread: float) -> bool:
+    """Whether a rise may be rare: a small count of a small mean lies many deviations out and says little."""
+    m = max(m, 1e-300)
+    size = 1.0 / max(level / m + spread, 1e-7)
+    return k * np.log(k / m) - (k + size) * (np.log1p(k / size) - np.log1p(m / size)) > LEAST_EXPONENT
+
+
+@njit(cache=True)
 def _screen(
     seen: F8,
     mean: F8,
@@ -322,32 +407,47 @@ def _screen(
     sign: float,
     z: float,
     least: float,
-    unit: float,
-    level: float,
-    slow: float,
-    fast: float,
+    unit: F8,
+    level: F8,
+    slow: F8,
+    fast: F8,
     out_window: I8,
     out_cohort: I8,
 ) -> int:
     """Windows whose count lies `z` deviations out: their numbers into the two arrays; how many.
 
-    One pass over (windows, cohorts) without a temporary; the exact tail is computed for what is left alone.
+    `least` is the smallest count (of a fall: the smallest mean) that is looked at. One pass over (windows, cohorts) by
+    blocks, the inner loop without a branch, so that the compiler makes it vectors; the exact tail is computed for what
+    is left alone.
     """
-    n = 0
-    for w in range(len(rows)):
-        past, s = rows[w], seconds[w]
-        b = slow + fast / s
-        a = unit + level * s
-        for c in range(seen.shape[1]):
-            m = mean[now, c] - mean[past, c]
-            k = seen[now, c] - seen[past, c]
-            d = sign * (k - m)
-            if d <= 0 or (sign > 0 and k < least - 0.5) or (sign < 0 and m < least):
-                continue
-            if d * d > z * z * (a * m + b * m * m) and n < len(out_window):
-                out_window[n] = w
-                out_cohort[n] = c
-                n += 1
+    n, zz = 0, z * z
+    rises = 1.0 if sign > 0 else 0.0
+    flag = np.empty(BLOCK, dtype=np.uint8)
+    for low in range(0, seen.shape[1], BLOCK):
+        high = min(seen.shape[1], low + BLOCK)
+        k_now, m_now = seen[now, low:high], mean[now, low:high]
+        u, g, e, f = unit[low:high], level[low:high], slow[low:high], fast[low:high]
+        for w in range(len(rows)):
+            k_past, m_past = seen[rows[w], low:high], mean[rows[w], low:high]
+            s, over = seconds[w], 1.0 / seconds[w]
+            hits = 0
+            for c in range(high - low):
+                m = m_now[c] - m_past[c]
+                k = k_now[c] - k_past[c]
+                d = sign * (k - m)
+                size = rises * (k + 0.5) + (1.0 - rises) * m
+                variance = (u[c] + g[c] * s) * m + (e[c] + f[c] * over) * m * m
+                flag[c] = (d > 0.0) & (size >= least * u[c]) & (d * d > zz * variance)
+                hits += flag[c]
+            if hits:
+                for c in range(high - low):
+                    if flag[c] and n < len(out_window):
+                        k, m = k_now[c] - k_past[c], m_now[c] - m_past[c]
+                        if sign > 0 and not _may(k / u[c], m / u[c], g[c] * s, e[c] + f[c] * over):
+                            continue
+                        out_window[n] = w
+                        out_cohort[n] = low + c
+                        n += 1
     return n
 
 

@@ -131,6 +131,8 @@ def _spreads(
         windows = tuple(w for w in (1, 2, 3, 4, 6, 8, 12) if w * MINUTE_S <= model.signal.longest_s)
         enough = len(k) >= 2 * max(windows)
         out.append(
-            fit_spread(np.array(k), np.array(m), MINUTE_S, windows, whole=model.signal.whole) if enough else Spread()
+            fit_spread(np.array(k), np.array(m), MINUTE_S, windows, whole=model.signal.whole, kind=cohorts.kinds())
+            if enough
+            else Spread()
         )
     return out

@@ -1,8 +1,8 @@
 """From evidence to incidents: one fault, one incident, named after the cohort that explains it.
 
 A fault of one cohort shows in its ancestors (diluted), in its descendants (in part) and in whatever overlaps it. The
-strongest tail probability is the cohort's own, because an ancestor has the same excess among more noise and a
-descendant a part of it; so the strongest is named, what its excess explains is put under it, and only an alarm that
+greatest likelihood ratio is the cohort's own, because an ancestor has the same excess among more noise and a
+descendant a part of it; so that one is named, what its excess explains is put under it, and only an alarm that
 stands after the excess is taken away opens another incident.
 """
 
@@ -13,11 +13,16 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from models.incident.cohorts import Name, label
 from models.incident.detect import Detector, Evidence, log_tail
 
 F8 = NDArray[np.float64]
+
+
+SHARE_ERROR = 0.1
+"""What share of a cohort lies in another that cuts it is known to so much: it is an average over the history."""
 
 
 class State(Enum):
@@ -171,9 +176,9 @@ class Ledger:
         related = evidence.take(self._related(incident.cohort)[evidence.cohort])
         incident.suspects = self._ranked(related) or incident.suspects
         taken = {other.cohort for other in self.live if other is not incident}
-        for i in np.argsort(-related.score, kind="stable"):
+        for i in _guilty(related):
             cohort = int(related.cohort[i])
-            if related.score[i] <= incident.score or cohort == incident.cohort:
+            if cohort == incident.cohort:
                 return
             own = _strongest(related.take(related.cohort == incident.cohort))
             if cohort not in taken and not len(self._unexplained(cohort, own)):
@@ -195,16 +200,21 @@ class Ledger:
 
     def _ranked(self, rows: Evidence) -> tuple[Suspect, ...]:
         """Cohorts by their best score, strongest first."""
-        order = np.argsort(-rows.score, kind="stable")
         seen: dict[int, float] = {}
-        for i in order:
+        for i in _guilty(rows):
             seen.setdefault(int(rows.cohort[i]), float(rows.score[i]))
             if len(seen) == self.rules.suspects:
                 break
         return tuple(Suspect(cohort, score) for cohort, score in seen.items())
 
     def _open(self, at_s: int, alarms: Evidence, evidence: Evidence) -> Incident:
-        best = int(np.argmax(alarms.score))
+        first = alarms.take(np.array([int(np.argmax(alarms.score))]))
+        related = evidence.take(self._related(int(first.cohort[0]))[evidence.cohort])
+        taken = {other.cohort for other in self.live}
+        alarms = related
+        best = next((int(i) for i in _guilty(related) if int(related.cohort[i]) == int(first.cohort[0])
+                     or (int(related.cohort[i]) not in taken
+                         and not len(self._unexplained(int(related.cohort[i]), first)))), 0)  # fmt: skip
         cohort = int(alarms.cohort[best])
         related = evidence.take(self._related(cohort)[evidence.cohort])
         name = self.detector.cohorts.names[cohort]
@@ -241,14 +251,31 @@ class Ledger:
                 i = partly[(rows.signal[partly] == signal) & (rows.window_s[partly] == window_s)]
                 model, c = self.detector.models[int(signal)], rows.cohort[i]
                 if model.signal.den is None:
-                    left = 1.0 - of_row[i]
+                    gone = share[i] * self.detector.usual(int(signal), int(window_s), by)
+                    gone = np.where(share[i] < 0.999, (1.0 + SHARE_ERROR) * gone, gone)
+                    mean = np.maximum(rows.mean[i] - gone, 0.01 * rows.mean[i])
                 else:
                     den = self.detector.column[model.signal.den]
-                    left = rest[c, den] / np.maximum(everything[c, den], 1e-300)
+                    mean = rows.mean[i] * rest[c, den] / np.maximum(everything[c, den], 1e-300)
                 count = np.maximum(rest[c, self.detector.column[model.signal.num]], 0.0)
-                log_p = log_tail(model, count, rows.mean[i] * left, rows.window_s[i].astype(float))
+                log_p = log_tail(model, c, count, mean, rows.window_s[i].astype(float))
                 stands[i] = log_p < np.log(self.rules.explained_p)
         return rows.take(stands)
+
+
+def _guilty(rows: Evidence) -> NDArray[np.int64]:
+    """Rows of the strongest row's signal and window, the likeliest cause first.
+
+    Ranked by the Poisson likelihood ratio, not by the tail: what makes counts spread more than by chance is mostly
+    common to a cohort and its parts, so it must not speak for the part.
+    """
+    if not len(rows):
+        return np.zeros(0, dtype=np.int64)
+    best = int(np.argmax(rows.score))
+    same = np.flatnonzero((rows.signal == rows.signal[best]) & (rows.window_s == rows.window_s[best]))
+    k, m = np.maximum(rows.count[same], 0.0), np.maximum(rows.mean[same], 1e-300)
+    ratio = special.xlogy(k, k / m) - (k - m)
+    return np.asarray(same[np.argsort(-ratio, kind="stable")])
 
 
 def _strongest(rows: Evidence) -> Evidence:

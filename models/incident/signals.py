@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import optimize
 
 F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,31 @@ class Spread:
         unit m + level window_s m + slow m^2 + fast m^2 / window_s
 
     `unit` is 1 for independent events and more where they come in lumps; `level` is the error of the tracked level
-    (it grows with the window), `slow` what moves over minutes, `fast` what is new every second.
+    (it grows with the window), `slow` what moves over minutes, `fast` what is new every second. Each is one number, or
+    one by cohort, (cohorts,).
     """
 
-    unit: float = 1.0
-    level: float = 0.0
-    slow: float = 0.0
-    fast: float = 0.0
+    unit: float | F8 = 1.0
+    level: float | F8 = 0.0
+    slow: float | F8 = 0.0
+    fast: float | F8 = 0.0
+
+    def of(self, cohorts: I8) -> Spread:
+        """The spread of some cohorts, in their order."""
+        parts = (self.unit, self.level, self.slow, self.fast)
+        return Spread(*(x[cohorts] if isinstance(x, np.ndarray) else x for x in parts))
+
+    def wider(self, factor: float) -> Spread:
+        """The same with all but the counts' own part times `factor`."""
+        return Spread(self.unit, self.level * factor, self.slow * factor, self.fast * factor)
+
+    def wide(self, n: int) -> tuple[F8, F8, F8, F8]:
+        """The four numbers of each of `n` cohorts; each (n,)."""
+        unit, level, slow, fast = (
+            np.ascontiguousarray(np.broadcast_to(np.asarray(x, dtype=np.float64), n))
+            for x in (self.unit, self.level, self.slow, self.fast)
+        )
+        return unit, level, slow, fast
 
     def relative(self, mean: F8, window_s: F8) -> F8:
         """Variance beyond the unit's own, over the squared mean: the `spread` of models.incident.tails."""
@@ -59,12 +79,24 @@ class Spread:
         return np.asarray(self.unit * mean + self.relative(mean, window_s) * mean**2)
 
 
-def fit_spread(seen: F8, mean: F8, step_s: int, windows: tuple[int, ...], *, whole: bool) -> Spread:
+def fit_spread(
+    seen: F8,
+    mean: F8,
+    step_s: int,
+    windows: tuple[int, ...],
+    *,
+    whole: bool,
+    kind: I8 | None = None,
+    prior: float = 2_000.0,
+) -> Spread:
     """Estimate the spread from predictions and what came, by non-negative least squares over squared errors.
 
     The errors are those of predictions made before the fact, with a season that did not know these days: what the
     season and the level get wrong is part of the spread. Weights are one over the squared variance, in three rounds;
     what lies beyond six deviations (a fault in the history) is left out from the second round on.
+
+    Cohorts of one kind share their spread: one provider's viewers rise and fall together, those of a device are spread
+    over all providers. A kind takes from all others what `prior` windows of them say.
 
     Args:
         seen: what came; (steps, cohorts).
@@ -72,29 +104,68 @@ def fit_spread(seen: F8, mean: F8, step_s: int, windows: tuple[int, ...], *, who
         step_s: length of a step in seconds.
         windows: window lengths in steps.
         whole: whether the counts are whole numbers; then `unit` is 1.
+        kind: number of each cohort's kind, from 0; (cohorts,). None: all are of one kind, and the spread is numbers.
+        prior: how many windows of all cohorts stand beside those of a kind.
     """
-    rows: list[tuple[F8, F8, F8]] = []
-    for w in windows:
-        n = len(seen) // w
-        k = seen[: n * w].reshape(n, w, -1).sum(1, dtype=np.float64).ravel()
-        m = mean[: n * w].reshape(n, w, -1).sum(1, dtype=np.float64).ravel()
-        keep = m > 0.05
-        rows.append((k[keep], m[keep], np.full(int(keep.sum()), float(w * step_s))))
-    k, m, w_s = (np.concatenate(column) for column in zip(*rows, strict=True))
-    if not len(k):
-        return Spread()
-    error = (k - m) ** 2
-    found = Spread()
+    kinds = np.zeros(seen.shape[1], dtype=np.int64) if kind is None else kind
+    n = int(kinds.max(initial=0)) + 1
+    first = 1 if whole else 0
+    law = np.zeros((n, 4))
+    law[:, 0] = 1.0
     for round_ in range(4):
-        variance = found.variance(m, w_s)
-        inlier = error < 36.0 * variance if round_ else np.ones(len(m), dtype=bool)
-        columns = [m / variance, w_s * m / variance, m**2 / variance, m**2 / w_s / variance]
-        target = error / variance
-        if whole:
-            target = target - columns[0]
-        design = np.stack(columns[1:] if whole else columns, axis=1)[inlier]
-        solved, _ = optimize.nnls(design.T @ design, design.T @ target[inlier])
-        found = Spread(1.0, *map(float, solved)) if whole else Spread(*map(float, solved))
-        if not whole and found.unit <= 0:
-            found = Spread(1.0, found.level, found.slow, found.fast)
-    return found
+        gram, target, rows = np.zeros((n, 4, 4)), np.zeros((n, 4)), np.zeros(n)
+        for w in windows:
+            trim = 36.0 if round_ else np.inf
+            _equations(seen, mean, w, float(w * step_s), kinds, law, trim, whole, gram, target, rows)
+        if not gram.any():
+            break
+        share = prior / rows.sum() if n > 1 else 0.0
+        for g in range(n):
+            left, right = gram[g] + share * gram.sum(0), target[g] + share * target.sum(0)
+            law[g, first:], _ = optimize.nnls(left[first:, first:], right[first:])
+            if law[g, 0] <= 0:
+                law[g, 0] = 1.0
+    if kind is None:
+        return Spread(*map(float, law[0]))
+    return Spread(*(np.ascontiguousarray(law[kinds, i]) for i in range(4)))
+
+
+@njit(cache=True)
+def _equations(
+    seen: F8,
+    mean: F8,
+    w: int,
+    w_s: float,
+    kinds: I8,
+    law: F8,
+    trim: float,
+    whole: bool,
+    gram: F8,
+    target: F8,
+    rows: F8,
+) -> None:
+    """Normal equations of squared errors over windows of `w` steps, added by kind to `gram` (kinds, 4, 4), `target`
+    (kinds, 4) and their number to `rows` (kinds,)."""
+    x = np.empty(4)
+    for block in range(len(seen) // w):
+        for c in range(seen.shape[1]):
+            k, m = 0.0, 0.0
+            for i in range(block * w, (block + 1) * w):
+                k += seen[i, c]
+                m += mean[i, c]
+            if m <= 0.05:
+                continue
+            g = kinds[c]
+            variance = law[g, 0] * m + law[g, 1] * w_s * m + law[g, 2] * m * m + law[g, 3] * m * m / w_s
+            error = (k - m) * (k - m)
+            if error >= trim * variance:
+                continue
+            x[0], x[1], x[2], x[3] = m / variance, w_s * m / variance, m * m / variance, m * m / w_s / variance
+            # Of counts the count itself is taken off, not its mean: where the mean is a little wrong, that is wrong in
+            # the square alone, and many small means that are all wrong alike do not look like a spread.
+            left = (error - k if whole else error) / variance
+            rows[g] += 1
+            for i in range(4):
+                target[g, i] += x[i] * left
+                for j in range(4):
+                    gram[g, i, j] += x[i] * x[j]

@@ -75,13 +75,11 @@ class Ials:
         return self
 
     def start(self, histories: Histories) -> None:
-        """Random factors of length about .1."""
-        rng = np.random.default_rng(self.seed)
-        scale = 0.1 / np.sqrt(self.factors)
+        """Random factors of length about .1 for titles, zeros for profiles, which are solved for first."""
         profiles, titles = histories.matrix.shape
         self.titles = histories.titles
-        self.profile_factors = (scale * rng.standard_normal((profiles, self.factors))).astype(np.float32)
-        self.title_factors = (scale * rng.standard_normal((titles, self.factors))).astype(np.float32)
+        self.profile_factors = np.zeros((profiles, self.factors), dtype=np.float32)
+        self.title_factors = first_factors(titles, self.factors, self.seed)
         self._turned = histories.matrix.T.tocsr()
         self._turned.sort_indices()
 
@@ -123,8 +121,7 @@ class Ials:
 
     def _penalty(self, matrix: csr_matrix) -> Floats:
         """Each row's L2 weight, shape (rows,)."""
-        weight = np.asarray(matrix.sum(axis=1)).ravel()
-        return (self.regularization * (weight + self.unobserved * matrix.shape[1])).astype(np.float32)
+        return penalty(matrix, matrix.shape[1], self.regularization, self.unobserved)
 
     def _rotate(self) -> None:
         """Turn both sides so that the titles' Gram matrix is diagonal."""
@@ -171,9 +168,65 @@ class Ials:
             solved[row] = solution.ravel()
 
 
+def first_factors(titles: int, factors: int, seed: int) -> Floats:
+    """Where training starts, titles in the order of their ids: shape (titles, factors), rows of length about .1."""
+    normal = np.random.default_rng(seed).standard_normal((titles, factors))
+    return (0.1 / np.sqrt(factors) * normal).astype(np.float32)
+
+
+def penalty(matrix: csr_matrix, columns: int, regularization: float, unobserved: float) -> Floats:
+    """L2 weight of each row of `matrix`, which may hold some of the `columns` only: shape (rows,)."""
+    weight = np.asarray(matrix.sum(axis=1)).ravel()
+    return (regularization * (weight + unobserved * columns)).astype(np.float32)
+
+
+def gram_of(factors: Floats) -> NDArray[np.float64]:
+    """factors' factors in double precision, shape (d, d); those of blocks of rows add up to that of all."""
+    return np.asarray(factors.T.astype(np.float64) @ factors.astype(np.float64))
+
+
+def solve_block(
+    matrix: csr_matrix,
+    given: Floats,
+    solved: Floats,
+    gram: NDArray[np.float64],
+    columns: int,
+    regularization: float,
+    unobserved: float,
+    steps: int,
+) -> Floats:
+    """One side's half-epoch for a block of its rows, as `Ials` does it for all of them at once.
+
+    Args:
+        matrix: weights, shape (rows of the block, columns that are at hand). given: factors of these columns.
+        solved: where the rows stand, shape (rows, d). gram: `gram_of` all columns' factors, at hand or not.
+        columns: number of all of them.
+
+    Returns:
+        the rows' new factors, shape (rows, d), in the basis that `given` came in.
+    """
+    with single_threaded():
+        value, basis = _eigen(gram)
+        out = np.ascontiguousarray(solved @ basis)
+        _conjugate_gradients(
+            matrix.indptr,
+            matrix.indices,
+            matrix.data.astype(np.float32),
+            np.ascontiguousarray(given @ basis),
+            out,
+            (unobserved * value).astype(np.float32),
+            penalty(matrix, columns, regularization, unobserved),
+            steps,
+        )
+        return np.asarray(out @ basis.T, dtype=np.float32)
+
+
 def _basis(factors: Floats) -> tuple[Floats, Floats]:
-    """Eigenvalues and eigenvectors of factors' factors, in double precision: shapes (d,), (d, d)."""
-    gram = factors.T.astype(np.float64) @ factors.astype(np.float64)
+    """Eigenvalues and eigenvectors of factors' factors: shapes (d,), (d, d)."""
+    return _eigen(gram_of(factors))
+
+
+def _eigen(gram: NDArray[np.float64]) -> tuple[Floats, Floats]:
     value, vector = np.linalg.eigh(gram)
     return np.maximum(value, 0.0).astype(np.float32), vector.astype(np.float32)
 

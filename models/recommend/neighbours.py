@@ -92,6 +92,42 @@ class CoWatched:
         return np.asarray(played(histories.over(self.titles)) @ self.share)
 
 
+class Walks:
+    """Random walks title, profile, title (RP3beta without the last step; Christoffel et al. 2015).
+
+    A step's chance is 1 / degree to the power `alpha`; what everybody watches is divided by plays to the power `beta`.
+
+    Attributes:
+        chance: shape (titles, titles), row: a title of the history, column: a candidate.
+    """
+
+    name = "walks"
+
+    def __init__(self, alpha: float = 0.8, beta: float = 0.6) -> None:
+        if alpha <= 0 or beta < 0:
+            raise ValueError(f"alpha {alpha} must be above 0 and beta {beta} not below")
+        self.alpha, self.beta = alpha, beta
+        self.titles: NDArray[np.object_] = np.zeros(0, dtype=object)
+        self.chance: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
+
+    def fit(self, histories: Histories) -> Self:
+        """Count pairs, each profile worth its length to the power -alpha."""
+        self.titles = histories.titles
+        pairs = played(histories)
+        length = np.maximum(np.diff(pairs.indptr), 1).astype(np.float32)
+        plays = np.maximum(np.bincount(pairs.indices, minlength=pairs.shape[1]), 1).astype(np.float32)
+        pairs.data = np.repeat(length ** (-self.alpha / 2), np.diff(pairs.indptr)).astype(np.float32)
+        self.chance = gram_matrix(pairs)
+        self.chance *= (plays**-self.alpha)[:, None]
+        self.chance /= (plays**self.beta)[None, :]
+        np.fill_diagonal(self.chance, 0.0)
+        return self
+
+    def fold_in(self, histories: Histories) -> NDArray[np.float32]:
+        """Sums of chances of any profiles, shape (profiles, titles)."""
+        return np.asarray(played(histories.over(self.titles)) @ self.chance)
+
+
 def _nearest(rows: csr_matrix, columns: csr_matrix, k: int) -> csr_matrix:
     """The `k` largest products of each row with the columns' rows, itself included: shape (rows, columns)."""
     pieces = []

@@ -47,7 +47,7 @@ class Learning:
     short_length: int = 8
     least: int = 200
     most: int = 5000
-    trees: int = 100
+    trees: int = 120
     rate: float = 0.06
     leaves: int = 24
     leaf_rows: int = 200

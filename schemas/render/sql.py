@@ -12,8 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from schemas import records
 from schemas.errors import SchemaError
 from schemas.measures import HISTOGRAMS, Histogram
+from schemas.measures import NAMES as MEASURE_NAMES
 from schemas.metrics import ALL, DIMENSIONS, METRICS, ROLLUPS, Metric, Rollup
 
 MINUTE_KEYS: Mapping[str, str] = {"minute_at": "minute_at", "event_date": "start_date", "revision": "revision"}
@@ -24,12 +26,11 @@ _WORD = re.compile(r"[a-z_][a-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What differs between the engines. `grouping_sets` is false where they would lose the key of a changelog."""
+    """What differs between the engines."""
 
     name: str
     quote: str
     text: str
-    grouping_sets: bool
     cast_sum: bool
 
     def column(self, name: str) -> str:
@@ -51,9 +52,9 @@ class Dialect:
         return f"CAST({num} AS DOUBLE) / NULLIF(CAST({den} AS DOUBLE), CAST(0 AS DOUBLE))"
 
 
-SPARK = Dialect("spark", "`", "STRING", grouping_sets=True, cast_sum=False)
-FLINK = Dialect("flink", "`", "STRING", grouping_sets=False, cast_sum=False)
-DUCKDB = Dialect("duckdb", '"', "VARCHAR", grouping_sets=True, cast_sum=True)
+SPARK = Dialect("spark", "`", "STRING", cast_sum=False)
+FLINK = Dialect("flink", "`", "STRING", cast_sum=False)
+DUCKDB = Dialect("duckdb", '"', "VARCHAR", cast_sum=True)
 DIALECTS = (SPARK, FLINK, DUCKDB)
 
 
@@ -122,35 +123,20 @@ def quantile(histogram: Histogram, share: float, dialect: Dialect = SPARK) -> st
     )
 
 
-def rollup_rows(source: str, dialect: Dialect, keys: Mapping[str, str], rollups: Sequence[Rollup] = ROLLUPS) -> str:
-    """UNION ALL of `source` once for each rollup, '*' where it is not broken down: stateless in a stream.
-
-    Columns: ``rollup``, the keys, the dimensions, the measures of the metrics.
-    """
-    q = dialect.column
-    kept = [f"{q(origin)} AS {q(name)}" for name, origin in keys.items()] + [q(name) for name in measures()]
-    parts = []
-    for rollup in rollups:
-        cut = [q(d) if d in rollup.by else f"{dialect.literal(ALL)} AS {q(d)}" for d in DIMENSIONS]
-        columns = [f"{dialect.literal(rollup.name)} AS {q('rollup')}", *kept[: len(keys)], *cut, *kept[len(keys) :]]
-        parts.append(f"SELECT {', '.join(columns)} FROM {source}")
-    return "\nUNION ALL\n".join(parts)
-
-
 def rollup_sums(
     source: str,
     dialect: Dialect = SPARK,
     keys: Mapping[str, str] = MINUTE_KEYS,
     rollups: Sequence[Rollup] = ROLLUPS,
 ) -> str:
-    """The query that makes `qoe_minute` (or, with `DAILY_KEYS`, `qoe_daily`) from spans.
+    """The query that makes `qoe_minute` (or, with `DAILY_KEYS`, `qoe_daily`) from spans, in one pass over them.
 
-    Columns in the record's order: rollup, keys but revision, dimensions, revision, sums. By GROUPING SETS in one pass
-    over `source` (a table, view or parenthesised query with an alias), or, where these lose the key of a changelog
-    (Flink), by a union and a GROUP BY whose key is exactly the primary key of the result.
+    Columns in the record's order: rollup, keys but revision, dimensions, revision, sums. For tables at rest: in a
+    changelog GROUPING SETS would lose the key, and so wide a row its price; a stream has `stream_sums`.
 
     Args:
-        source: spans: the dimensions, the measures and the columns the keys come from.
+        source: spans (a table, view or parenthesised query with an alias): the dimensions, the measures and the columns
+            the keys come from.
         dialect: whose SQL.
         keys: result column to span column.
         rollups: which sets of dimensions.
@@ -158,11 +144,6 @@ def rollup_sums(
     q = dialect.column
     leading = [name for name in keys if name != "revision"]
     trailing = [name for name in keys if name == "revision"]
-    if not dialect.grouping_sets:
-        group = [q(name) for name in ("rollup", *leading, *DIMENSIONS, *trailing)]
-        body = ",\n  ".join([*group, *sums(dialect)])
-        inner = rollup_rows(source, dialect, keys, rollups)
-        return f"SELECT\n  {body}\nFROM (\n{inner}\n)\nGROUP BY {', '.join(group)}"
     columns = [
         _rollup_name(dialect, rollups),
         *(f"{q(keys[name])} AS {q(name)}" for name in leading),
@@ -173,6 +154,57 @@ def rollup_sums(
     sets = [f"({', '.join([*(q(origin) for origin in keys.values()), *(q(d) for d in r.by)])})" for r in rollups]
     body = ",\n  ".join(columns)
     return f"SELECT\n  {body}\nFROM {source}\nGROUP BY GROUPING SETS (\n  " + ",\n  ".join(sets) + "\n)"
+
+
+def stream_sums(
+    source: str,
+    record: str = "qoe_minute",
+    at: str = "minute_ms",
+    rollups: Sequence[Rollup] | None = ROLLUPS,
+    state_ttl: str | None = None,
+) -> str:
+    """Flink's query of the messages (`message_key`, `message_value`) of a topic of sums, from rows of deltas.
+
+    Deltas are packed measures (one column of bytes), and so are their sums: a metric is sums and differences of
+    measures, so it may as well be taken after adding up, once for each message instead of once for each delta and
+    rollup. The group key is the message key, which is the primary key of the sink. The kernel's functions
+    ``sum_keys``, ``sum_measures`` and ``encode_sums`` know no metric; what they need is rendered here.
+
+    Args:
+        source: a table or view: `at`, the dimensions, ``deltas``.
+        record: whose messages; its fields are ``rollup``, a time, a date of it, dimensions, ``revision``, columns of
+            `row_expressions` and measures.
+        at: column of the time, in UTC milliseconds.
+        rollups: which sets of dimensions; without, one key of all dimensions of the record and no ``rollup``.
+        state_ttl: how long a sum is kept after its last change, if not as long as the job's other state.
+    """
+    q = FLINK.column
+    fields = [field.name for field in records.load(record).fields]
+    cut = [name for name in DIMENSIONS if name in fields]
+    keys = [None] if rollups is None else rollups
+    templates = ";".join(
+        "|".join([
+            *([] if rollup is None else [rollup.name]),
+            "$0",
+            *(f"${i + 1}" if rollup is None or name in rollup.by else ALL for i, name in enumerate(cut)),
+        ])
+        for rollup in keys
+    )  # fmt: skip
+    columns = [name for name in fields if name == "rollup" or name.endswith("_at") or name in cut]
+    places = {name: f"${i}" for i, name in enumerate(columns)}
+    [time] = [places[name] for name in columns if name.endswith("_at")]
+    known = dict(row_expressions()) | {name: name for name in MEASURE_NAMES}
+    known |= places | {"event_date": f"day {time}", "revision": "'live'"}
+    parts = ";".join(known[name] for name in fields)
+    hint = "" if state_ttl is None else f"/*+ STATE_TTL('d' = '{state_ttl}') */ "
+    return (
+        f"SELECT {q('message_key')}, encode_sums('{record}', '{parts.replace(chr(39), chr(39) * 2)}', "
+        f"{q('message_key')}, {q('sums')}) AS {q('message_value')}\nFROM (\n"
+        f"SELECT {hint}{q('message_key')}, sum_measures({q('deltas')}) AS {q('sums')}\n"
+        f"FROM (SELECT {q('sum_key')} AS {q('message_key')}, {q('deltas')} FROM {source}, LATERAL TABLE("
+        f"sum_keys('{templates}', {', '.join(q(name) for name in (at, *cut))})) AS k({q('sum_key')})) AS d\n"
+        f"GROUP BY {q('message_key')}\n)"
+    )
 
 
 def peak(

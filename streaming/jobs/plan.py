@@ -3,8 +3,8 @@
 One process table function (the kernel's `FoldLive`, keyed by session) reads raw messages and gives flat rows of four
 kinds; one SQL insert a kind takes them on. The planner runs the function once for all four (asserted by a test).
 
-    raw playback_event ── FoldLive ─┬─ minute  ─┬─ UNION ALL of the rollups ── SUM ... GROUP BY ── qoe_minute (upsert)
-    and cmcd              keyed     │           └─ SUM ... GROUP BY step and cell ── qoe_step (upsert; for alerts)
+    raw playback_event ── FoldLive ─┬─ minute  ─┬─ a key a rollup ── sum_measures by key ── qoe_minute (upsert by key)
+    and cmcd              keyed     │           └─ step and cell ─── sum_measures by key ── qoe_step (the same; alerts)
      bytes, position,    by session ├─ session   ── qoe_session  (upsert by session and segment)
      arrival clock                  ├─ progress  ── qoe_progress (upsert by partition)
                                     └─ dlq       ── dlq.playback_event, dlq.cmcd (append, original bytes)
@@ -16,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conf.settings import Settings
-from schemas import records, topics
-from schemas.metrics import DIMENSIONS
+from schemas import topics
 from schemas.render import sql
 from schemas.topics import Topic
 
@@ -27,10 +26,12 @@ STEP_TTL = "1h"
 MINI_BATCH_MS = 1_000
 TRANSACTION_TIMEOUT_MS = 600_000
 """Under the broker's transaction.max.timeout.ms (15 min by default), above any restart: Kafka aborts what is older."""
-MINUTE_KEYS: Mapping[str, str] = {"minute_ms": "minute_ms"}
-KEY_COLUMNS = ("rollup", "minute_ms", *DIMENSIONS)
-STEP_COLUMNS = ("step_ms", *(name for name in DIMENSIONS if name != "title_id"))
-FUNCTIONS = {"fold_live": "io.matinee.kernel.flink.FoldLive", "encode_record": "io.matinee.kernel.flink.EncodeRecord"}
+FUNCTIONS = {
+    "fold_live": "FoldLive",
+    "sum_keys": "SumKeys",
+    "sum_measures": "SumMeasures",
+    "encode_sums": "EncodeSums",
+}
 
 
 def name(settings: Settings) -> str:
@@ -67,6 +68,9 @@ def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]
         "restart-strategy.exponential-delay.jitter-factor": "0.0",
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": str(settings.flink.restart_attempts),
         "restart-strategy.exponential-delay.reset-backoff-threshold": "5 min",
+        # A watermark ends every mini-batch, and days replayed have one due at each look (by default every 200 ms).
+        # Nothing can be read before a checkpoint, which ends the batch too: more watermarks than these only cost.
+        "pipeline.auto-watermark-interval": f"{settings.flink.checkpoint_interval_ms} ms",
         "table.local-time-zone": "UTC",
         "table.exec.mini-batch.enabled": "true",
         "table.exec.mini-batch.allow-latency": f"{MINI_BATCH_MS} ms",
@@ -146,11 +150,8 @@ def source(table: str, topic: Topic, settings: Settings, more: Mapping[str, str]
 
 def sinks(settings: Settings) -> list[str]:
     """The sink tables; values are bytes that the kernel framed."""
-    # The key's text is the columns joined by '|', as schemas.topics says; the raw format takes one column only.
-    joined = {"key.format": "csv", "key.csv.field-delimiter": "|", "key.csv.disable-quote-character": "true"}
     raw = {"key.format": "raw"}
     upsert = "  message_key BYTES,\n  message_value BYTES,\n  PRIMARY KEY (message_key) NOT ENFORCED\n"
-    minute, step = _keyed(KEY_COLUMNS), _keyed(STEP_COLUMNS)
     columns = ("message_key BYTES", "message_value BYTES", "headers MAP<STRING, BYTES> METADATA",
                "real_topic STRING METADATA FROM 'topic'")  # fmt: skip
     letter = ",\n".join(f"  {column}" for column in columns) + "\n"
@@ -158,8 +159,8 @@ def sinks(settings: Settings) -> list[str]:
     return [
         f"CREATE TEMPORARY TABLE {table} (\n{body}) {_sink(topic, settings, connector, key)}"
         for table, body, topic, connector, key in (
-            ("qoe_minute", minute, topics.QOE_MINUTE, "upsert-kafka", joined),
-            *((("qoe_step", step, topics.QOE_STEP, "upsert-kafka", joined),) if settings.alerts.counters else ()),
+            ("qoe_minute", upsert, topics.QOE_MINUTE, "upsert-kafka", raw),
+            *((("qoe_step", upsert, topics.QOE_STEP, "upsert-kafka", raw),) if settings.alerts.counters else ()),
             ("qoe_session", upsert, topics.QOE_SESSION, "upsert-kafka", raw),
             ("qoe_progress", upsert, topics.QOE_PROGRESS, "upsert-kafka", raw),
             ("dead_letter", letter, (topics.DLQ_PLAYBACK_EVENT, topics.DLQ_CMCD), "kafka", append),
@@ -167,55 +168,31 @@ def sinks(settings: Settings) -> list[str]:
     ]
 
 
-def _keyed(names: Sequence[str]) -> str:
-    """Columns of an upsert table whose key is `names` and whose value is one message."""
-    columns = ",\n".join(f"  `{name}` {'BIGINT' if name.endswith('_ms') else 'STRING'}" for name in names)
-    keys = ", ".join(f"`{name}`" for name in names)
-    return f"{columns},\n  message_value BYTES,\n  PRIMARY KEY ({keys}) NOT ENFORCED\n"
+def functions() -> list[str]:
+    """The kernel's functions."""
+    create = "CREATE TEMPORARY SYSTEM FUNCTION {} AS 'io.matinee.kernel.flink.{}' LANGUAGE JAVA"
+    return [create.format(*function) for function in FUNCTIONS.items()]
 
 
 def definitions(settings: Settings) -> list[str]:
     """Everything before the inserts, in order."""
-    functions = [f"CREATE TEMPORARY SYSTEM FUNCTION {key} AS '{java}' LANGUAGE JAVA" for key, java in FUNCTIONS.items()]
     fold = (
         "CREATE TEMPORARY VIEW folded AS\n"
         f"SELECT * FROM fold_live(e => TABLE raw_event PARTITION BY message_key, uid => '{UID}')"
     )
     minutes = "CREATE TEMPORARY VIEW minute_delta AS\nSELECT * FROM folded WHERE kind = 'minute'"
-    return [*functions, *sources(settings), *sinks(settings), fold, minutes]
-
-
-def _minute_fields() -> str:
-    """Arguments of `encode_record` in the order of record `qoe_minute`."""
-    known = {
-        "minute_at": "`minute_ms`",
-        "event_date": "CAST(`minute_ms` / CAST(86400000 AS BIGINT) AS INT)",
-        "revision": "'live'",
-    }
-    return ", ".join(known.get(field.name, f"`{field.name}`") for field in records.load("qoe_minute").fields)
-
-
-def _steps() -> str:
-    """The INSERT of the counters for alerts: one row a step and cell, without title; alerts add cells up to cohorts."""
-    keys = ", ".join(f"`{name}`" for name in STEP_COLUMNS)
-    counters = [f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS)]
-    sums = ", ".join(f"SUM(`{name}`) AS `{name}`" for name in counters)
-    fields = ", ".join("`step_ms`" if f.name == "step_at" else f"`{f.name}`" for f in records.load("qoe_step").fields)
-    return (
-        f"INSERT INTO qoe_step\nSELECT {keys}, encode_record('qoe_step', {fields})\nFROM (\n"
-        f"SELECT /*+ STATE_TTL('d' = '{STEP_TTL}') */ {keys}, {sums}\nFROM minute_delta AS d GROUP BY {keys}\n)"
-    )
+    return [*functions(), *sources(settings), *sinks(settings), fold, minutes]
 
 
 def inserts(settings: Settings) -> list[str]:
     """One INSERT a sink; dead letters go to the topic of the message they were."""
-    minute = sql.rollup_sums("minute_delta", sql.FLINK, MINUTE_KEYS)
-    keys = ", ".join(f"`{column}`" for column in KEY_COLUMNS)
+    minute = sql.stream_sums("minute_delta")
+    step = sql.stream_sums("minute_delta", "qoe_step", "step_ms", None, STEP_TTL)
     origin, letters = _by_kind(topics.PLAYBACK_EVENT, topics.CMCD, settings), _by_kind(*_LETTERS, settings)
     headers = f"MAP_UNION(headers, MAP['topic', ENCODE({origin}, 'UTF-8')])"
     return [
-        f"INSERT INTO qoe_minute\nSELECT {keys}, encode_record('qoe_minute', {_minute_fields()})\nFROM (\n{minute}\n)",
-        *([_steps()] if settings.alerts.counters else []),
+        f"INSERT INTO qoe_minute\n{minute}",
+        *([f"INSERT INTO qoe_step\n{step}"] if settings.alerts.counters else []),
         "INSERT INTO qoe_session SELECT out_key, out_value FROM folded WHERE kind = 'session'",
         "INSERT INTO qoe_progress SELECT out_key, out_value FROM folded WHERE kind = 'progress'",
         f"INSERT INTO dead_letter SELECT out_key, out_value, {headers}, {letters}\n"

@@ -9,7 +9,6 @@ import sys
 
 from pyflink.table import EnvironmentSettings, TableEnvironment
 
-from models.playback.spans import MEASURES
 from schemas.metrics import DIMENSIONS
 
 
@@ -23,9 +22,6 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
     config.set("table.local-time-zone", "UTC")
     config.set("pipeline.global-job-parameters", parameters)
     env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION fold_live AS 'io.matinee.kernel.flink.FoldLive' LANGUAGE JAVA")
-    env.execute_sql(
-        "CREATE TEMPORARY SYSTEM FUNCTION encode_record AS 'io.matinee.kernel.flink.EncodeRecord' LANGUAGE JAVA"
-    )
     env.execute_sql(f"""
         CREATE TABLE raw_event (message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,
             kafka_ms BIGINT, kafka_at AS TO_TIMESTAMP_LTZ(kafka_ms, 3),
@@ -33,8 +29,7 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
         WITH ('connector' = 'filesystem', 'path' = 'file://{source}', 'format' = 'csv', 'csv.null-literal' = '~')""")
     env.execute_sql(f"""
         CREATE TABLE found (kind STRING, minute_ms BIGINT, {", ".join(f"{name} STRING" for name in DIMENSIONS)},
-            {", ".join(f"{name} BIGINT" for name in MEASURES)}, out_key BYTES,
-            out_value BYTES, reason STRING, progress BYTES)
+            deltas BYTES, out_key BYTES, out_value BYTES, reason STRING)
         WITH ('connector' = 'filesystem', 'path' = 'file://{sink}', 'format' = 'json')""")
     env.create_temporary_view(
         "raw_view",
@@ -45,9 +40,8 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
     )
     env.execute_sql(f"""
         INSERT INTO found
-        SELECT kind, minute_ms, {", ".join((*DIMENSIONS, *MEASURES))}, out_key, out_value,
-            DECODE(headers['reason'], 'UTF-8'),
-            CASE WHEN kind = 'progress' THEN encode_record('qoe_progress', 1, 2, TO_TIMESTAMP_LTZ(60000, 3)) END
+        SELECT kind, minute_ms, {", ".join((*DIMENSIONS, "deltas"))}, out_key, out_value,
+            DECODE(headers['reason'], 'UTF-8')
         FROM fold_live(e => TABLE raw_view PARTITION BY message_key, uid => 'fold')""").wait()
 
 

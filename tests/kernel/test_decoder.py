@@ -136,6 +136,7 @@ CASES: dict[str, tuple[bytes | None, bytes | None, str, str]] = {
     "before 1970": (b"s1", _unchecked("device_at", EPOCH - timedelta(milliseconds=1)), "range", "device_at is -1"),
     "after 2099": (b"s1", _unchecked("received_at", EPOCH.replace(year=2100)), "range", "received_at is 4102444800000"),
     "wrong key": (b"s2", _event(), "key", "message key is not the record's session_id"),
+    "no session": (b"", _event(session_id=""), "range", "session_id is empty"),
     "no key": (None, _event(), "key", "session_id"),
 }
 

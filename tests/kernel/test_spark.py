@@ -56,8 +56,8 @@ def _plain(row: Any) -> dict[str, Any]:
 def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, Any]]) -> None:
     _table(session, jvm.encode(events))
     found = session.sql("""
-        WITH decoded AS (SELECT kafka_partition, kafka_offset, decode_playback_event(v, k) AS e FROM message),
-             folded AS (SELECT fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
+        WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message),
+             folded AS (SELECT kernel.fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
                         FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id)
         SELECT f.* FROM folded""").collect()
     by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -66,6 +66,12 @@ def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, 
     reference = [fold(rows, Policy(), revision) for rows in by_session.values() for revision in REVISIONS]
     for kind, columns in (("spans", SPAN_COLUMNS), ("sessions", SESSION_COLUMNS)):
         rows = [_plain(row) for result in found for row in result[kind]]
+        if kind == "sessions":
+            key = ("session_id", "segment", "revision")
+            spans = [s for f in reference for s in f.spans if s["state"] not in ("ended", "failed", "quit")]
+            last = {tuple(s[name] for name in key): s["state"] for s in spans}
+            assert all(row.pop("last_state") == last.get(tuple(row[name] for name in key)) for row in rows)
+            assert len(set(last.values())) > 3
         assert all(tuple(row) == columns for row in rows)
         expected = [row for folded in reference for row in getattr(folded, kind)]
         assert sorted(map(str, rows)) == sorted(map(str, expected))
@@ -97,10 +103,11 @@ def test_decode_every_outcome(session: SparkSession) -> None:
     )
     rows = {
         row.kafka_offset: row.d
-        for row in session.sql("SELECT kafka_offset, decode_title(v, k) AS d FROM message").collect()
+        for row in session.sql("SELECT kafka_offset, kernel.decode_title(v, k) AS d FROM message").collect()
     }
     assert rows[0].asDict() == title | {"schema_id": int.from_bytes(good[1:5]), "error_class": None, "reason": None}
     assert [rows[n].error_class for n in (1, 2, 3, 4)] == ["decode", "schema", "frame", "schema"]
     assert rows[1].title_id is None and rows[2].schema_id == 999 and rows[3].schema_id is None
-    [control] = session.sql("SELECT decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4").collect()
+    query = "SELECT kernel.decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4"
+    [control] = session.sql(query).collect()
     assert control.d is None

@@ -10,11 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from conf import kernel
 from conf.settings import Settings
 from lake.catalog import bootstrap
-from schemas import records, tables
+from schemas import records, tables, wire
+from schemas.measures import NAMES
 from schemas.render import expectations, iceberg, sql
 from schemas.render import spark as as_spark
+from tests.kernel import packed
 from tests.schemas.frames import good_rows
 from tests.schemas.spans import as_sums, loop_sums, random_spans
 
@@ -82,18 +85,17 @@ def test_flink_sums_equal_the_loop(tmp_path: Path) -> None:
     if not FLINK_PYTHON.exists():
         pytest.fail(f"{FLINK_PYTHON} is missing; run: make setup")
     spans = random_spans(600)
-    columns = ["minute_at", "start_date", "revision", *sql.DIMENSIONS, *sql.measures()]
-    (tmp_path / "spans").mkdir()
-    text = spans[columns].assign(minute_at=spans["minute_at"].dt.strftime("%Y-%m-%d %H:%M:%S"))
-    text.to_csv(tmp_path / "spans" / "spans.csv", index=False, header=False)
-    command = [str(FLINK_PYTHON), "-m", "tests.schemas.flink_sums", str(tmp_path / "spans"), str(tmp_path / "result")]
+    spans = spans[spans["revision"] == "live"]
+    for name in set(NAMES) - set(spans):
+        spans = spans.assign(**{name: 0})
+    packed.write_deltas(spans.assign(minute_ms=spans["minute_at"].astype("int64")), tmp_path / "minutes")
+    code = "import sys\nfrom bench import flink_exact\nflink_exact.sums(*sys.argv[1:])"
+    command = [str(FLINK_PYTHON), "-c", code, str(kernel.jar()), str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    names = [f.name for f in records.load("qoe_minute").fields]
-    parts = [
-        p
-        for p in (tmp_path / "result").rglob("*")
-        if p.is_file() and p.stat().st_size and not p.name.startswith((".", "_"))
-    ]
-    found = pd.concat([pd.read_csv(p, names=names, dtype={"app_version": str}) for p in parts])
+    messages = packed.read_messages(tmp_path / "sums")
+    found = wire.decode_many(list(messages.values()), "qoe_minute")
     assert as_sums(found) == loop_sums(spans)
+    for key, row in zip(messages, found.to_dict("records"), strict=True):
+        at = str(pd.Timestamp(row["minute_at"]).value // 10**6)
+        assert key.decode().split("|") == [row["rollup"], at, *(row[name] for name in sql.DIMENSIONS)]

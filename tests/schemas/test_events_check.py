@@ -72,6 +72,7 @@ def test_the_guide_shows_what_a_wrong_file_gives(tmp_path: Path) -> None:
     ({"buffer_ms": 3_600_001}, "buffer_ms must be at most 3,600,000 (found: integer)"),
     ({"session_id": None}, "session_id must not be null (found: null)"),
     ({"session_id": 5}, "session_id must be text (found: integer)"),
+    ({"session_id": ""}, "session_id must not be empty (found: text)"),
     ({"session_id": "\ud800"}, "session_id must be Unicode text (found: text)"),
     ({"background": "no"}, "background must be true or false (found: text)"),
     ({"playback_rate": float("nan")}, "playback_rate must be a finite number (found: number)"),
@@ -88,6 +89,18 @@ def test_each_kind_of_mistake_is_named(tmp_path: Path, changed: dict[str, Any], 
     code, out, error = check(tmp_path, with_row(1, **changed))
     assert (code, out) == (2, [f"line 2: {said} x 1"])
     assert error == "3 events: 1 wrong, 1 wrong fields; correct them in the file, nothing was changed or sent"
+
+
+def test_a_device_clock_far_off_is_noted_and_no_mistake(tmp_path: Path) -> None:
+    code, out, _ = check(tmp_path, with_row(1, device_at=1_772_395_201))
+    assert code == 0
+    assert out[0].startswith("note: line 2: device_at is more than a day from received_at x 1; a clock in seconds?")
+    assert out[1] == "3 events: 0 wrong, 1 sessions"
+
+
+@pytest.mark.parametrize(("name", "text"), [("mine.ndjson", "\n\n"), ("mine.csv", "seq,state\n")])
+def test_a_file_without_events_is_told(tmp_path: Path, name: str, text: str) -> None:
+    assert check(tmp_path, text, name) == (2, [], f"{name} holds no event: one a line is expected")
 
 
 def test_values_are_never_shown(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ import pytest
 from conf.environments import python
 from conf.settings import ROOT
 from schemas.measures import NAMES
-from schemas.metrics import DIMENSIONS
+from schemas.metrics import DIMENSIONS, ROLLUPS
+from tests.kernel import packed
 
 ADD = """
 import schemas.metrics as m
@@ -35,10 +37,10 @@ SPANS = pd.DataFrame(
 """Paused 80 of 160 ms."""
 
 
-def look(code: str, *arguments: str, interpreter: str = sys.executable) -> str:
+def look(code: str, *arguments: str) -> str:
     """What `code` prints in a process whose registry has the new entry."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [interpreter, "-c", ADD + code, *arguments]
+    command = [sys.executable, "-c", ADD + code, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
@@ -103,12 +105,35 @@ def test_spark_has_its_value(spark: Any) -> None:
 
 @pytest.mark.flink
 def test_flink_has_its_sums(tmp_path: Path) -> None:
-    (tmp_path / "minutes").mkdir()
-    SPANS[["minute_ms", *DIMENSIONS, *NAMES]].to_csv(tmp_path / "minutes" / "spans.csv", index=False, header=False)
-    code = "import sys\nfrom bench import flink_exact\nflink_exact.sums(sys.argv[1])"
-    look(code, str(tmp_path), interpreter=str(python("streaming")))
-    parts = [p for p in (tmp_path / "sums").rglob("*") if p.is_file() and p.name[0] not in "._"]
-    names = look("from schemas.render import sql\nprint(*[name for name, _ in sql.row_expressions()])").split()
-    place = 2 + len(DIMENSIONS) + names.index("pause_share_num")
-    rows = [line.split(",") for part in parts for line in part.read_text().splitlines()]
-    assert {tuple(row[place : place + 2]) for row in rows} == {("80", "160")}
+    """The whole way of an edit: the entry, `matinee schemas generate`, the build of the kernel; no Java changes."""
+    tree = tmp_path / "tree"
+    for folder in ("bench", "conf", "kernel", "models", "schemas", "streaming"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".venv", ".venv-streaming"):
+        (tree / name).symlink_to(ROOT / name)
+    with (tree / "schemas" / "metrics.py").open("a") as file:
+        file.write(ADD.split("\n", 2)[2].replace("m.", ""))
+    jar = tree / "var" / "build" / "matinee-kernel.jar"
+    packed.write_deltas(SPANS, tmp_path / "minutes")
+
+    def run(code: str, *arguments: str, interpreter: str = sys.executable) -> str:
+        environment = os.environ | {"PYTHONPATH": str(tree)}
+        done = subprocess.run(
+            [interpreter, "-c", code, *arguments], cwd=tree, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    run("from schemas import generate\nassert any('qoe_minute' in path for path in generate.write())")
+    run("from kernel import build\nimport sys, pathlib\nbuild.build(pathlib.Path(sys.argv[1]))", str(jar))
+    code = "import sys\nfrom bench import flink_exact\nflink_exact.sums(*sys.argv[1:])"
+    run(code, str(jar), str(tmp_path), interpreter=str(python("streaming")))
+    values = [value.hex() for value in packed.read_messages(tmp_path / "sums").values()]
+    assert len(values) == len(ROLLUPS)
+    found = run(
+        "import sys\nfrom schemas import wire\n"
+        "f = wire.decode_many([bytes.fromhex(v) for v in sys.argv[1:]], 'qoe_minute')\n"
+        "print(set(zip(f.pause_share_num.tolist(), f.pause_share_den.tolist())))",
+        *values,
+    )
+    assert found.strip() == "{(80, 160)}"

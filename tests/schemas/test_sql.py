@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from schemas import records, tables
+from schemas import records
 from schemas.errors import SchemaError
 from schemas.measures import HISTOGRAMS, START_TIME
 from schemas.metrics import DIMENSIONS, METRICS, ROLLUPS, Direction, Metric
 from schemas.render import frames, sql
 from schemas.render.sql import DAILY_KEYS, DIALECTS, DUCKDB, FLINK, SPARK, Dialect
 from tests.schemas.spans import as_sums, loop_sums, random_spans
-
-UNION = Dialect("duckdb by union", '"', "VARCHAR", grouping_sets=False, cast_sum=True)
 
 
 def duck(query: str, **tables: pd.DataFrame) -> pd.DataFrame:
@@ -33,9 +31,8 @@ def spans() -> pd.DataFrame:
     return random_spans(1500)
 
 
-@pytest.mark.parametrize("dialect", [DUCKDB, UNION], ids=lambda d: d.name)
-def test_sums_equal_the_loop(spans: pd.DataFrame, dialect: Dialect) -> None:
-    found = duck(sql.rollup_sums("spans", dialect), spans=spans)
+def test_sums_equal_the_loop(spans: pd.DataFrame) -> None:
+    found = duck(sql.rollup_sums("spans", DUCKDB), spans=spans)
     assert list(found) == [f.name for f in records.load("qoe_minute").fields]
     assert as_sums(found) == loop_sums(spans)
 
@@ -84,8 +81,7 @@ def test_concurrency_is_alive_time_over_a_minute() -> None:
 def test_a_subset_of_rollups(spans: pd.DataFrame) -> None:
     title = tuple(r for r in ROLLUPS if r.name in ("total", "title"))
     expected = {k: v for k, v in loop_sums(spans).items() if k[0] in ("total", "title")}
-    for dialect in (DUCKDB, UNION):
-        assert as_sums(duck(sql.rollup_sums("spans", dialect, rollups=title), spans=spans)) == expected
+    assert as_sums(duck(sql.rollup_sums("spans", DUCKDB, rollups=title), spans=spans)) == expected
 
 
 def test_expressions_use_span_measures_only() -> None:
@@ -123,14 +119,29 @@ def test_rendered_text_of_each_dialect() -> None:
     )
 
 
-def test_flink_groups_by_the_primary_key_and_pads_nothing() -> None:
-    text = sql.rollup_sums("spans", FLINK)
-    assert "GROUPING" not in text
-    key = ["rollup", "minute_at", "event_date", *DIMENSIONS, "revision"]
-    assert text.endswith("GROUP BY " + ", ".join(f"`{name}`" for name in key))
-    assert set(key) >= set(tables.QOE_MINUTE.key)
-    assert text.count("UNION ALL") == len(ROLLUPS) - 1
-    assert re.sub(r"CAST\('[^']*' AS STRING\)", "", text).count("'") == 0
+def test_the_stream_gets_every_rollup_and_every_field_of_the_record() -> None:
+    text = sql.stream_sums("deltas")
+    fields = [field.name for field in records.load("qoe_minute").fields]
+    call = re.search(r"encode_sums\('qoe_minute', '((?:[^']|'')*)', `message_key`, `sums`\)", text)
+    assert call is not None
+    parts = dict(zip(fields, call[1].split(";"), strict=True))
+    assert {name: parts[name] for name, _ in sql.row_expressions()} == dict(sql.row_expressions())
+    heads = {"rollup": "$0", "minute_at": "$1", "event_date": "day $1", "revision": "''live''"}
+    assert {name: parts[name] for name in heads} == heads
+    keys = re.search(r"sum_keys\('([^']*)'", text)
+    assert keys is not None
+    for template, rollup in zip(keys[1].split(";"), ROLLUPS, strict=True):
+        cut = [f"${i + 1}" if name in rollup.by else "*" for i, name in enumerate(DIMENSIONS)]
+        assert template == "|".join([rollup.name, "$0", *cut])
+    assert "STATE_TTL" not in text
+
+
+def test_the_counters_of_a_step_are_measures_under_one_joint_key() -> None:
+    text = sql.stream_sums("deltas", "qoe_step", "step_ms", None, "1h")
+    counters = [f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS)]
+    assert f"encode_sums('qoe_step', '$0;$1;$2;$3;$4;$5;{';'.join(counters)}'" in text
+    assert "sum_keys('$0|$1|$2|$3|$4|$5', `step_ms`, `cdn_id`, `isp`, `device`, `country`, `app_version`)" in text
+    assert "/*+ STATE_TTL('d' = '1h') */" in text
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])

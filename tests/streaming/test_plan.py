@@ -6,32 +6,25 @@ import re
 from pathlib import Path
 
 from conf.settings import load
-from schemas import records, topics
-from schemas.metrics import DIMENSIONS, ROLLUPS
+from schemas import topics
 from streaming.jobs import plan
 
 SETTINGS = load(overrides={"kafka": {"topic_prefix": "u1."}})
 
 
-def test_every_rollup_and_every_sum_reaches_the_sink() -> None:
-    insert = plan.inserts(SETTINGS)[0]
-    assert insert.count("UNION ALL") == len(ROLLUPS) - 1
-    for rollup in ROLLUPS:
-        assert f"CAST('{rollup.name}' AS STRING) AS `rollup`" in insert
-    call = re.search(r"encode_record\('qoe_minute', (.*)\)\n", insert)
-    assert call is not None
-    fields = [field.name for field in records.load("qoe_minute").fields]
-    arguments = re.split(r", (?![^(]*\))", call[1])
-    assert len(arguments) == len(fields)
-    assert [a.strip("`") for a in arguments[9 + 1:]] == fields[9 + 1:], "the sums stand in the record's order"
-
-
-def test_the_group_key_is_the_primary_key_and_the_topic_key() -> None:
-    table = next(text for text in plan.sinks(SETTINGS) if "TABLE qoe_minute" in text)
-    keys = ", ".join(f"`{c}`" for c in ("rollup", "minute_ms", *DIMENSIONS))
-    assert f"PRIMARY KEY ({keys}) NOT ENFORCED" in table
-    assert plan.inserts(SETTINGS)[0].rstrip().removesuffix(")").rstrip().endswith(f"GROUP BY {keys}")
-    assert topics.QOE_MINUTE.key.replace("minute_at", "minute_ms").split("|") == list(plan.KEY_COLUMNS)
+def test_sums_go_out_under_their_group_key_which_is_the_topics() -> None:
+    for name, topic, number in (("qoe_minute", topics.QOE_MINUTE, 0), ("qoe_step", topics.QOE_STEP, 1)):
+        table = next(text for text in plan.sinks(SETTINGS) if f"TABLE {name} " in text)
+        assert "PRIMARY KEY (message_key) NOT ENFORCED" in table and "'key.format' = 'raw'" in table
+        insert = plan.inserts(SETTINGS)[number]
+        assert insert.startswith(f"INSERT INTO {name}\n") and insert.endswith("GROUP BY `message_key`\n)")
+        keys = re.search(r"sum_keys\('([^']*)', (.*?)\)\)", insert)
+        assert keys is not None
+        columns = keys[2].replace("`", "").replace("_ms", "_at").split(", ")
+        words = topic.key.removeprefix("rollup|").split("|")
+        assert columns == words
+        for template in keys[1].split(";"):
+            assert len(template.split("|")) == len(topic.key.split("|"))
 
 
 def test_sinks_are_exactly_once_under_names_of_their_own() -> None:
@@ -67,4 +60,3 @@ def test_counters_for_alerts_can_be_left_out() -> None:
     for made in (plan.inserts(SETTINGS), plan.sinks(SETTINGS)):
         assert sum("qoe_step" in text for text in made) == 1
     assert not any("qoe_step" in text for text in [*plan.inserts(without), *plan.sinks(without)])
-    assert topics.QOE_STEP.key.replace("step_at", "step_ms").split("|") == list(plan.STEP_COLUMNS)

@@ -13,6 +13,7 @@ from models.incident import cohorts as hierarchy
 from models.incident.cohorts import label
 from models.incident.detect import Model, Tuning
 from models.incident.ledger import Incident, Ledger, Maintenance, Rules, State, commanded
+from models.incident.signals import fit_spread
 
 Watched = tuple[Service, list[Model]]
 
@@ -82,7 +83,9 @@ def _given(fault: Fault) -> dict[str, object]:
 
 def test_equal_cells_are_one_cohort_and_parents_hold_their_children() -> None:
     found = hierarchy.build(
-        ("country", "isp"), [["DE", "DE", "BR"], ["a", "b", "c"]], [("country",), ("isp",), ("country", "isp")],
+        ("country", "isp"),
+        [["DE", "DE", "BR"], ["a", "b", "c"]],
+        [("country",), ("isp",), ("country", "isp")],
         [1, 2, 3],
     )
     assert [label(name) for name in found.names] == [
@@ -117,3 +120,31 @@ def test_an_incident_inside_a_window_is_born_muted(watched: Watched) -> None:
     run.go(WARM_S + 900)
     named = [i for i in run.ledger.incidents if i.name == service.cohorts.names[guilty]]
     assert named and named[-1].state is State.MUTED and COUNTERS[ATTEMPTS] == "attempts"
+
+
+def test_after_a_long_outage_a_cohort_still_owes(watched: Watched) -> None:
+    """The level of concurrency learns an outage within minutes; the return to what is usual is then a surplus, but must
+    not be taken for the payment of the debt: the burst comes later."""
+    service, models = watched
+    guilty, start = _cohort(service, "country"), WARM_S + 1_203.0
+    fault = Fault("outage", guilty, service.cohorts.cells(guilty), start, start + 1_500, 0.7,
+                  release_s=start + 4_000, spread_s=95.0)  # fmt: skip
+    run = Run(service, models, [11], [fault])
+    found = [i for i in run.go(WARM_S + 7_200) if i.opened_s > WARM_S]
+    assert label(found[0].name) == label(service.cohorts.names[guilty])
+    assert not any("start_failure_rate" in i.signals for i in found)
+
+
+def test_each_kind_of_cohort_keeps_its_own_spread() -> None:
+    """Two kinds, Poisson and gamma-Poisson of relative variance 0.04; means of both kinds a little wrong alike."""
+    rng = np.random.default_rng(3)
+    mean = np.full((2_000, 40), 30.0)
+    drift = np.where(np.arange(40) < 20, 0.0, 1.0) * rng.normal(0.0, 0.2, (200, 40)).repeat(10, axis=0)
+    seen = rng.poisson(mean * (1 + drift)).astype(float)
+    kind = (np.arange(40) >= 20).astype(np.int64)
+    found = fit_spread(seen, mean, 60, (1, 2, 4), whole=True, kind=kind, prior=100.0)
+    sixty = found.relative(np.full(40, 30.0), np.array(60.0))
+    assert sixty[:20].max() < 0.004 and sixty[20:] == pytest.approx(np.full(20, 0.04), rel=0.3)
+    small = np.full((4_000, 40), 0.3)
+    seen = rng.poisson(small * 1.05).astype(float)
+    assert fit_spread(seen, small, 60, (1, 2, 4), whole=True).relative(np.array(0.3), np.array(60.0)) < 0.15

@@ -10,9 +10,10 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from models.recommend.histories import Histories
-from models.recommend.ials import Ials
+from models.recommend.ials import Ials, gram_of, solve_block
+from models.recommend.kernel import ProfileKernel, tangent_kernel
 from models.recommend.linear import Edlae
-from models.recommend.neighbours import Bm25Neighbours, ContentNeighbours, CoWatched, describe
+from models.recommend.neighbours import Bm25Neighbours, ContentNeighbours, CoWatched, Walks, describe
 from models.recommend.scorers import LibraryALS, Popularity
 
 
@@ -288,3 +289,52 @@ def test_histories_do_not_depend_on_row_order() -> None:
     pairs["weight"] = rng.random(300) + 0.1
     one, two = Histories.from_pairs(pairs), Histories.from_pairs(pairs.sample(frac=1, random_state=2))
     assert one.matrix.data.tobytes() == two.matrix.data.tobytes()
+
+
+class TestProfileKernel(ScorerContract):
+    def make(self) -> ProfileKernel:
+        return ProfileKernel(1.0)
+
+    def test_against_kernel_ridge_by_hand(self) -> None:
+        data, new = drawn(1), drawn(2, profiles=4)
+
+        def kernel(a: np.ndarray, b: np.ndarray) -> float:
+            c = min(a @ b / np.sqrt((a @ a) * (b @ b)), 1.0)
+            t = np.arccos(c)
+            return float((np.sqrt(1 - c * c) + c * (np.pi - t)) / np.pi + c * (np.pi - t) / np.pi)
+
+        x, y = data.matrix.toarray().astype(np.float64), new.matrix.toarray().astype(np.float64)
+        gram = np.array([[kernel(a, b) for b in x] for a in x])
+        near = np.array([[kernel(a, b) for b in x] for a in y])
+        by_hand = near @ np.linalg.solve(gram + 1.5 * 2.0 * np.eye(len(x)), x)
+        np.testing.assert_allclose(ProfileKernel(1.5).fit(data).fold_in(new), by_hand, atol=2e-3)
+
+    def test_it_keeps_no_more_profiles_than_asked_for(self) -> None:
+        model = ProfileKernel(most=10).fit(drawn(1))
+        assert model.dual.shape == (10, 25) and model.known.shape == (10, 25)
+        assert tangent_kernel(model.known, model.known).diagonal() == pytest.approx(np.full(10, 2.0), abs=1e-2)
+
+
+def test_a_block_is_solved_as_the_whole_side_is() -> None:
+    data = drawn(3)
+    rng = np.random.default_rng(5)
+    given, gone = rng.normal(size=(25, 6)).astype(np.float32), np.zeros((60, 6), dtype=np.float32)
+    new = solve_block(data.matrix, given, gone, gram_of(given), 25, 0.02, 0.2, 40)
+    for row, mine in zip(data.matrix.toarray(), new, strict=True):
+        normal = 0.2 * given.T @ given + given.T @ (row[:, None] * given) + 0.02 * (row.sum() + 0.2 * 25) * np.eye(6)
+        np.testing.assert_allclose(mine, np.linalg.solve(normal, given.T @ row), atol=1e-3)
+    part = solve_block(data.matrix[20:30], given, gone[20:30], gram_of(given), 25, 0.02, 0.2, 40)
+    np.testing.assert_array_equal(part, new[20:30])
+
+
+class TestWalks(ScorerContract):
+    def make(self) -> Walks:
+        return Walks()
+
+    def test_against_the_chances_of_each_step(self) -> None:
+        data = drawn(4)
+        x = data.matrix.toarray().astype(np.float64)
+        out, back = x / np.maximum(x.sum(1), 1)[:, None] ** 0.8, x.T / np.maximum(x.sum(0), 1)[:, None] ** 0.8
+        by_hand = back @ out / np.maximum(x.sum(0), 1) ** 0.6
+        np.fill_diagonal(by_hand, 0.0)
+        np.testing.assert_allclose(Walks().fit(data).chance, by_hand, rtol=1e-4, atol=1e-7)

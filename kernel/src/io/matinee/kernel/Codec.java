@@ -44,9 +44,20 @@ final class Codec {
                 number(-1);
                 return;
             }
-            byte[] utf8 = value.getBytes(StandardCharsets.UTF_8);
-            number(utf8.length);
-            raw(utf8);
+            int start = size;
+            number(value.length());
+            need(value.length());
+            for (int i = 0; i < value.length(); i++) {
+                char c = value.charAt(i);
+                if (c >= 0x80) {
+                    size = start;
+                    byte[] utf8 = value.getBytes(StandardCharsets.UTF_8);
+                    number(utf8.length);
+                    raw(utf8);
+                    return;
+                }
+                bytes[size++] = (byte) c;
+            }
         }
 
         byte[] done() {
@@ -84,7 +95,7 @@ final class Codec {
                 return null;
             }
             at += length;
-            return new String(bytes, at - length, length, StandardCharsets.UTF_8);
+            return Texts.of(bytes, at - length, length);
         }
     }
 }

@@ -224,7 +224,7 @@ public final class Decoder {
 
     private String text(Field field) throws Refused {
         int length = length(field);
-        String value = new String(bytes, at, length, StandardCharsets.UTF_8);
+        String value = Texts.of(bytes, at, length);
         if (value.indexOf('\uFFFD') >= 0
                 && !Arrays.equals(value.getBytes(StandardCharsets.UTF_8), Arrays.copyOfRange(bytes, at, at + length))) {
             throw bad(field, "not UTF-8");
@@ -308,6 +308,9 @@ public final class Decoder {
         String expected;
         if (schema.record().equals("playback_event")) {
             expected = (String) values[schema.index("session_id")];
+            if (expected.isEmpty()) {
+                throw new Refused("range", "session_id is empty");
+            }
         } else if (schema.record().equals(CONTROL_RECORD)) {
             expected = CONTROL_KEY + values[schema.index("partition")];
         } else {

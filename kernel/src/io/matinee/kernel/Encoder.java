@@ -4,19 +4,13 @@ import io.matinee.kernel.Schemas.Field;
 import io.matinee.kernel.Schemas.Schema;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.sql.Timestamp;
-import java.time.Instant;
-import java.time.LocalDate;
 import java.util.List;
 
 /** A record to framed Avro of its newest version. */
 public final class Encoder {
     private Encoder() {}
 
-    /**
-     * Values in the order of the fields. Timestamps may be long (UTC milliseconds), Instant or Timestamp, dates int
-     * (days) or LocalDate.
-     */
+    /** Values in the order of the fields; timestamps are long (UTC milliseconds), dates int (days). */
     public static byte[] encode(String record, Object... values) {
         Schema schema = Schemas.newest(record);
         List<Field> fields = schema.fields();
@@ -24,7 +18,7 @@ public final class Encoder {
             throw new IllegalArgumentException("record " + record + " has " + fields.size() + " fields, found " + values.length);
         }
         Codec.Out out = new Codec.Out();
-        out.raw(ByteBuffer.allocate(5).put((byte) 0).putInt(schema.id()).array());
+        frame(out, schema);
         for (int i = 0; i < values.length; i++) {
             Field field = fields.get(i);
             if (values[i] == null && !field.nullable()) {
@@ -34,29 +28,34 @@ public final class Encoder {
                 out.number(values[i] == null ? 0 : 1);
             }
             if (values[i] != null) {
-                write(out, record, field, values[i]);
+                write(out, field, values[i]);
             }
         }
         return out.done();
     }
 
-    private static void write(Codec.Out out, String record, Field field, Object value) {
+    /** Confluent's five bytes. */
+    static void frame(Codec.Out out, Schema schema) {
+        out.raw(ByteBuffer.allocate(5).put((byte) 0).putInt(schema.id()).array());
+    }
+
+    private static void write(Codec.Out out, Field field, Object value) {
         if (field.array()) {
             List<?> items = (List<?>) value;
             if (!items.isEmpty()) {
                 out.number(items.size());
-                items.forEach(item -> scalar(out, record, field, item));
+                items.forEach(item -> scalar(out, field, item));
             }
             out.number(0);
         } else {
-            scalar(out, record, field, value);
+            scalar(out, field, value);
         }
     }
 
-    private static void scalar(Codec.Out out, String record, Field field, Object value) {
+    private static void scalar(Codec.Out out, Field field, Object value) {
         switch (field.type()) {
             case BOOLEAN -> out.flag((Boolean) value);
-            case INT, LONG, TIMESTAMP, DATE -> out.number(whole(record, field, value));
+            case INT, LONG, TIMESTAMP, DATE -> out.number(((Number) value).longValue());
             case DOUBLE -> out.raw(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN)
                     .putDouble(((Number) value).doubleValue()).array());
             case STRING -> out.string(value.toString());
@@ -65,21 +64,5 @@ public final class Encoder {
                 out.raw((byte[]) value);
             }
         }
-    }
-
-    private static long whole(String record, Field field, Object value) {
-        if (value instanceof Long || value instanceof Integer || value instanceof Short || value instanceof Byte) {
-            return ((Number) value).longValue();
-        }
-        if (value instanceof Instant instant) {
-            return instant.toEpochMilli();
-        }
-        if (value instanceof Timestamp timestamp) {
-            return timestamp.getTime();
-        }
-        if (value instanceof LocalDate date) {
-            return date.toEpochDay();
-        }
-        throw new IllegalArgumentException(record + "." + field.name() + " cannot be written from a " + value.getClass().getName());
     }
 }

@@ -75,6 +75,24 @@ public enum Measure {
         }
     }
 
+    /** The measures as {@link #write} has them: the form in which deltas travel; equal measures give equal bytes. */
+    public static byte[] pack(long[] measures) {
+        Codec.Out out = new Codec.Out();
+        write(measures, out);
+        return out.done();
+    }
+
+    /** Add packed measures to {@code to}. */
+    public static void add(byte[] packed, long[] to) {
+        Codec.In in = new Codec.In(packed);
+        long[] masks = masks(in);
+        for (int word = 0; word < masks.length; word++) {
+            for (long mask = masks[word]; mask != 0; mask &= mask - 1) {
+                to[word * Long.SIZE + Long.numberOfTrailingZeros(mask)] += in.number();
+            }
+        }
+    }
+
     /** Only what is not 0, behind a bit for each measure: most of a session's are 0. */
     static void write(long[] measures, Codec.Out out) {
         for (int from = 0; from < COUNT; from += Long.SIZE) {
@@ -92,12 +110,53 @@ public enum Measure {
     }
 
     static void read(long[] measures, Codec.In in) {
+        long[] masks = masks(in);
+        for (int i = 0; i < COUNT; i++) {
+            measures[i] = (masks[i / Long.SIZE] >>> (i % Long.SIZE) & 1) == 0 ? 0 : in.number();
+        }
+    }
+
+    private static long[] masks(Codec.In in) {
         long[] masks = new long[(COUNT + Long.SIZE - 1) / Long.SIZE];
         for (int i = 0; i < masks.length; i++) {
             masks[i] = in.number();
         }
-        for (int i = 0; i < COUNT; i++) {
-            measures[i] = (masks[i / Long.SIZE] >>> (i % Long.SIZE) & 1) == 0 ? 0 : in.number();
+        return masks;
+    }
+
+    /** The measures an expression of the metrics adds up, {@code stall_ms + play_ms - ad_ms}, with their signs. */
+    public static Formula formula(String expression) {
+        String[] word = expression.trim().split("\\s+");
+        int[] measures = new int[(word.length + 1) / 2];
+        int[] signs = new int[measures.length];
+        for (int i = 0; i < word.length; i += 2) {
+            String sign = i == 0 ? "+" : word[i - 1];
+            if (word.length % 2 == 0 || !sign.matches("[+-]")) {
+                throw new IllegalArgumentException("'" + expression + "' is not measures with + and - between them");
+            }
+            measures[i / 2] = of(word[i]).ordinal();
+            signs[i / 2] = sign.equals("+") ? 1 : -1;
+        }
+        return new Formula(measures, signs);
+    }
+
+    private static Measure of(String column) {
+        for (Measure measure : values()) {
+            if (measure.column().equals(column)) {
+                return measure;
+            }
+        }
+        throw new IllegalArgumentException("the kernel has no measure '" + column + "': schemas/measures.py and Measure.java list them");
+    }
+
+    /** Sums and differences of measures, which may be taken before or after adding up. */
+    public record Formula(int[] measures, int[] signs) {
+        public long of(long[] values) {
+            long total = 0;
+            for (int i = 0; i < measures.length; i++) {
+                total += signs[i] * values[measures[i]];
+            }
+            return total;
         }
     }
 }

@@ -33,7 +33,7 @@ public enum State {
         return null;
     }
 
-    boolean terminal() {
+    public boolean terminal() {
         return this == ENDED || this == FAILED || this == QUIT;
     }
 

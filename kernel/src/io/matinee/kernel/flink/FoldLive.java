@@ -41,25 +41,10 @@ public class FoldLive extends ProcessTableFunction<RowData> {
     private static final long serialVersionUID = 1;
 
     static final String OUTPUT = "ROW<kind STRING, minute_ms BIGINT, cdn_id STRING, isp STRING, device STRING, country STRING, app_version"
-            + " STRING, title_id STRING, alive_ms BIGINT, starting_ms BIGINT, play_ms BIGINT, stall_ms BIGINT, seek_ms"
-            + " BIGINT, pause_ms BIGINT, ad_ms BIGINT, background_ms BIGINT, watched_ms BIGINT, media_ms BIGINT,"
-            + " content_ms BIGINT, bitrate_kbps_ms BIGINT, bitrate_known_ms BIGINT, cir_stall_ms BIGINT, start_delay_ms"
-            + " BIGINT, any_start_delay_ms BIGINT, startup_score_milli BIGINT, smoothness_score_milli BIGINT, attempts"
-            + " BIGINT, plays BIGINT, starts_measured BIGINT, any_starts_measured BIGINT, exits_before_start BIGINT,"
-            + " long_wait_exits BIGINT, start_failures BIGINT, start_failures_business BIGINT, start_failures_recovered"
-            + " BIGINT, playback_failures BIGINT, playback_failures_business BIGINT, playback_failures_recovered BIGINT,"
-            + " stalls BIGINT, cir_stalls BIGINT, cir_exits BIGINT, switches_up BIGINT, switches_down BIGINT,"
-            + " switch_up_kbps BIGINT, switch_down_kbps BIGINT, startup_switches BIGINT, startup_switch_kbps BIGINT,"
-            + " smoothness_scored BIGINT, gaps BIGINT, gaps_verified BIGINT, repaired_stalls BIGINT, repaired_stall_ms"
-            + " BIGINT, start_le_500_ms BIGINT, start_le_1000_ms BIGINT, start_le_1500_ms BIGINT, start_le_2000_ms"
-            + " BIGINT, start_le_3000_ms BIGINT, start_le_4000_ms BIGINT, start_le_6000_ms BIGINT, start_le_10000_ms"
-            + " BIGINT, start_le_20000_ms BIGINT, start_over_20000_ms BIGINT, stall_le_0_ms BIGINT, stall_le_500_ms"
-            + " BIGINT, stall_le_1000_ms BIGINT, stall_le_2000_ms BIGINT, stall_le_5000_ms BIGINT, stall_le_10000_ms"
-            + " BIGINT, stall_le_20000_ms BIGINT, stall_le_60000_ms BIGINT, stall_over_60000_ms BIGINT, out_key BYTES,"
-            + " out_value BYTES, headers MAP<STRING, BYTES>, step_ms BIGINT>";
+            + " STRING, title_id STRING, deltas BYTES, out_key BYTES, out_value BYTES, headers MAP<STRING, BYTES>, step_ms BIGINT>";
     private static final int DIMENSION = 2;
-    private static final int MEASURE = DIMENSION + 6;
-    private static final int OUT_KEY = MEASURE + Measure.COUNT;
+    private static final int DELTAS = DIMENSION + 6;
+    private static final int OUT_KEY = DELTAS + 1;
     private static final int OUT_VALUE = OUT_KEY + 1;
     private static final int HEADERS = OUT_VALUE + 1;
     private static final int STEP = HEADERS + 1;
@@ -250,9 +235,7 @@ public class FoldLive extends ProcessTableFunction<RowData> {
             for (int i = 0; i < dimensions.length; i++) {
                 row.setField(DIMENSION + i, StringData.fromString(dimensions[i]));
             }
-            for (int i = 0; i < measures.length; i++) {
-                row.setField(MEASURE + i, measures[i]);
-            }
+            row.setField(DELTAS, Measure.pack(measures));
             row.setField(STEP, step);
             collect(row);
         }

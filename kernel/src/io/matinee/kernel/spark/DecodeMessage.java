@@ -3,14 +3,18 @@ package io.matinee.kernel.spark;
 import io.matinee.kernel.Decoder;
 import io.matinee.kernel.Decoder.Decoded;
 import io.matinee.kernel.Schemas;
+import java.io.Serializable;
 import java.util.Arrays;
-import org.apache.spark.sql.Row;
-import org.apache.spark.sql.RowFactory;
-import org.apache.spark.sql.api.java.UDF2;
+import org.apache.spark.sql.catalyst.InternalRow;
+import org.apache.spark.sql.catalyst.expressions.GenericInternalRow;
+import org.apache.spark.sql.connector.catalog.functions.ScalarFunction;
+import org.apache.spark.sql.types.DataType;
+import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.unsafe.types.UTF8String;
 
 /** decode_&lt;record&gt;: the columns of the newest version, then schema_id, error_class, reason; null for a control record. */
-final class DecodeMessage implements UDF2<byte[], byte[], Row> {
-    private static final long serialVersionUID = 1;
+public final class DecodeMessage implements ScalarFunction<InternalRow>, Serializable {
+    private static final long serialVersionUID = 2;
     private final String record;
 
     DecodeMessage(String record) {
@@ -18,17 +22,34 @@ final class DecodeMessage implements UDF2<byte[], byte[], Row> {
     }
 
     @Override
-    public Row call(byte[] value, byte[] key) {
+    public DataType[] inputTypes() {
+        return new DataType[] {DataTypes.BinaryType, DataTypes.BinaryType};
+    }
+
+    @Override
+    public DataType resultType() {
+        return KernelCatalog.struct(Schemas.newest(record)).add("schema_id", DataTypes.IntegerType)
+                .add("error_class", DataTypes.StringType).add("reason", DataTypes.StringType);
+    }
+
+    @Override
+    public String name() {
+        return "decode_" + record;
+    }
+
+    /** Found by its name: Spark calls it from the code it generates. */
+    public InternalRow invoke(byte[] value, byte[] key) {
         Decoded decoded = Decoder.decode(value, key, record);
         if (decoded.control()) {
             return null;
         }
         int columns = Schemas.newest(record).fields().size();
         Object[] row = decoded.good()
-                ? Arrays.copyOf(Values.external(decoded.schema(), decoded.values()), columns + 3) : new Object[columns + 3];
+                ? Arrays.copyOf(Values.internal(decoded.schema(), decoded.values(), UTF8String::fromString), columns + 3)
+                : new Object[columns + 3];
         row[columns] = decoded.schemaId() < 0 ? null : decoded.schemaId();
-        row[columns + 1] = decoded.errorClass();
-        row[columns + 2] = decoded.reason();
-        return RowFactory.create(row);
+        row[columns + 1] = UTF8String.fromString(decoded.errorClass());
+        row[columns + 2] = UTF8String.fromString(decoded.reason());
+        return new GenericInternalRow(row);
     }
 }

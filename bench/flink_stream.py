@@ -1,0 +1,148 @@
+"""Child of `bench.stream` in the streaming environment: submits one of three jobs that read the topic to its end.
+
+python -m bench.flink_stream qoe|bare|python; settings and jars as JSON on standard input, one line of JSON back.
+`qoe` is the live job as it is; `bare` the function of 40 lines in bench/java; `python` the same in a PyFlink process
+function. The two yardsticks add up one rollup and write it as JSON; checkpoints, mini-batches and sinks are the job's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fastavro
+from pyflink.common import Configuration, Row, Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
+from pyflink.datastream.state import ValueStateDescriptor
+from pyflink.java_gateway import get_gateway
+from pyflink.table import StatementSet, StreamTableEnvironment, TableEnvironment
+
+from conf.settings import Settings
+from schemas import ids, records, topics
+from streaming.jobs import plan, qoe
+
+BOUNDED = {"scan.bounded.mode": "latest-offset"}
+SUMS = """INSERT INTO bench_minute SELECT minute_ms, cdn_id, isp, SUM(play_ms), SUM(stall_ms)
+FROM {} GROUP BY minute_ms, cdn_id, isp"""
+FOLDED = ["minute_ms", "cdn_id", "isp", "play_ms", "stall_ms"]
+MINUTE_MS = 60_000
+
+
+def _sink(settings: Settings) -> str:
+    """Upserts in JSON, exactly once."""
+    prefix = settings.kafka.topic_prefix
+    options = {
+        "connector": "upsert-kafka",
+        "topic": f"{prefix}{topics.QOE_MINUTE.name}",
+        "properties.bootstrap.servers": settings.kafka.bootstrap,
+        "key.format": "json",
+        "value.format": "json",
+        "sink.delivery-guarantee": "exactly-once",
+        "sink.transactional-id-prefix": f"bench-{prefix}",
+        "properties.transaction.timeout.ms": str(plan.TRANSACTION_TIMEOUT_MS),
+    }
+    clause = ", ".join(f"'{key}' = '{value}'" for key, value in options.items())
+    return (
+        "CREATE TEMPORARY TABLE bench_minute (minute_ms BIGINT, cdn_id STRING, isp STRING, play_ms BIGINT,"
+        f" stall_ms BIGINT, PRIMARY KEY (minute_ms, cdn_id, isp) NOT ENFORCED) WITH ({clause})"
+    )
+
+
+def _qoe(env: TableEnvironment, settings: Settings) -> StatementSet:
+    """The live job; its sources end."""
+    clause = "".join(f"  '{key}' = '{value}',\n" for key, value in BOUNDED.items())
+    for definition in plan.definitions(settings):
+        env.execute_sql(definition.replace("  'scan.startup.mode'", f"{clause}  'scan.startup.mode'"))
+    found = env.create_statement_set()
+    for insert in plan.inserts(settings):
+        found.add_insert_sql(insert)
+    return found
+
+
+def _yardstick(env: TableEnvironment, settings: Settings) -> None:
+    env.execute_sql(plan.source("raw_event", topics.PLAYBACK_EVENT, settings, BOUNDED))
+    env.execute_sql(_sink(settings))
+
+
+def _bare(env: TableEnvironment, settings: Settings) -> StatementSet:
+    _yardstick(env, settings)
+    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION bare_fold AS 'bench.BareFold' LANGUAGE JAVA")
+    env.execute_sql("CREATE TEMPORARY VIEW raw_bytes AS SELECT message_key, message_value FROM raw_event")
+    found = env.create_statement_set()
+    found.add_insert_sql(
+        SUMS.format("(SELECT * FROM bare_fold(e => TABLE raw_bytes PARTITION BY message_key, uid => 'bare'))")
+    )
+    return found
+
+
+class PythonFold(KeyedProcessFunction):  # type: ignore[misc]  # pyflink is untyped
+    """What BareFold does."""
+
+    def open(self, context: RuntimeContext) -> None:
+        self.state = context.get_state(ValueStateDescriptor("fold", Types.PICKLED_BYTE_ARRAY()))
+        self.schemas = {
+            ids.schema_id(r.name, r.version): fastavro.parse_schema(dict(r.avro))
+            for r in records.every()
+            if r.name == "playback_event"
+        }
+
+    def process_element(self, value: Row, _context: KeyedProcessFunction.Context) -> Iterator[Row]:
+        data = value[1]
+        schema = self.schemas.get(int.from_bytes(data[1:5], "big"))
+        if schema is None:
+            return
+        event = fastavro.schemaless_reader(io.BytesIO(data[5:]), schema)
+        seq, at, state, play, stall = self.state.value() or (-1, 0, "", 0, 0)
+        if event["seq"] <= seq:
+            return
+        now = max(at, round(event["device_at"].timestamp() * 1000))
+        while seq >= 0 and at < now:
+            until = min(now, (at // MINUTE_MS + 1) * MINUTE_MS)
+            play += until - at if state == "p" else 0
+            stall += until - at if state == "r" else 0
+            if until % MINUTE_MS == 0:
+                yield Row(until - MINUTE_MS, event["cdn_id"], event["isp"], play, stall)
+                play = stall = 0
+            at = until
+        self.state.update((event["seq"], now, event["state"], play, stall))
+
+
+def _python(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
+    _yardstick(env, settings)
+    table = env.sql_query("SELECT DECODE(message_key, 'UTF-8') AS k, message_value AS v FROM raw_event")
+    types = Types.ROW_NAMED(FOLDED, [Types.LONG(), Types.STRING(), Types.STRING(), Types.LONG(), Types.LONG()])
+    folded = env.to_data_stream(table).key_by(lambda row: row[0], Types.STRING()).process(PythonFold(), types)
+    env.create_temporary_view("folded", env.from_data_stream(folded))
+    found = env.create_statement_set()
+    found.add_insert_sql(SUMS.format("folded"))
+    return found
+
+
+JOBS = {"qoe": _qoe, "bare": _bare, "python": _python}
+
+
+def main(kind: str) -> None:
+    """Submit and say the job's id."""
+    request = json.load(sys.stdin)
+    settings = Settings.model_validate(request["settings"])
+    options = plan.options(settings, [Path(jar) for jar in request["jars"]]) | qoe.target(settings, None)
+    options |= {"pipeline.name": f"bench {kind}", **request["options"]}
+    if kind == "python":
+        options |= {"python.executable": sys.executable, "python.client.executable": sys.executable}
+    configuration = Configuration()
+    for key, value in options.items():
+        configuration.set_string(key, value)
+    # get_execution_environment would start a cluster in this process, whatever the target says.
+    made = get_gateway().jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
+    env = StreamTableEnvironment.create(StreamExecutionEnvironment(made(configuration._j_configuration)))
+    client = JOBS[kind](env, settings).execute().get_job_client()
+    if client is None:
+        raise RuntimeError("Flink took the statements but named no job")
+    print(json.dumps({"job_id": str(client.get_job_id())}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
