@@ -41,6 +41,6 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
         salt=settings.experiment.page_salt,
         holdback=settings.experiment.page_holdback,
         choices=to_pandas(frames["profile_choice"]),
-        impressions=to_pandas(frames["impression_outcome"], "profile_id", "row_kind", "row", "col"),
+        impressions=to_pandas(frames["impression_outcome"], "profile_id", "row", "col"),
     )
     return {t.HOME_PAGE.name: to_spark(frames["play"].sparkSession, made, t.HOME_PAGE)}

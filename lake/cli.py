@@ -39,9 +39,13 @@ def sql(text: str, form: str, limit: int, as_of: str | None) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("profile_id")
+@click.argument("title", required=False)
 @click.option("--date", "day", required=True, metavar="DAY", help="Day of the page, YYYY-MM-DD.")
-def why(profile_id: str, day: str) -> None:
-    """Explain the home page of a profile: its arm, its model, and the reason of every row."""
+def why(profile_id: str, title: str | None, day: str) -> None:
+    """Explain the home page of PROFILE_ID: its arm, its model, and the reason of every row; or one TITLE on it.
+
+    Everything said is read off the page's own record, as it was made: no model is asked again.
+    """
     import lake
 
     home = lake.connect()
@@ -58,9 +62,46 @@ def why(profile_id: str, day: str) -> None:
         for t in home.read("bronze.title", columns=["title_id", "name"], to="arrow").to_pylist()
     }
     click.echo(f"page {page['page_id']} of {profile_id} on {day}: arm {page['page_arm']}, model {page['model_id']}")
+    for line in rows_told(page, titles) if title is None else placement_told(page, titles, title):
+        click.echo(line)
+
+
+def rows_told(page: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """Every row of a home_page record with its reason and first shows."""
+    lines = []
     for place, row in enumerate(page["rows"]):
-        shown = ", ".join(titles.get(t, t) for t in row["title_ids"][:6])
-        click.echo(f"{place:>2} {row['heading']} ({row['row_kind']}): {row['reason']}\n   {shown}")
+        shown = ", ".join(names.get(t, t) for t in row["title_ids"][:6])
+        lines += [f"{place:>2} {row['heading']} ({row['row_kind']}): {row['reason']}", f"   {shown}"]
+    return lines
+
+
+def placement_told(page: dict[str, Any], names: dict[str, str], title: str) -> list[str]:
+    """Why a title (id or name) stands where it stands on a home_page record.
+
+    Raises:
+        InputMissing: it is not on the page.
+    """
+    wanted = {title, *(t for t, name in names.items() if name.casefold() == title.casefold())}
+    for r, row in enumerate(page["rows"]):
+        for c, title_id in enumerate(row["title_ids"]):
+            if title_id not in wanted:
+                continue
+            said = next((e for e in page.get("evidence") or [] if e["title_id"] == title_id), None)
+            lines = [
+                f"{names.get(title_id, title_id)} ({title_id}): row {r + 1} of {len(page['rows'])}, cell {c + 1} of "
+                f"{len(row['title_ids'])}",
+                f"row: {row['heading']} ({row['row_kind']}): {row['reason']}",
+            ]
+            if said is None:
+                return [*lines, "its record holds no evidence (made before evidence was kept)"]
+            lines.append(f"worth {said['worth']:.4g} of the best title this profile may see")
+            because = zip(said["because_ids"], said["because_shares"], strict=True)
+            told = [f"  {names.get(t, t)} ({t}): {share:.0%}" for t, share in because]
+            if told:
+                return [*lines, "of all that its history says for it, most comes from", *told]
+            return [*lines, "nothing in the history speaks for it in particular"]
+    on = sum(len(row["title_ids"]) for row in page["rows"])
+    raise InputMissing(f"{title!r} is none of the {on} shows on page {page['page_id']}; leave it out to see them")
 
 
 def render(table: pa.Table, form: str, limit: int) -> list[str]:

@@ -33,7 +33,7 @@ ARTWORK = Topic("artwork", "artwork", "artwork_id", compacted=True)
 ASSET_FILE = Topic("asset_file", "asset_file", "file_id", compacted=True)
 PROFILE = Topic("profile", "profile", "profile_id", compacted=True)
 CDN_CLUSTER = Topic("cdn_cluster", "cdn_cluster", "cdn_id", compacted=True)
-PROFILE_CHOICE = Topic("profile_choice", "profile_choice", "profile_id|title_id|choice", True, producer="page say")
+PROFILE_CHOICE = Topic("profile_choice", "profile_choice", "profile_id|title_id|choice", True, producer="your apps")
 
 _QOE_MINUTE_KEY = "rollup|minute_at|cdn_id|isp|device|country|app_version|title_id"
 QOE_MINUTE = Topic("qoe_minute", "qoe_minute", _QOE_MINUTE_KEY, True, "stream qoe", "streaming")

@@ -19,11 +19,9 @@ from models.recommend.page_metrics import gains
 PULL = 30.0
 """Of the prior on everybody's chances, in openings."""
 DEVICE_PULL = 300.0
-"""Of everybody's chances on a device's rows, in openings; of its columns a hundredth: a screen is as wide as it is."""
+"""Of everybody's chances on a device's rows, in openings; of its columns a hundredth, since screens differ."""
 LEAST_READ = 50.0
 """Readings a row needs to say something of columns."""
-FULL_KINDS = ("popular", "top_picks", "more")
-"""Rows that are never short, so that a cell not seen was out of sight and not empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +46,20 @@ def learn_view(impressions: pd.DataFrame, group: pd.Series, rows: int, columns: 
     """Count.
 
     Args:
-        impressions: row_kind, row, col (record impression or impression_outcome). group: device class of each.
+        impressions: row, col (record impression or impression_outcome). group: device class of each.
     """
     groups = sorted(set(group.astype(str)))
     inside = ((impressions["row"] < rows) & (impressions["col"] < columns)).to_numpy(dtype=bool)
     code = np.searchsorted(np.array(groups, dtype=object), group.astype(str).to_numpy(dtype=object))[inside]
     row = impressions["row"].to_numpy(dtype=np.int64)[inside]
     col = impressions["col"].to_numpy(dtype=np.int64)[inside]
-    full = impressions["row_kind"].isin(FULL_KINDS).to_numpy(dtype=bool)[inside]
-    every, whole = np.zeros((2, len(groups), rows, columns))
-    np.add.at(every, (code, row, col), 1.0)
-    np.add.at(whole, (code[full], row[full], col[full]), 1.0)
-    # A player may leave out a cell it must not show: the fullest column says how often a row was read, and of the rows
-    # the fullest says how often a column is in sight.
-    read = every.max(axis=2)
-    best = whole.max(axis=2)
-    share = np.divide(whole, best[:, :, None], out=np.zeros_like(whole), where=best[:, :, None] >= LEAST_READ)
-    seen = share.max(axis=1) * best.max(axis=1, keepdims=True)
+    counts = np.zeros((len(groups), rows, columns))
+    np.add.at(counts, (code, row, col), 1.0)
+    # Rows may be short and a player may leave out a cell it must not show: the fullest column says how often a row was
+    # read, and the fullest row how often a column is in sight.
+    read = counts.max(axis=2)
+    share = np.divide(counts, read[:, :, None], out=np.zeros_like(counts), where=read[:, :, None] >= LEAST_READ)
+    seen = share.max(axis=1) * read[:, :1]
     prior = gains(rows, columns)
     by_row = _shares(read, prior[:, 0], DEVICE_PULL)
     by_column = _shares(seen, prior[0], DEVICE_PULL / 100.0)

@@ -339,7 +339,7 @@ def rank(scores: Floats, worth: Floats) -> tuple[Ints, Floats]:
 def learned_view(impressions: pd.DataFrame | None, people: pd.DataFrame) -> View:
     """View probability by the usual device of the viewers; the prior alone without impressions."""
     if impressions is None or not len(impressions):
-        empty = pd.DataFrame({"row_kind": [], "row": np.zeros(0, int), "col": np.zeros(0, int)})
+        empty = pd.DataFrame({"row": np.zeros(0, int), "col": np.zeros(0, int)})
         return learn_view(empty, pd.Series([], dtype=object), ROWS, COLUMNS)
     device = people.set_index("profile_id")["device"]
     known = impressions[impressions["profile_id"].isin(device.index).to_numpy()]

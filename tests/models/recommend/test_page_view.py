@@ -31,7 +31,7 @@ def test_within_three_points_of_the_truth_with_short_rows_among_them() -> None:
 
 
 def test_without_impressions_the_prior() -> None:
-    none = pd.DataFrame({"row_kind": [], "row": np.zeros(0, int), "col": np.zeros(0, int)})
+    none = pd.DataFrame({"row": np.zeros(0, int), "col": np.zeros(0, int)})
     view = learn_view(none, pd.Series([], dtype=object), 3, 4)
     expected = np.outer(gains(3, 4)[:, 0], gains(3, 4)[0])
     assert np.allclose(view.of("tv"), expected)
