@@ -197,7 +197,7 @@ def r1(folder: Path, split: StrongSplit, lazy: Lazy, seeds: int) -> None:
         fresh = blend().fit(again.train)
         cpu_s = time.process_time() - begun
         own = [line("blend", fresh.fold_in(again.test.fold_in), again.test, cpu_s)]
-        fresh.booster, fresh.weights = None, fresh.prior
+        fresh.booster, fresh.weights, fresh.short_weights = None, fresh.prior, fresh.prior
         own.append(line("weights as shipped alone", fresh.fold_in(again.test.fold_in), again.test, 0.0))
         for one in own:
             gaps.setdefault(one.name, []).append(one.values["ndcg@100"] - peer.values["ndcg@100"])

@@ -14,10 +14,13 @@ from models.recommend.stack import Learning, Stack
 
 SOURCES: dict[str, Callable[[], Scorer]] = {
     "edlae": Edlae,
+    "edlae_plain": lambda: Edlae(length_power=0.0, play_power=0.0),
+    "edlae_dropped": lambda: Edlae(8.0, 0.6, 0.4, 0.3),
     "ials_512": lambda: Ials(512, 0.01, 0.12, epochs=10, seed=7),
     "ials_256_wide": lambda: Ials(256, 0.007, 0.3, epochs=10, seed=6),
     "ials_128": lambda: Ials(128, 0.01, 0.17, epochs=10, seed=1),
     "ials_64": lambda: Ials(64, 0.012, 0.17, epochs=10, seed=3),
+    "ials_32": lambda: Ials(32, 0.012, 0.17, epochs=10, seed=4),
     "ials_16": lambda: Ials(16, 0.012, 0.17, epochs=10, seed=5),
     "profiles": ProfileKernel,
     "walks": Walks,
@@ -27,10 +30,13 @@ SOURCES: dict[str, Callable[[], Scorer]] = {
 }
 PRIOR = {
     "edlae": (0.2, -0.1),
+    "edlae_plain": (0.0, 0.0),
+    "edlae_dropped": (0.0, 0.0),
     "ials_512": (0.3, -0.4),
     "ials_256_wide": (0.3, -0.3),
     "ials_128": (0.1, -0.1),
     "ials_64": (0.0, 0.0),
+    "ials_32": (0.0, 0.0),
     "ials_16": (0.0, 0.2),
     "profiles": (0.1, 0.0),
     "walks": (0.0, 0.0),

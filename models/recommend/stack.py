@@ -58,8 +58,9 @@ class Stack:
 
     Attributes:
         sources: fitted scorers by name. weights: shape (2, sources); the second row counts as much as the history is
-            short, 1 / (1 + titles / 4). booster: LightGBM's model, None where there was too little to learn from.
-        features: its columns.
+            short, 1 / (1 + titles / 4). short_weights: the same for histories of at most `short_length` titles,
+            learned apart, so that short ones do not bend the weights of long ones.
+        booster: LightGBM's model, None where there was too little to learn from. features: its columns.
     """
 
     name = "stack"
@@ -88,6 +89,7 @@ class Stack:
         self.single = single
         self.prior = np.array([prior[name] for name in self.make], dtype=np.float32).T
         self.weights = self.prior
+        self.short_weights = self.prior
         self.learning = learning if learning is not None else Learning()
         self.seed = seed
         self.titles: NDArray[np.object_] = np.zeros(0, dtype=object)
@@ -103,7 +105,7 @@ class Stack:
     def fit(self, histories: Histories) -> Self:
         """Learn the ranker across folds, then train the sources on all histories."""
         self.titles = histories.titles
-        self.booster, self.weights = None, self.prior
+        self.booster, self.weights, self.short_weights = None, self.prior, self.prior
         if int((histories.lengths() >= 5).sum()) >= self.learning.least:
             self._learn(histories)
         self._train(histories)
@@ -128,7 +130,7 @@ class Stack:
 
     def _rank(self, histories: Histories, seen: csr_matrix) -> Floats:
         z = self._standard(histories, seen)
-        out = weighted(z, histories.lengths(), self.weights)
+        out = self._sums(z, histories.lengths())
         alone = np.flatnonzero(histories.lengths() == 1) if self.single is not None else np.zeros(0, dtype=np.int64)
         by_single = z[alone, :, list(self.make).index(self.single)] if self.single is not None else z[alone, :, 0]
         if self.booster is None or not len(out):
@@ -142,6 +144,12 @@ class Stack:
         np.put_along_axis(out, column, (value - value.min()).astype(np.float32), axis=1)
         out[alone] = by_single
         return out
+
+    def _sums(self, z: Floats, lengths: NDArray[np.int64]) -> Floats:
+        """Weighted sums; histories of at most `short_length` titles have weights of their own."""
+        short = (lengths <= self.learning.short_length)[:, None]
+        by_short = weighted(z, lengths, self.short_weights)
+        return np.where(short, by_short, weighted(z, lengths, self.weights)).astype(np.float32)
 
     def _standard(self, histories: Histories, seen: csr_matrix) -> Floats:
         """Standard scores over the titles not seen, at least FLOOR: shape (profiles, titles, sources)."""
@@ -177,8 +185,14 @@ class Stack:
         if not len(found):
             return
         count = len(self.make)
-        self.weights = listwise_weights(tables[:, :, :count], found, lengths, self.prior)
-        sums = weighted(tables[:, :, :count], lengths, self.weights)
+        short = lengths <= self.learning.short_length
+        common = listwise_weights(tables[:, :, :count], found, lengths, self.prior)
+        learned = [
+            listwise_weights(tables[of][:, :, :count], found[of], lengths[of], common) if of.any() else common
+            for of in (~short, short)
+        ]
+        self.weights, self.short_weights = learned
+        sums = self._sums(tables[:, :, :count], lengths)
         tables[:, :, self.features.index("weighted")] = sums
         self.booster = _lambdamart(tables, found, sums, self.learning, self.seed)
 

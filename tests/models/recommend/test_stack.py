@@ -83,7 +83,7 @@ def learned(sources: dict[str, type[Scorer]], prior: dict[str, tuple[float, floa
     model = Stack(sources, prior, SMALL).fit(train)
     assert model.booster is not None
     with_ranker = judge(model.fold_in(test.fold_in), test)["ndcg@100"].mean()
-    model.booster, model.weights = None, model.prior
+    model.booster, model.weights, model.short_weights = None, model.prior, model.prior
     return float(with_ranker), float(judge(model.fold_in(test.fold_in), test)["ndcg@100"].mean())
 
 
