@@ -1,4 +1,4 @@
-"""Set-up: three locked environments, the JVM jars, the kernel, the world's compiled loops.
+"""Set-up: three locked environments, the JVM jars, the kernel, compiled loops.
 
 Needs Python 3.11, a JDK 17 or newer, and nothing else.
 
@@ -136,18 +136,18 @@ def write_script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def compile_world(python: str) -> None:
-    """Compile the world's loops ahead of their first day. Numba's caches look at the file of a function alone, not at
-    those it calls into, so that they are thrown away when any file of the world has changed."""
-    world = ROOT / "models" / "world"
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(world.glob("*.py")))).hexdigest()
-    stamp = ROOT / "var" / "build" / "world.stamp"
+def compile_loops(python: str) -> None:
+    """Compile the loops of world and pages ahead of their first day. Numba's caches look at the file of a function
+    alone, not at those it calls into, so that they are thrown away when any file of `models` has changed."""
+    models = ROOT / "models"
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(models.rglob("*.py")))).hexdigest()
+    stamp = ROOT / "var" / "build" / "loops.stamp"
     if stamp.is_file() and stamp.read_text() == digest:
         return
-    print("set-up: compiling the world's loops", flush=True)
-    for cache in (*world.glob("__pycache__/*.nbi"), *world.glob("__pycache__/*.nbc")):
+    print("set-up: compiling loops", flush=True)
+    for cache in (*models.rglob("__pycache__/*.nbi"), *models.rglob("__pycache__/*.nbc")):
         cache.unlink()
-    run([python, "-m", "models.world.compile"], "compiling the world")
+    run([python, "-m", "models.compile"], "compiling loops")
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(digest)
 
@@ -176,7 +176,7 @@ def main(names: list[str]) -> int:
         python = str(python_of(ROOT / FOLDERS["main"]))
         run([python, "-m", "conf.jars"], "fetching the jars")
         run([python, "-m", "kernel.build"], "building the kernel")
-        compile_world(python)
+        compile_loops(python)
     return 0
 
 
