@@ -1,6 +1,6 @@
-"""Live a tiny world and make its pages once, so that every compiled loop is in numba's cache: ``python -m models.compile``.
+"""Live a tiny world and make its pages once, so that every compiled loop is in numba's cache.
 
-`conf.bootstrap` runs it in set-up: a first demo day should not wait for a compiler.
+`conf.bootstrap` runs it in set-up (``python -m models.compile``): a first demo day should not wait for a compiler.
 """
 
 from __future__ import annotations
