@@ -41,9 +41,7 @@ def effective_size(weights: NDArray[np.float64]) -> float:
     return float(weights.sum() ** 2 / squares) if squares > 0 else 0.0
 
 
-def snips(
-    weights: NDArray[np.float64], rewards: NDArray[np.float64], least: float = LEAST_EFFECTIVE
-) -> Estimate:
+def snips(weights: NDArray[np.float64], rewards: NDArray[np.float64], least: float = LEAST_EFFECTIVE) -> Estimate:
     """Self-normalised estimate of the mean reward under the target.
 
     Args:

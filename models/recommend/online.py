@@ -23,9 +23,7 @@ def after_play(
         may_see: whether the rules let the profile see the show now (page_rules); if not, it only leaves.
         columns: most shows of continue watching; the oldest gives way.
     """
-    rows = [
-        {**row, "title_ids": [t for t in row["title_ids"] if t != show_id]} for row in page["rows"]
-    ]
+    rows = [{**row, "title_ids": [t for t in row["title_ids"] if t != show_id]} for row in page["rows"]]
     evidence = [e for e in page.get("evidence") or [] if e["title_id"] != show_id]
     if not finished and may_see:
         place = next((i for i, row in enumerate(rows) if row["row_kind"] == CONTINUE), None)

@@ -228,9 +228,37 @@ def _calibration(show, g_first, g_item, g_share, p, q):  # type: ignore[no-untyp
 
 @njit(cache=True, nogil=True)
 def _build(  # type: ignore[no-untyped-def]  # numba
-    shows, worth, t_first, t_item, kinds, g_first, g_item, g_share, history, view, order, own_at, own_kind, own_least,
-    own_first, own_show, own_worth, pins, offered, calibration, prior, repeat, window, least, spare, unseen,
-    longest, keep, most, row, cell,
+    shows,
+    worth,
+    t_first,
+    t_item,
+    kinds,
+    g_first,
+    g_item,
+    g_share,
+    history,
+    view,
+    order,
+    own_at,
+    own_kind,
+    own_least,
+    own_first,
+    own_show,
+    own_worth,
+    pins,
+    offered,
+    calibration,
+    prior,
+    repeat,
+    window,
+    least,
+    spare,
+    unseen,
+    longest,
+    keep,
+    most,
+    row,
+    cell,
 ):
     n_pages, n_candidates = shows.shape
     height, width = view.shape
@@ -293,8 +321,24 @@ def _build(  # type: ignore[no-untyped-def]  # numba
                     if used[t] or (pin >= 0 and t != pin) or (t < n_themes and not offered[page, t]):
                         continue
                     gain, size = _row_gain(
-                        t, list_show, list_worth, count, head, placed, stamp, view[r], wide[r], scale, calibration,
-                        g_first, g_item, g_share, p, q, added, touched,
+                        t,
+                        list_show,
+                        list_worth,
+                        count,
+                        head,
+                        placed,
+                        stamp,
+                        view[r],
+                        wide[r],
+                        scale,
+                        calibration,
+                        g_first,
+                        g_item,
+                        g_share,
+                        p,
+                        q,
+                        added,
+                        touched,
                     )
                     need = least if t < n_themes else own_least[own_at[page] + t - n_themes]
                     kind = kinds[t] if t < n_themes else own_kind[own_at[page] + t - n_themes]
@@ -311,8 +355,26 @@ def _build(  # type: ignore[no-untyped-def]  # numba
             filled[r] = 0
             for c in range(wide[r]):
                 if not _next(
-                    page, r, c, take, list_show, list_worth, count, head, placed, stamp, view, scale, calibration,
-                    window if take < n_themes else 1, g_first, g_item, g_share, p, q, cell,
+                    page,
+                    r,
+                    c,
+                    take,
+                    list_show,
+                    list_worth,
+                    count,
+                    head,
+                    placed,
+                    stamp,
+                    view,
+                    scale,
+                    calibration,
+                    window if take < n_themes else 1,
+                    g_first,
+                    g_item,
+                    g_share,
+                    p,
+                    q,
+                    cell,
                 ):
                     break
                 filled[r] += 1
@@ -337,8 +399,26 @@ def _build(  # type: ignore[no-untyped-def]  # numba
             r, c = order[i] // width, order[i] % width
             if r < chosen and loose[r] and c < filled[r]:
                 found = _next(
-                    page, r, c, row[page, r], list_show, list_worth, count, head, placed, stamp, view, scale,
-                    calibration, window, g_first, g_item, g_share, p, q, cell,
+                    page,
+                    r,
+                    c,
+                    row[page, r],
+                    list_show,
+                    list_worth,
+                    count,
+                    head,
+                    placed,
+                    stamp,
+                    view,
+                    scale,
+                    calibration,
+                    window,
+                    g_first,
+                    g_item,
+                    g_share,
+                    p,
+                    q,
+                    cell,
                 )
                 if not found:
                     short = True
@@ -355,16 +435,50 @@ def _build(  # type: ignore[no-untyped-def]  # numba
                 continue
             for c in range(wide[r], width):
                 if not _next(
-                    page, r, c, row[page, r], list_show, list_worth, count, head, placed, stamp, view, scale,
-                    calibration, 1, g_first, g_item, g_share, p, q, cell,
+                    page,
+                    r,
+                    c,
+                    row[page, r],
+                    list_show,
+                    list_worth,
+                    count,
+                    head,
+                    placed,
+                    stamp,
+                    view,
+                    scale,
+                    calibration,
+                    1,
+                    g_first,
+                    g_item,
+                    g_share,
+                    p,
+                    q,
+                    cell,
                 ):
                     break
 
 
 @njit(cache=True, nogil=True)
 def _row_gain(  # type: ignore[no-untyped-def]  # numba
-    t, list_show, list_worth, count, head, placed, stamp, view, width, scale, calibration,
-    g_first, g_item, g_share, p, q, added, touched,
+    t,
+    list_show,
+    list_worth,
+    count,
+    head,
+    placed,
+    stamp,
+    view,
+    width,
+    scale,
+    calibration,
+    g_first,
+    g_item,
+    g_share,
+    p,
+    q,
+    added,
+    touched,
 ):
     """What the first titles left of row t would add to the page, and how many they are."""
     while head[t] < count[t] and placed[list_show[t, head[t]]] == stamp:
@@ -396,8 +510,26 @@ def _row_gain(  # type: ignore[no-untyped-def]  # numba
 
 @njit(cache=True, nogil=True)
 def _next(  # type: ignore[no-untyped-def]  # numba
-    page, r, c, t, list_show, list_worth, count, head, placed, stamp, view, scale, calibration, window,
-    g_first, g_item, g_share, p, q, cell,
+    page,
+    r,
+    c,
+    t,
+    list_show,
+    list_worth,
+    count,
+    head,
+    placed,
+    stamp,
+    view,
+    scale,
+    calibration,
+    window,
+    g_first,
+    g_item,
+    g_share,
+    p,
+    q,
+    cell,
 ):
     """Put the best title left of row t into a cell; false when none is left."""
     while head[t] < count[t] and placed[list_show[t, head[t]]] == stamp:

@@ -367,4 +367,3 @@ def _trends(
         rise = np.log((recent + 1.0) / (usual * scale + 1.0)) + np.log(everywhere)
         out[country] = np.where((rise > 0) & (recent > 0), np.log(recent + 1.0) + rise, -np.inf)
     return out
-

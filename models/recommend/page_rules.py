@@ -60,10 +60,14 @@ def usable_plays(
     removed = active(choices, REMOVED)
     if len(removed) and len(plays):
         shown = of_show(removed["title_id"], titles)
-        until = pd.Series(
-            pd.to_datetime(removed["chosen_at"], utc=True).to_numpy(),
-            index=pd.MultiIndex.from_arrays([removed["profile_id"].to_numpy(dtype=object), shown]),
-        ).groupby(level=[0, 1]).max()
+        until = (
+            pd.Series(
+                pd.to_datetime(removed["chosen_at"], utc=True).to_numpy(),
+                index=pd.MultiIndex.from_arrays([removed["profile_id"].to_numpy(dtype=object), shown]),
+            )
+            .groupby(level=[0, 1])
+            .max()
+        )
         pairs = pd.MultiIndex.from_arrays([plays["profile_id"], plays["show_id"]])
         limit = pd.to_datetime(until.reindex(pairs).to_numpy(), utc=True)
         if "started_at" in plays.columns:

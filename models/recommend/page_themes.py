@@ -69,9 +69,7 @@ def label_themes(facets: Mapping[str, Sequence[Sequence[str]]], least: int = 20)
             Labels of facet "genre" alone make rows of kind genre, everything else micro-genres.
     """
     labels = [(facet, label) for facet, rows in facets.items() for label in sorted({x for row in rows for x in row})]
-    has = {
-        (facet, label): np.array([label in row for row in facets[facet]], dtype=bool) for facet, label in labels
-    }
+    has = {(facet, label): np.array([label in row for row in facets[facet]], dtype=bool) for facet, label in labels}
     kind, heading, member = [], [], []
     for facet, label in labels:
         if has[facet, label].sum() >= least:
@@ -155,15 +153,22 @@ def because_rows(
         the rows, shows in order of worth, and the anchor of each.
     """
     page, anchor, first, show, value = _because(
-        shows, worth, near.show, near.likeness, history[0], history[1], anchors[0], anchors[1], rows, least,
+        shows,
+        worth,
+        near.show,
+        near.likeness,
+        history[0],
+        history[1],
+        anchors[0],
+        anchors[1],
+        rows,
+        least,
     )
     kind = np.full(len(page), KIND["because_you_watched"], dtype=np.int32)
     return OwnRows(page, kind, np.full(len(page), least, dtype=np.int32), first, show, value), anchor
 
 
-def contributors(
-    show: int, near: Near, history: Sequence[int], most: int = CONTRIBUTORS
-) -> list[tuple[int, float]]:
+def contributors(show: int, near: Near, history: Sequence[int], most: int = CONTRIBUTORS) -> list[tuple[int, float]]:
     """Shows of a history that speak most for `show`, with their shares of all that speaks: at most `most`."""
     found = []
     for x in dict.fromkeys(history):

@@ -68,9 +68,7 @@ def learn_view(impressions: pd.DataFrame, group: pd.Series, rows: int, columns: 
     return View(groups, by_row[:, :, None] * falling[:, None, :], openings)
 
 
-def _shares(
-    counts: NDArray[np.float64], prior: NDArray[np.float64], pull: float
-) -> NDArray[np.float64]:
+def _shares(counts: NDArray[np.float64], prior: NDArray[np.float64], pull: float) -> NDArray[np.float64]:
     """Counts over those of the first place, groups drawn to all and all to the prior: shape (groups + 1, n)."""
     every = counts.sum(axis=0)
     whole = (every + PULL * prior) / (every[0] + PULL)

@@ -172,9 +172,7 @@ class PageMaker:
         self.past = history(used, titles, self.catalogue, self.people["profile_id"], today)
         self.popular, self.by_country = contextual_popularity(from_plays(used), self.catalogue, today)
         vectors = self.model.title_vectors
-        self.maker = RowMaker(
-            self.catalogue, titles, used, self.people, self.past, vectors, features, today, ROWS
-        )
+        self.maker = RowMaker(self.catalogue, titles, used, self.people, self.past, vectors, features, today, ROWS)
         self.view = learned_view(impressions, self.people)
 
     def blocks(self) -> Iterator[Block]:
@@ -278,9 +276,7 @@ class PageMaker:
                     )
             model_id = CONTEXTUAL if person["opted_out"] else FALLBACK if offer is None else self.model.model_id
             arm = str(person["arm"])
-            text = json.dumps(
-                [self.ids[place], self.page_date.isoformat(), arm, model_id, rows], sort_keys=True
-            )
+            text = json.dumps([self.ids[place], self.page_date.isoformat(), arm, model_id, rows], sort_keys=True)
             yield {
                 "page_id": blake2b(text.encode(), digest_size=10).hexdigest(),
                 "profile_id": self.ids[place],

@@ -49,4 +49,4 @@ PRIOR = {
 
 def blend(learning: Learning | None = None, seed: int = 5) -> Stack:
     """A new, untrained blend."""
-    return Stack(SOURCES, PRIOR, learning, seed, single="co_watched")
+    return Stack(SOURCES, PRIOR, learning, seed, single="co_watched", empty="popularity")

@@ -72,6 +72,7 @@ class Stack:
         learning: Learning | None = None,
         seed: int = 5,
         single: str | None = None,
+        empty: str | None = None,
     ) -> None:
         """See the class.
 
@@ -79,14 +80,16 @@ class Stack:
             sources: makers of scorers by name.
             prior: weights of each source (always, and more for short histories) before anything is learned.
             single: source that alone ranks for a history of one title; None leaves those to the weights too.
+            empty: the same for a history without a title.
         """
         unknown = set(prior) ^ set(sources)
         if unknown:
             raise ValueError(f"sources and prior weights differ in {', '.join(sorted(unknown))}; each needs the other")
-        if single is not None and single not in sources:
-            raise ValueError(f"single is {single!r}; there are {', '.join(sources)}")
+        for role, name in (("single", single), ("empty", empty)):
+            if name is not None and name not in sources:
+                raise ValueError(f"{role} is {name!r}; there are {', '.join(sources)}")
         self.make = dict(sources)
-        self.single = single
+        self.alone = {length: name for length, name in ((1, single), (0, empty)) if name is not None}
         self.prior = np.array([prior[name] for name in self.make], dtype=np.float32).T
         self.weights = self.prior
         self.short_weights = self.prior
@@ -131,18 +134,21 @@ class Stack:
     def _rank(self, histories: Histories, seen: csr_matrix) -> Floats:
         z = self._standard(histories, seen)
         out = self._sums(z, histories.lengths())
-        alone = np.flatnonzero(histories.lengths() == 1) if self.single is not None else np.zeros(0, dtype=np.int64)
-        by_single = z[alone, :, list(self.make).index(self.single)] if self.single is not None else z[alone, :, 0]
         if self.booster is None or not len(out):
-            out[alone] = by_single
-            return out
+            return self._by_one_source(histories.lengths(), z, out)
         column, table = self._table(histories, z, out, seen)
         with single_threaded():
             value = np.asarray(self.booster.predict(table, num_threads=1)).reshape(column.shape)
         value = value + np.take_along_axis(out, column, axis=1)
         out -= out.max() + 1.0
         np.put_along_axis(out, column, (value - value.min()).astype(np.float32), axis=1)
-        out[alone] = by_single
+        return self._by_one_source(histories.lengths(), z, out)
+
+    def _by_one_source(self, lengths: NDArray[np.int64], z: Floats, out: Floats) -> Floats:
+        """Where one source alone is best (see `single` and `empty`), its standard scores, in the place of `out`."""
+        for length, name in self.alone.items():
+            rows = np.flatnonzero(lengths == length)
+            out[rows] = z[rows, :, list(self.make).index(name)]
         return out
 
     def _sums(self, z: Floats, lengths: NDArray[np.int64]) -> Floats:

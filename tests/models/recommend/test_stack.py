@@ -136,6 +136,19 @@ def test_a_history_of_one_title_is_ranked_by_the_single_source_alone() -> None:
         Stack(make, {"edlae": (1.0, 0.0), "co": (0.0, 0.0)}, single="none")
 
 
+def test_an_empty_history_is_ranked_by_the_source_named_for_it() -> None:
+    data = tastes()
+    make = {"edlae": Edlae, "plays": Popularity}
+    model = Stack(make, {"edlae": (1.0, 0.0), "plays": (0.0, 0.0)}, SMALL, empty="plays").fit(data)
+    nobody = Histories(np.array(["x"], dtype=object), data.titles, csr_matrix((1, 120), dtype=np.float32))
+    plays = np.asarray(data.matrix.sum(axis=0)).ravel()
+    found = plays[np.argsort(-model.fold_in(nobody)[0], kind="stable")]
+    assert (np.diff(found) <= 0).all()
+    assert blend().alone == {1: "co_watched", 0: "popularity"}
+    with pytest.raises(ValueError, match="empty is 'none'"):
+        Stack(make, {"edlae": (1.0, 0.0), "plays": (0.0, 0.0)}, empty="none")
+
+
 def test_sources_and_weights_must_name_the_same() -> None:
     with pytest.raises(ValueError, match="differ in b"):
         Stack({"a": Edlae}, {"a": (1.0, 0.0), "b": (1.0, 0.0)})
