@@ -12,7 +12,7 @@ import pytest
 
 from conf.settings import Settings
 from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Policy, fold
-from schemas import wire
+from schemas import records, wire
 from tests.kernel import hostile, jvm
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ def test_decode_every_outcome(session: SparkSession) -> None:
         row.kafka_offset: row.d
         for row in session.sql("SELECT kafka_offset, kernel.decode_title(v, k) AS d FROM message").collect()
     }
-    assert rows[0].asDict() == title | {"schema_id": int.from_bytes(good[1:5]), "error_class": None, "reason": None}
+    whole = {field.name: field.default for field in records.load("title").fields} | title
+    whole |= {"schema_id": int.from_bytes(good[1:5]), "error_class": None, "reason": None}
+    assert rows[0].asDict() == whole
     assert [rows[n].error_class for n in (1, 2, 3, 4)] == ["decode", "schema", "frame", "schema"]
     assert rows[1].title_id is None and rows[2].schema_id == 999 and rows[3].schema_id is None
     query = "SELECT kernel.decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4"
