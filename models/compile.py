@@ -9,13 +9,14 @@ import pandas as pd
 
 from models.recommend.pages import home_pages
 from models.world import World, WorldConfig, faults
+from models.world.service import Day
 
 PROMOTION = pd.DataFrame({"model": ["recommender"], "version": [""], "promoted": [False]})
 
 
-def some_plays(lived: object, titles: pd.DataFrame) -> pd.DataFrame:
+def some_plays(lived: Day, titles: pd.DataFrame) -> pd.DataFrame:
     """The first plays of a lived day with the columns that pages read."""
-    events = lived.events  # type: ignore[attr-defined]
+    events = lived.events
     first = events[events["state"] == "p"].drop_duplicates("session_id").head(200)
     return pd.DataFrame({
         "session_id": first["session_id"],
