@@ -192,7 +192,7 @@ def busy_ports(ports: Mapping[str, int]) -> list[str]:
         pid = listening[port]
         owner = "a process of another user"
         if pid is not None and psutil.pid_exists(pid):
-            command = " ".join(psutil.Process(pid).cmdline())
+            command = " ".join(" ".join(psutil.Process(pid).cmdline()).split())
             owner = f"pid {pid} ({command[:80]}{'...' if len(command) > 80 else ''})"
         lines.append(f"port {port} ({setting}) is in use by {owner}")
     return lines

@@ -85,7 +85,7 @@ JOBS: tuple[JobSpec, ...] = (
         reads=(
             Read(t.BRONZE_PLAYBACK_EVENT),
             Read(t.BRONZE_PLAYBACK_EVENT, (-1, 1), required=False),
-            _latest(t.BRONZE_TITLE),
+            Read(t.BRONZE_TITLE, required=False, latest=True),  # whoever measures his own events may have no catalogue
         ),
         writes=(t.SPAN, t.SESSION, t.PLAY),
     ),

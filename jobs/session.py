@@ -19,9 +19,10 @@ from weakref import WeakSet
 
 import psutil
 from py4j.java_gateway import JavaClass
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
-from conf import jars
+from conf import jars, java
 from conf.errors import ConfigError, MatineeError
 from conf.settings import Settings
 from lake.audit import warm_up
@@ -47,16 +48,23 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
     Raises:
         ConfigError: no Java, or jars that are not there.
     """
+    if not submitted():
+        java.version()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     threading.Thread(target=warm_up, name="audit-warm-up", daemon=True).start()
     builder = SparkSession.builder.appName(app)
-    for key, value in {**_semantics(settings), **({} if submitted() else _resources(settings))}.items():
+    properties = {**_semantics(settings), **({} if submitted() else _resources(settings))}
+    for key, value in properties.items():
         builder = builder.config(key, value)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     on_interrupt = signal.getsignal(signal.SIGINT)
+    _no_word_of_interrupts()
     try:
+        # The context first: it puts PySpark's own handler of Ctrl-C in place, and the session takes seconds more.
+        SparkContext.getOrCreate(SparkConf().setAll([("spark.app.name", app), *properties.items()]))
+        _let_interrupts_through(on_interrupt)
         session = builder.getOrCreate()
     except (KeyboardInterrupt, SystemExit):
         _end_jvm(before)
@@ -65,7 +73,6 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
         raise ConfigError(
             f"Spark did not start ({error}): a Java 17 must be on PATH or in JAVA_HOME; `matinee doctor` checks"
         ) from error
-    _let_interrupts_through(on_interrupt)
     session.sparkContext.setLogLevel("ERROR")
     return session
 
@@ -79,9 +86,13 @@ def stop(session: SparkSession) -> None:
 def _let_interrupts_through(handler: Any) -> None:
     """Undo PySpark's own handler of Ctrl-C, which calls the JVM from within the call it interrupts: that call then
     ends as a broken connection, an internal error, instead of as `KeyboardInterrupt`. Whoever ends the session ends
-    its jobs too. And py4j need not print the stack of an interrupt."""
+    its jobs too."""
     if threading.current_thread() is threading.main_thread() and handler is not None:
         signal.signal(signal.SIGINT, handler)
+
+
+def _no_word_of_interrupts() -> None:
+    """py4j need not print the stack of an interrupt."""
     for logger in (logging.getLogger(), logging.getLogger("py4j.clientserver")):
         if _no_interrupt not in logger.filters:
             logger.addFilter(_no_interrupt)
@@ -169,8 +180,8 @@ def register_kernel(session: SparkSession, settings: Settings) -> None:
         return
     if not submitted():
         jars.kernel_jar(settings)
-    java: Any = session._jvm
-    if not isinstance(java.io.matinee.kernel.spark.KernelCatalog, JavaClass):
+    jvm: Any = session._jvm
+    if not isinstance(jvm.io.matinee.kernel.spark.KernelCatalog, JavaClass):
         raise ConfigError("the session's class path has no kernel: end this process, run `make setup` and start again")
     session.conf.set("spark.sql.catalog.kernel.fold", settings.fold.text())
     session.conf.set("spark.sql.catalog.kernel", "io.matinee.kernel.spark.KernelCatalog")

@@ -152,11 +152,19 @@ class Lake:
         return convert(self._relation(known, as_of, f"SELECT {selected} FROM {{}}{where}"), to)
 
     def sql(self, text: str, to: Form = "pandas", as_of: datetime | None = None) -> Any:
-        """Answer one DuckDB SQL query over ``namespace.name`` tables, e.g. ``SELECT count(*) FROM silver.session``."""
+        """Answer one DuckDB SQL query over ``namespace.name`` tables, e.g. ``SELECT count(*) FROM silver.session``.
+
+        Raises:
+            UsageError: the query is refused, or the text is anything but one query: the lake is only read here.
+        """
         import duckdb
 
         connection = self.connection(_mentioned(text), as_of)
         try:
+            kinds = [str(one.type).rpartition(".")[2] for one in connection.extract_statements(text)]
+            if len(kinds) != 1 or kinds[0] not in ("SELECT", "EXPLAIN"):
+                found = ", ".join(kinds) or "none"
+                raise UsageError(f"one query is expected, found is {found}: the lake is only read here")
             return convert(connection.sql(text), to)
         except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
             raise UsageError(f"the query was refused: {error}. Tables are: {', '.join(self.tables())}") from error

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -115,7 +116,7 @@ def check_file(file: Path, form: str, progress: Callable[[int], None] | None = N
                 if progress is not None and raw.tell() - told >= _STEP:
                     progress(raw.tell() - told)
                     told = raw.tell()
-        except (gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise SchemaError(f"{file.name}: not a whole gzip file ({error})") from error
         if progress is not None:
             progress(raw.tell() - told)

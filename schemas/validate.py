@@ -126,14 +126,17 @@ def _truth(_: Field, value: Any) -> str | None:
     return None if type(value) is bool else "must be true or false"
 
 
-_YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
+_YEAR_1970, _YEAR_2000, _YEAR_2100 = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2000, 2100))
+_END_MS = 4_102_444_800_000
+"""The kernel's Decoder.MAX_TIMESTAMP: the start of 2100."""
+_OUTSIDE = "must be in the years 1970 to 2099"
 
 
 def _moment(field: Field, value: Any) -> str | None:
     """A device clock may say anything; the collector's may not lie before 2000 (seconds instead of milliseconds)."""
     if type(value) is int:
-        if not -62_135_596_800_000 <= value < 253_402_300_800_000:
-            return "must be milliseconds since 1970, in the years 1 to 9999"
+        if not 0 <= value < _END_MS:
+            return _OUTSIDE
         early = value < _YEAR_2000.timestamp() * 1000
     elif type(value) is str:
         try:
@@ -144,6 +147,8 @@ def _moment(field: Field, value: Any) -> str | None:
             return "must have a time zone (Z)"
         if moment.microsecond % 1000:
             return "must not be finer than a millisecond"
+        if not _YEAR_1970 <= moment < _YEAR_2100:
+            return _OUTSIDE
         early = moment < _YEAR_2000
     else:
         return "must be ISO 8601 with a zone, or milliseconds since 1970"

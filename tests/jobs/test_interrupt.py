@@ -29,10 +29,32 @@ def probe():
     finally:
         stop(session)
 """
+STARTING = """
+import click
+
+@click.command()
+def probe():
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+    from conf.settings import load
+    from jobs.session import start
+
+    made = SparkSession.Builder.getOrCreate
+
+    def slow(builder):
+        print("at work", flush=True)
+        for _ in range(600):
+            SparkContext._active_spark_context._jvm.java.lang.Thread.sleep(100)
+        return made(builder)
+
+    SparkSession.Builder.getOrCreate = slow
+    start(load())
+"""
 
 
-def test_an_interrupt_within_a_query_is_an_interrupt(tmp_path: Path) -> None:
-    (tmp_path / "probe_room.py").write_text(ROOM)
+@pytest.mark.parametrize("room", [ROOM, STARTING], ids=["query", "start"])
+def test_an_interrupt_of_spark_is_an_interrupt(tmp_path: Path, room: str) -> None:
+    (tmp_path / "probe_room.py").write_text(room)
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import matinee;"
         "matinee.COMMANDS['probe'] = ('probe_room', 'probe', ''); sys.exit(matinee.main(['probe']))"

@@ -75,6 +75,15 @@ def _same(found: pd.DataFrame, expected: pd.DataFrame, keys: list[str]) -> None:
         assert left[column].tolist() == right[column].tolist(), column
 
 
+def test_events_without_a_catalogue_are_plays_all_the_same(new_lake: Callable[..., Runner]) -> None:
+    runner = new_lake()
+    facts.given(runner.settings, t.BRONZE_PLAYBACK_EVENT, *_bronze(stream.events(22, 30)))
+    runner.run(["sessionize"], [stream.DAY])
+    found = lake.connect(runner.settings).read(t.PLAY)
+    assert len(found) > 3 and found.started.any()
+    assert (found.show_id == found.title_id).all() and (found.duration_ms == 0).all()
+
+
 def test_days_equal_the_reference(
     new_lake: Callable[..., Runner], events: list[dict[str, Any]], reference: dict[str, pd.DataFrame]
 ) -> None:

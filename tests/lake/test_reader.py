@@ -98,6 +98,19 @@ def test_sql_joins_tables_and_knows_empty_ones(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "found"),
+    [("", "none"), (";", "none"), ("SELECT 1; SELECT 2", "SELECT, SELECT"), ("CREATE TABLE x(a INT)", "CREATE")],
+)
+def test_sql_is_one_query_and_nothing_else(settings: Settings, text: str, found: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"one query is expected, found is {found}"):
+        lake.connect(settings).sql(text)
+    file = tmp_path / "written.csv"
+    with pytest.raises(UsageError, match="found is COPY"):
+        lake.connect(settings).sql(f"COPY (SELECT 1) TO '{file}'")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
     ("table", "day", "error"), [("silver.nothing", None, ConfigError), ("silver.play", "1st", UsageError)]
 )
 def test_refusals(settings: Settings, table: str, day: str | None, error: type[Exception]) -> None:

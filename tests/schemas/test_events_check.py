@@ -80,7 +80,11 @@ def test_the_guide_shows_what_a_wrong_file_gives(tmp_path: Path) -> None:
     ({"device_at": "2026-03-01T20:00:00"}, "device_at must have a time zone (Z) (found: text)"),
     ({"device_at": "yesterday"}, "device_at must be ISO 8601 with a zone, or milliseconds since 1970 (found: text)"),
     ({"device_at": "2026-03-01T20:00:00.0001Z"}, "device_at must not be finer than a millisecond (found: text)"),
-    ({"device_at": 10**17}, "device_at must be milliseconds since 1970, in the years 1 to 9999 (found: integer)"),
+    ({"device_at": 10**17}, "device_at must be in the years 1970 to 2099 (found: integer)"),
+    ({"device_at": -1}, "device_at must be in the years 1970 to 2099 (found: integer)"),
+    ({"device_at": 4_102_444_800_000}, "device_at must be in the years 1970 to 2099 (found: integer)"),
+    ({"device_at": "2100-01-01T00:00:00Z"}, "device_at must be in the years 1970 to 2099 (found: text)"),
+    ({"device_at": "0001-01-01T00:00:00Z"}, "device_at must be in the years 1970 to 2099 (found: text)"),
     ({"received_at": 1_772_395_200}, "received_at must be after 2000: milliseconds, not seconds (found: integer)"),
     ({"sesion_id": "s"}, "sesion_id is not a field of playback_event; did you mean session_id? (found: text)"),
     ({"ad": {"is": 1}}, "ad must be true or false (found: object)"),
@@ -175,6 +179,10 @@ def test_gzip_and_names(tmp_path: Path) -> None:
     code, _, error = check(tmp_path, gzip.compress(EXAMPLE.encode())[:-9], "mine.ndjson.gz")
     assert (code, "not a whole gzip file" in error) == (2, True)
     assert "not a whole gzip file" in check(tmp_path, EXAMPLE, "mine.ndjson.gz")[2]
+    damaged = bytearray(gzip.compress(EXAMPLE.encode()))
+    damaged[40:80] = b"\xff" * 40
+    code, _, error = check(tmp_path, bytes(damaged), "mine.ndjson.gz")
+    assert (code, "not a whole gzip file" in error) == (2, True)
     assert "NDJSON or CSV" in check(tmp_path, EXAMPLE, "mine.txt")[2]
     assert check(tmp_path, EXAMPLE, "mine.txt", "--format", "ndjson")[0] == 0
     assert CliRunner().invoke(events, ["check", str(tmp_path / "absent.csv")]).exit_code == 2
