@@ -35,7 +35,6 @@ from streaming import topics as admin
 
 DAY = date(2026, 1, 5)
 PREFIX = "bench-batch."
-COPIES_A_TASK = 1
 
 
 @dataclass
