@@ -66,6 +66,7 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
         SparkContext.getOrCreate(SparkConf().setAll([("spark.app.name", app), *properties.items()]))
         _let_interrupts_through(on_interrupt)
         session = builder.getOrCreate()
+        _let_interrupts_through(on_interrupt)  # the session puts it there once more
     except (KeyboardInterrupt, SystemExit):
         _end_jvm(before)
         raise
