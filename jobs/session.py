@@ -66,7 +66,6 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
         SparkContext.getOrCreate(SparkConf().setAll([("spark.app.name", app), *properties.items()]))
         _let_interrupts_through(on_interrupt)
         session = builder.getOrCreate()
-        _let_interrupts_through(on_interrupt)  # the session puts it there once more
     except (KeyboardInterrupt, SystemExit):
         _end_jvm(before)
         raise
@@ -86,8 +85,8 @@ def stop(session: SparkSession) -> None:
 
 def _let_interrupts_through(handler: Any) -> None:
     """Undo PySpark's own handler of Ctrl-C, which calls the JVM from within the call it interrupts: that call then
-    ends as a broken connection, an internal error, instead of as `KeyboardInterrupt`. Whoever ends the session ends
-    its jobs too."""
+    ends as a broken connection, an internal error, instead of as `KeyboardInterrupt` (which py4j knows). Whoever ends
+    the session ends its jobs too."""
     if threading.current_thread() is threading.main_thread() and handler is not None:
         signal.signal(signal.SIGINT, handler)
 
