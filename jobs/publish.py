@@ -74,10 +74,8 @@ def send_commands(ctx: JobContext, plans: pd.DataFrame, files: DataFrame) -> int
 
 
 def message_keys(topic: Topic, rows: pd.DataFrame) -> list[bytes]:
-    """The message key of every row: the fields of `topic.key`, joined by ``|``."""
-    columns = [rows[name].astype(str) for name in topic.key.split("|")]
-    joined = columns[0] if len(columns) == 1 else columns[0].str.cat(columns[1:], sep="|")
-    return [text.encode() for text in joined]
+    """The message key of every row, as bytes."""
+    return [key.encode() for key in wire.message_keys(topic.key, rows)]
 
 
 def to_pandas(frame: DataFrame) -> pd.DataFrame:

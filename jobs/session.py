@@ -78,8 +78,10 @@ def start(settings: Settings, app: str = "matinee") -> SparkSession:
 
 
 def stop(session: SparkSession) -> None:
-    """End the session and its jobs; of a job that is cut off, Spark's own log need not say that it was."""
+    """End the session and its jobs; of a job that is cut off, Spark and its dying threads need not say that it was."""
     session.sparkContext.setLogLevel("OFF")
+    jvm: Any = session._jvm
+    jvm.java.lang.System.setErr(jvm.java.io.PrintStream(jvm.java.io.OutputStream.nullOutputStream()))
     session.stop()
 
 

@@ -186,9 +186,11 @@ def _ndjson(raw: IO[bytes] | gzip.GzipFile) -> Rows:
         if not text.strip():
             continue
         try:
-            row = json.loads(text.decode("utf-8-sig" if line == 1 else "utf-8"))
+            row = json.loads(text.decode("utf-8-sig" if line == 1 else "utf-8"), object_pairs_hook=_once)
         except UnicodeDecodeError:
             yield line, Wrong("the line", "must be UTF-8", "bytes")
+        except SchemaError as error:
+            yield line, Wrong("the line", str(error), "text")
         except (ValueError, RecursionError):
             yield line, Wrong("the line", "must be one JSON object", "text")
         else:
@@ -196,6 +198,15 @@ def _ndjson(raw: IO[bytes] | gzip.GzipFile) -> Rows:
                 line,
                 row if isinstance(row, dict) else Wrong("the line", "must be one JSON object", type(row).__name__),
             )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose fields have one value each; which of two was meant, nobody knows."""
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise SchemaError(f"names {next(name for name in names if names.count(name) > 1)} twice")
+    return row
 
 
 def _csv(raw: IO[bytes] | gzip.GzipFile) -> Rows:

@@ -10,8 +10,9 @@ class Topic:
     """One topic.
 
     `record` is the record of its values, `key` the field (or fields, joined by ``|``) whose UTF-8 text is the message
-    key: times as UTC milliseconds; in keys of sums a ``|`` or ``\\`` inside a field has a ``\\`` before it. `producer`
-    is the command or job that writes it, `environment` the one that runs it.
+    key (`schemas.wire.message_keys`; times as UTC milliseconds; in a key of several fields a ``|`` or ``\\`` inside one
+    has a ``\\`` before it, but for a session's before its segment). `producer` is the command or job that writes it,
+    `environment` the one that runs it.
     """
 
     name: str

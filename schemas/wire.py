@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -29,6 +30,7 @@ from schemas.records import Array, Field, Nested, Record, Scalar
 
 HEADER_BYTES = 5
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
+_MARKED = re.compile(r"[|\\]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _READ_ERRORS = (EOFError, ValueError, IndexError, OverflowError, UnicodeDecodeError, TypeError, KeyError)
 
@@ -49,6 +51,24 @@ def encode_frame(name: str, version: int | None, frame: pd.DataFrame) -> list[by
     """
     record = records.load(name, version)
     return columnar.encode(record, header(record.name, record.version), frame)
+
+
+def message_keys(key: str, frame: pd.DataFrame) -> list[str]:
+    """The message key of every row: the fields that `key` names, joined by ``|``.
+
+    In a key of several fields a ``|`` or a backslash inside one has a backslash before it, so no two keys are one.
+
+    Raises:
+        SchemaError: the frame has no such column.
+    """
+    names = key.split("|")
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise SchemaError(f"messages are keyed by {key}; the frame has no column {', '.join(missing)}")
+    columns = [frame[name].astype(str).tolist() for name in names]
+    if len(columns) == 1:
+        return columns[0]
+    return ["|".join(_MARKED.sub(r"\\\g<0>", word) for word in words) for words in zip(*columns, strict=True)]
 
 
 def encode_one(name: str, row: dict[str, Any], version: int | None = None) -> bytes:

@@ -23,7 +23,6 @@ import numpy.typing as npt
 import pandas as pd
 from kafka.partitioner.default import murmur2
 
-from conf.errors import InputMissing
 from conf.settings import Settings
 from schemas import topics as catalogue
 from schemas import wire
@@ -64,18 +63,12 @@ def partition_of(key: bytes, count: int) -> int:
 
 
 def keys_of(topic: Topic, frame: pd.DataFrame) -> tuple[list[bytes], Longs]:
-    """Distinct keys of a frame and each row's place in them; a key of several fields is joined by '|'.
+    """Distinct message keys of a frame and each row's place in them.
 
     Raises:
-        InputMissing: the frame has no such column.
+        SchemaError: the frame has no column of the key.
     """
-    names = topic.key.split("|")
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise InputMissing(f"topic {topic.name} is keyed by {topic.key}; the frame has no column {', '.join(missing)}")
-    text = frame[names[0]].astype(str)
-    for name in names[1:]:
-        text = text + "|" + frame[name].astype(str)
+    text = wire.message_keys(topic.key, frame)
     place: dict[str, int] = {}  # not pd.factorize, which compares texts up to their first NUL only
     codes = np.fromiter((place.setdefault(key, len(place)) for key in text), dtype=np.int64, count=len(text))
     return [key.encode() for key in place], codes
@@ -140,9 +133,7 @@ def with_poison(
     return Lane(base.topic, [keys[i] for i in order], [values[i] for i in order], partitions, at_ms, due_ms, marked)
 
 
-def control(
-    day: date, settings: Settings, newest: Sequence[int], topic: Topic = catalogue.PLAYBACK_EVENT
-) -> Lane:
+def control(day: date, settings: Settings, newest: Sequence[int], topic: Topic = catalogue.PLAYBACK_EVENT) -> Lane:
     """The control records that end a stream day, one for each partition of `topic` (decision 5).
 
     `received_at` inside says until when the stream may close sessions: day end + hold + lateness. The Kafka timestamp

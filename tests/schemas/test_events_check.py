@@ -55,6 +55,13 @@ def test_the_guide_passes_and_says_so(tmp_path: Path) -> None:
     assert out[0] in GUIDE.read_text()
 
 
+def test_a_field_named_twice_is_wrong(tmp_path: Path) -> None:
+    first, *others = EXAMPLE.splitlines()
+    doubled = first.rstrip().removesuffix("}") + ', "seq": 9}'
+    code, out, _ = check(tmp_path, "\n".join([doubled, *others]))
+    assert code == 2 and out[0] == "line 1: the line names seq twice (found: text) x 1"
+
+
 def test_the_guide_shows_what_a_wrong_file_gives(tmp_path: Path) -> None:
     data = rows()
     data[1]["bitrate_kbps"], data[2]["state"] = "2400", "x"

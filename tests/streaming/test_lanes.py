@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import DefaultPartitioner
 
-from conf.errors import InputMissing
 from conf.settings import load
 from schemas import topics, wire
+from schemas.errors import SchemaError
 from streaming import lanes
 from tests.streaming import days
 
@@ -106,13 +106,19 @@ def test_control_records_let_the_watermark_pass() -> None:
 
 def test_a_frame_without_its_key_is_refused() -> None:
     lived = days.hostile(6, 3)
-    with pytest.raises(InputMissing, match="keyed by session_id"):
+    with pytest.raises(SchemaError, match="keyed by session_id"):
         lanes.keys_of(topics.PLAYBACK_EVENT, lived.events.drop(columns="session_id"))
 
 
 def test_a_key_of_two_fields_is_joined() -> None:
     frame = days.hostile(7, 3).events.head(2).assign(profile_id=["a", "b"], title_id=["x", "y"])
     assert lanes.keys_of(topics.ARTWORK_CHOICE, frame)[0] == [b"a|x", b"b|y"]
+
+
+def test_keys_of_two_fields_that_hold_the_mark_stay_apart() -> None:
+    frame = pd.DataFrame({"profile_id": ["a", "a|b", "a\\", "a\\|b"], "title_id": ["b|c", "c", "|c", "c"]})
+    keys, _ = lanes.keys_of(topics.ARTWORK_CHOICE, frame)
+    assert keys == [rb"a|b\|c", rb"a\|b|c", rb"a\\|\|c", rb"a\\\|b|c"]
 
 
 def test_keys_that_differ_behind_a_nul_stay_apart() -> None:
