@@ -36,6 +36,7 @@ COMMANDS = {
     "world": ("streaming.cli", "world", "Make the seeded service's events and send them to Kafka."),
     "stream": ("streaming.cli", "stream", "Submit, watch and stop the stream jobs."),
     "alerts": ("streaming.alert_cli", "alerts", "Raise incidents from the stream; list, ack, mute, resolve."),
+    "pages": ("streaming.page_cli", "pages", "Correct home pages right after a play; show one."),
     "events": ("schemas.cli", "events", "Check a file of your own events."),
     "job": ("jobs.cli", "job", "Run batch jobs for a date or a range of dates."),
     "collector": ("web.cli", "collector", "Take players' CMCD reports over HTTP."),

@@ -2,12 +2,16 @@
 
 Distinct content over running time: who watches the first half twice has watched half. Only table `play` knows the
 running time, so the rule is SQL over its columns, in words that Spark, Flink and DuckDB share; everybody else reads the
-columns. A running time of 0 is unknown, or live: nothing is a share of it.
+columns, or, while a session lives, asks `of`. A running time of 0 is unknown, or live: nothing is a share of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUALITY_MS, QUALITY_SHARE, COMPLETED_SHARE = 120_000, 0.1, 0.9
 """A quality play: so long *and* such a share, or completed; completed: such a share."""
@@ -26,3 +30,17 @@ def columns() -> Mapping[str, str]:
         "completed": completed,
         "quality_play": f"({completed}) OR (play_ms >= {QUALITY_MS} AND ({_SHARE}) >= {QUALITY_SHARE}E0)",
     }
+
+
+def of(live: pd.DataFrame) -> pd.DataFrame:
+    """The same columns in pandas, for a session that has no row in `play` yet.
+
+    Args:
+        live: columns content_ms, play_ms, duration_ms.
+    """
+    known = live["duration_ms"] > 0
+    content = live["content_ms"].clip(upper=live["duration_ms"]).where(known, 0)
+    share = (content / live["duration_ms"].where(known, 1)).astype(float)
+    completed = share >= COMPLETED_SHARE
+    quality = completed | ((live["play_ms"] >= QUALITY_MS) & (share >= QUALITY_SHARE))
+    return live.assign(content_ms=content, watched_share=share, completed=completed, quality_play=quality)

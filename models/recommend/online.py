@@ -7,10 +7,28 @@ row. Nothing else moves and nothing is added but the show that was played, so no
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 CONTINUE = "continue_watching"
+
+
+class Played(NamedTuple):
+    """A quality play since the page was made: begun at (Unix milliseconds), and whether nothing of the show is left to
+    watch."""
+
+    begun_ms: int
+    finished: bool
+    show_id: str
+
+
+def after_plays(page: dict[str, Any], plays: Iterable[Played], may_see: Callable[[str], bool]) -> dict[str, Any]:
+    """The page after all plays of its day, whichever of them it knows already; the one given if none changes a row."""
+    after = page
+    for play in sorted(plays):
+        after = after_play(after, play.show_id, finished=play.finished, may_see=may_see(play.show_id))
+    return page if after["rows"] == page["rows"] else after
 
 
 def after_play(
