@@ -15,26 +15,22 @@ from pyflink.table import EnvironmentSettings, TableEnvironment
 
 from schemas.metrics import DIMENSIONS
 from schemas.render import sql
-from streaming.jobs import plan
+from streaming.jobs import plan, qoe
 
 CSV = "WITH ('connector' = 'filesystem', 'path' = 'file://{}', 'format' = 'csv', 'csv.null-literal' = '~')"
 DELTA = ", ".join(["`minute_ms` BIGINT", *(f"`{n}` STRING" for n in DIMENSIONS), "`deltas` BYTES"])
 
 
-def _environment(settings: EnvironmentSettings, jar: str, options: dict[str, str]) -> TableEnvironment:
-    env = TableEnvironment.create(settings)
-    fixed = {"pipeline.jars": f"file://{jar}", "parallelism.default": "1", "table.local-time-zone": "UTC"}
-    for key, value in (fixed | options).items():
-        env.get_config().set(key, value)
-    for statement in plan.functions():
-        env.execute_sql(statement)
-    return env
+def _options(jar: str) -> dict[str, str]:
+    return {"pipeline.jars": f"file://{jar}", "parallelism.default": "1", "table.local-time-zone": "UTC"}
 
 
 def fold(jar: str, source: str, folder: str, parameters: str) -> None:
     """Messages to deltas and session rows."""
-    options = {"pipeline.object-reuse": "true", "pipeline.global-job-parameters": parameters}
-    env = _environment(EnvironmentSettings.in_streaming_mode(), jar, options)
+    here = {"execution.target": "local", "execution.attached": "true"}
+    env = qoe.environment(
+        _options(jar) | here | {"pipeline.object-reuse": "true", "pipeline.global-job-parameters": parameters}
+    )
     env.execute_sql(f"""
         CREATE TABLE raw_event (message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,
             kafka_ms BIGINT, kafka_at AS TO_TIMESTAMP_LTZ(kafka_ms, 3),
@@ -48,10 +44,7 @@ def fold(jar: str, source: str, folder: str, parameters: str) -> None:
             " FROM raw_event"
         ),
     )
-    env.execute_sql(
-        "CREATE TEMPORARY VIEW folded AS SELECT * FROM"
-        " fold_live(e => TABLE raw_view PARTITION BY message_key, uid => 'fold')"
-    )
+    qoe.fold(env, "raw_view", "folded")
     columns = ", ".join(f"`{n}`" for n in ("minute_ms", *DIMENSIONS, "deltas"))
     both = env.create_statement_set()
     both.add_insert_sql(f"INSERT INTO minute_out SELECT {columns} FROM folded WHERE kind = 'minute'")
@@ -61,7 +54,11 @@ def fold(jar: str, source: str, folder: str, parameters: str) -> None:
 
 def sums(jar: str, folder: str) -> None:
     """Deltas to the messages of every rollup and minute."""
-    env = _environment(EnvironmentSettings.in_batch_mode(), jar, {})
+    env = TableEnvironment.create(EnvironmentSettings.in_batch_mode())
+    for key, value in _options(jar).items():
+        env.get_config().set(key, value)
+    for statement in plan.functions():
+        env.execute_sql(statement)
     env.execute_sql(f"CREATE TABLE minute_delta ({DELTA}) {CSV.format(folder + '/minutes')}")
     env.execute_sql(f"CREATE TABLE summed (message_key BYTES, message_value BYTES) {CSV.format(folder + '/sums')}")
     env.execute_sql(f"INSERT INTO summed\n{sql.stream_sums('minute_delta')}").wait()

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fastavro
-from pyflink.common import Configuration, Row, Types
-from pyflink.datastream import KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
+from pyflink.common import Row, Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueStateDescriptor
-from pyflink.java_gateway import get_gateway
-from pyflink.table import StatementSet, StreamTableEnvironment, TableEnvironment
+from pyflink.table import StatementSet, StreamTableEnvironment
 
 from conf.settings import Settings
 from schemas import ids, records, topics
@@ -51,23 +50,20 @@ def _sink(settings: Settings) -> str:
     )
 
 
-def _qoe(env: TableEnvironment, settings: Settings) -> StatementSet:
+def _qoe(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
     """The live job; its sources end."""
     clause = "".join(f"  '{key}' = '{value}',\n" for key, value in BOUNDED.items())
     for definition in plan.definitions(settings):
         env.execute_sql(definition.replace("  'scan.startup.mode'", f"{clause}  'scan.startup.mode'"))
-    found = env.create_statement_set()
-    for insert in plan.inserts(settings):
-        found.add_insert_sql(insert)
-    return found
+    return qoe.inserts(env, settings)
 
 
-def _yardstick(env: TableEnvironment, settings: Settings) -> None:
+def _yardstick(env: StreamTableEnvironment, settings: Settings) -> None:
     env.execute_sql(plan.source("raw_event", topics.PLAYBACK_EVENT, settings, BOUNDED))
     env.execute_sql(_sink(settings))
 
 
-def _bare(env: TableEnvironment, settings: Settings) -> StatementSet:
+def _bare(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
     _yardstick(env, settings)
     env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION bare_fold AS 'bench.BareFold' LANGUAGE JAVA")
     env.execute_sql("CREATE TEMPORARY VIEW raw_bytes AS SELECT message_key, message_value FROM raw_event")
@@ -132,13 +128,7 @@ def main(kind: str) -> None:
     options |= {"pipeline.name": f"bench {kind}", **request["options"]}
     if kind == "python":
         options |= {"python.executable": sys.executable, "python.client.executable": sys.executable}
-    configuration = Configuration()
-    for key, value in options.items():
-        configuration.set_string(key, value)
-    # get_execution_environment would start a cluster in this process, whatever the target says.
-    made = get_gateway().jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
-    env = StreamTableEnvironment.create(StreamExecutionEnvironment(made(configuration._j_configuration)))
-    client = JOBS[kind](env, settings).execute().get_job_client()
+    client = JOBS[kind](qoe.environment(options), settings).execute().get_job_client()
     if client is None:
         raise RuntimeError("Flink took the statements but named no job")
     print(json.dumps({"job_id": str(client.get_job_id())}), flush=True)

@@ -1,7 +1,7 @@
 """The QoE job as text: tables, inserts and options, rendered from schemas and settings; imports no engine.
 
-One process table function (the kernel's `FoldLive`, keyed by session) reads raw messages and gives flat rows of four
-kinds; one SQL insert a kind takes them on. The planner runs the function once for all four (asserted by a test).
+One operator (the kernel's `FoldLive`, keyed by session) reads raw messages and gives flat rows of four kinds; one SQL
+insert a kind takes them on. It stands in the job once for all of them (asserted by a test).
 
     raw playback_event ── FoldLive ─┬─ minute  ─┬─ a key a rollup ── sum_measures by key ── qoe_minute (upsert by key)
     and cmcd              keyed     │           └─ step and cell ─── sum_measures by key ── qoe_step (the same; alerts)
@@ -26,8 +26,8 @@ STEP_TTL = "1h"
 MINI_BATCH_MS = 1_000
 TRANSACTION_TIMEOUT_MS = 600_000
 """Under the broker's transaction.max.timeout.ms (15 min by default), above any restart: Kafka aborts what is older."""
+FOLD = "io.matinee.kernel.flink.FoldLive"
 FUNCTIONS = {
-    "fold_live": "FoldLive",
     "sum_keys": "SumKeys",
     "sum_measures": "SumMeasures",
     "encode_sums": "EncodeSums",
@@ -175,13 +175,13 @@ def functions() -> list[str]:
 
 
 def definitions(settings: Settings) -> list[str]:
-    """Everything before the inserts, in order."""
-    fold = (
-        "CREATE TEMPORARY VIEW folded AS\n"
-        f"SELECT * FROM fold_live(e => TABLE raw_event PARTITION BY message_key, uid => '{UID}')"
-    )
-    minutes = "CREATE TEMPORARY VIEW minute_delta AS\nSELECT * FROM folded WHERE kind = 'minute'"
-    return [*functions(), *sources(settings), *sinks(settings), fold, minutes]
+    """Everything before the fold, in order."""
+    return [*functions(), *sources(settings), *sinks(settings)]
+
+
+def views() -> list[str]:
+    """What stands between the rows of the fold (view `folded`) and the inserts."""
+    return ["CREATE TEMPORARY VIEW minute_delta AS\nSELECT * FROM folded WHERE kind = 'minute'"]
 
 
 def inserts(settings: Settings) -> list[str]:

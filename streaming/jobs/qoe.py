@@ -1,4 +1,4 @@
-"""The live QoE job: PyFlink's Table API writes it, the JVM runs it; no Python touches an event.
+"""The live QoE job: PyFlink writes it, the JVM runs it; no Python touches an event.
 
 Runs in the streaming environment as a child of `streaming.launch`: settings come as JSON on standard input, the answer
 is one line of JSON on standard output. `explain` plans, `submit` plans and sends the job to the cluster.
@@ -13,24 +13,46 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pyflink.common import Configuration
-from pyflink.table import EnvironmentSettings, ExplainDetail, StatementSet, TableEnvironment
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
+from pyflink.table import ExplainDetail, StatementSet, StreamTableEnvironment
+from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 from conf.settings import Settings
 from streaming.jobs import plan
 
 
-def environment(options: Mapping[str, str]) -> TableEnvironment:
-    """A streaming table environment with flat Flink options."""
+def environment(options: Mapping[str, str]) -> StreamTableEnvironment:
+    """A streaming table environment with flat Flink options; its jars can be called from here."""
     configuration = Configuration()
     for key, value in options.items():
         configuration.set_string(key, value)
-    return TableEnvironment.create(EnvironmentSettings.new_instance().with_configuration(configuration).build())
+    add_jars_to_context_class_loader(options["pipeline.jars"].split(";"))
+    # get_execution_environment would start a cluster in this process, whatever the target says.
+    made = get_gateway().jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
+    return StreamTableEnvironment.create(StreamExecutionEnvironment(made(configuration._j_configuration)))
 
 
-def statements(table_env: TableEnvironment, settings: Settings) -> StatementSet:
+def fold(table_env: StreamTableEnvironment, source: str, output: str) -> None:
+    """View `output` of the kernel's rows, from view `source` of raw messages."""
+    found = get_gateway().jvm
+    for word in plan.FOLD.split("."):
+        found = getattr(found, word)
+    found.view(table_env._j_tenv, source, output, plan.UID)
+
+
+def statements(table_env: StreamTableEnvironment, settings: Settings) -> StatementSet:
     """The whole job as one statement set, so that the sinks share one fold."""
     for definition in plan.definitions(settings):
         table_env.execute_sql(definition)
+    return inserts(table_env, settings)
+
+
+def inserts(table_env: StreamTableEnvironment, settings: Settings) -> StatementSet:
+    """The fold and what follows it, once the tables are there."""
+    fold(table_env, "raw_event", "folded")
+    for view in plan.views():
+        table_env.execute_sql(view)
     found = table_env.create_statement_set()
     for insert in plan.inserts(settings):
         found.add_insert_sql(insert)

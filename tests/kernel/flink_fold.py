@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import sys
 
-from pyflink.table import EnvironmentSettings, TableEnvironment
-
 from schemas.metrics import DIMENSIONS
+from streaming.jobs import qoe
 
 
 def main(jar: str, source: str, sink: str, parameters: str) -> None:
-    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
-    config = env.get_config()
-    config.set("pipeline.jars", f"file://{jar}")
-    config.set("parallelism.default", "2")
-    config.set("pipeline.object-reuse", "true")
-    config.set("table.exec.source.idle-timeout", "60 s")
-    config.set("table.local-time-zone", "UTC")
-    config.set("pipeline.global-job-parameters", parameters)
-    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION fold_live AS 'io.matinee.kernel.flink.FoldLive' LANGUAGE JAVA")
+    env = qoe.environment({
+        "pipeline.jars": f"file://{jar}",
+        "execution.target": "local",
+        "execution.attached": "true",
+        "parallelism.default": "2",
+        "pipeline.object-reuse": "true",
+        "table.exec.source.idle-timeout": "60 s",
+        "table.local-time-zone": "UTC",
+        "pipeline.global-job-parameters": parameters,
+    })
     env.execute_sql(f"""
         CREATE TABLE raw_event (message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,
             kafka_ms BIGINT, kafka_at AS TO_TIMESTAMP_LTZ(kafka_ms, 3),
@@ -38,11 +38,12 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
             " FROM raw_event"
         ),
     )
+    qoe.fold(env, "raw_view", "folded")
     env.execute_sql(f"""
         INSERT INTO found
         SELECT kind, minute_ms, {", ".join((*DIMENSIONS, "deltas"))}, out_key, out_value,
             DECODE(headers['reason'], 'UTF-8')
-        FROM fold_live(e => TABLE raw_view PARTITION BY message_key, uid => 'fold')""").wait()
+        FROM folded""").wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The Flink wrapper in a local Flink: what the process table function gives out adds up to the reference."""
+"""The Flink wrapper in a local Flink: what the operator gives out adds up to the reference."""
 
 from __future__ import annotations
 

@@ -19,12 +19,18 @@ def plan() -> str:
 
 def test_one_fold_feeds_every_sink(plan: str) -> None:
     execution = plan[plan.index("== Optimized Execution Plan =="):plan.index("== Physical Execution Plan ==")]
-    assert execution.count("ProcessTableFunction(invocation=[fold_live(") == 1
-    assert execution.count("TableSourceScan(") == 2, "playback_event and cmcd"
+    assert execution.count("TableSourceScan(") == 1, "the rows of the fold"
     sinks = re.findall(r"Sink\(table=\[default_catalog\.default_database\.(\w+)\]", execution)
     assert sorted(sinks) == ["dead_letter", "qoe_minute", "qoe_progress", "qoe_session", "qoe_step"]
     nodes = plan[plan.index("== Physical Execution Plan =="):]
-    assert len(re.findall(r'"type" : "ProcessTableFunction', nodes)) == 1
+    assert len(re.findall(r'"type" : "fold_live', nodes)) == 1
+    assert len(re.findall(r'"type" : "Source: raw_', nodes)) == 2, "playback_event and cmcd"
+
+
+def test_the_fold_sees_the_watermarks_of_its_sources(plan: str) -> None:
+    nodes = plan[plan.index("== Physical Execution Plan =="):]
+    assert nodes.count('"type" : "MiniBatchAssigner') == 1
+    assert nodes.index('"type" : "fold_live') < nodes.index('"type" : "MiniBatchAssigner')
 
 
 def test_no_python_touches_an_event(plan: str) -> None:

@@ -37,6 +37,13 @@ final class Cover {
         return to - from - covered;
     }
 
+    Cover copy() {
+        Cover other = new Cover();
+        other.ends = ends.clone();
+        other.size = size;
+        return other;
+    }
+
     void write(Codec.Out out) {
         out.number(size);
         for (int i = 0; i < size; i++) {

@@ -407,9 +407,7 @@ public final class Fold {
         other.first = first == null ? null : first.copy();
         other.before = before;
         other.at = at;
-        Codec.Out out = new Codec.Out();
-        player.write(out);
-        other.player = Player.read(new Codec.In(out.done()));
+        other.player = player.copy();
         return other;
     }
 

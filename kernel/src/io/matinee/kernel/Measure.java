@@ -59,7 +59,7 @@ public enum Measure {
         return bins[i];
     }
 
-    static boolean none(long[] measures) {
+    public static boolean none(long[] measures) {
         for (long value : measures) {
             if (value != 0) {
                 return false;
@@ -69,7 +69,7 @@ public enum Measure {
     }
 
     /** Add {@code sign} times {@code from} to {@code to}. */
-    static void add(long[] to, long[] from, int sign) {
+    public static void add(long[] to, long[] from, int sign) {
         for (int i = 0; i < COUNT; i++) {
             to[i] += sign * from[i];
         }

@@ -79,6 +79,14 @@ final class Player {
         }
     }
 
+    Player copy() {
+        Player other = new Player();
+        other.stalls = stalls;
+        other.stallMs = stallMs;
+        other.known = known;
+        return other;
+    }
+
     void write(Codec.Out out) {
         out.number(stalls);
         out.number(stallMs);

@@ -13,35 +13,66 @@ import io.matinee.kernel.Schemas;
 import io.matinee.kernel.Segment;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.HashMap;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.Map;
+import org.apache.flink.api.common.state.ValueState;
+import org.apache.flink.api.common.state.ValueStateDescriptor;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.common.typeutils.base.array.BytePrimitiveArraySerializer;
+import org.apache.flink.api.java.functions.KeySelector;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.metrics.MetricGroup;
-import org.apache.flink.table.annotation.ArgumentHint;
-import org.apache.flink.table.annotation.ArgumentTrait;
-import org.apache.flink.table.annotation.DataTypeHint;
-import org.apache.flink.table.annotation.FunctionHint;
-import org.apache.flink.table.annotation.StateHint;
+import org.apache.flink.runtime.state.VoidNamespace;
+import org.apache.flink.runtime.state.VoidNamespaceSerializer;
+import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
+import org.apache.flink.streaming.api.operators.InternalTimer;
+import org.apache.flink.streaming.api.operators.InternalTimerService;
+import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
+import org.apache.flink.streaming.api.operators.Triggerable;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.table.api.DataTypes;
+import org.apache.flink.table.api.TableConfig;
+import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
+import org.apache.flink.table.api.config.ExecutionConfigOptions;
 import org.apache.flink.table.data.GenericMapData;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
-import org.apache.flink.table.functions.FunctionContext;
-import org.apache.flink.table.functions.ProcessTableFunction;
+import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
+import org.apache.flink.table.types.DataType;
 
 /**
  * Raw messages of playback_event and of cmcd, keyed by message key, to rows of kind minute (signed deltas), session
  * (upserts), progress, dlq and dlq_cmcd.
  *
- * <p>Called without on_time: with it, rows behind the watermark never reach eval. Timers are set on the arrival clock
- * (Kafka's timestamp); see {@link LiveFold} for what depends on it.
+ * <p>Nothing of this can be read before the checkpoint it belongs to, so what an event changes is kept here until the
+ * checkpoint begins: folds are written to the state once, deltas of one minute and the rows of one segment go out once.
+ * That is why this is an operator: a process table function is not told of checkpoints and reads, compares and writes
+ * its whole state for every event.
+ *
+ * <p>Timers are set on the arrival clock (Kafka's timestamp); see {@link LiveFold} for what depends on it.
  */
-@FunctionHint(output = @DataTypeHint(value = FoldLive.OUTPUT, bridgedTo = RowData.class))
-public class FoldLive extends ProcessTableFunction<RowData> {
-    private static final long serialVersionUID = 1;
+public final class FoldLive extends AbstractStreamOperator<RowData>
+        implements OneInputStreamOperator<RowData, RowData>, Triggerable<String, VoidNamespace> {
+    private static final long serialVersionUID = 2;
 
-    static final String OUTPUT = "ROW<kind STRING, minute_ms BIGINT, cdn_id STRING, isp STRING, device STRING, country STRING, app_version"
-            + " STRING, title_id STRING, deltas BYTES, out_key BYTES, out_value BYTES, headers MAP<STRING, BYTES>, step_ms BIGINT>";
+    private static final DataType INPUT = DataTypes.ROW(
+            DataTypes.FIELD("message_key", DataTypes.BYTES()), DataTypes.FIELD("message_value", DataTypes.BYTES()),
+            DataTypes.FIELD("kafka_partition", DataTypes.INT()), DataTypes.FIELD("kafka_offset", DataTypes.BIGINT()),
+            DataTypes.FIELD("kafka_at", DataTypes.TIMESTAMP_LTZ(3)), DataTypes.FIELD("is_cmcd", DataTypes.BOOLEAN()));
+    private static final DataType OUTPUT = DataTypes.ROW(
+            DataTypes.FIELD("kind", DataTypes.STRING()), DataTypes.FIELD("minute_ms", DataTypes.BIGINT()),
+            DataTypes.FIELD("cdn_id", DataTypes.STRING()), DataTypes.FIELD("isp", DataTypes.STRING()),
+            DataTypes.FIELD("device", DataTypes.STRING()), DataTypes.FIELD("country", DataTypes.STRING()),
+            DataTypes.FIELD("app_version", DataTypes.STRING()), DataTypes.FIELD("title_id", DataTypes.STRING()),
+            DataTypes.FIELD("deltas", DataTypes.BYTES()), DataTypes.FIELD("out_key", DataTypes.BYTES()),
+            DataTypes.FIELD("out_value", DataTypes.BYTES()),
+            DataTypes.FIELD("headers", DataTypes.MAP(DataTypes.STRING(), DataTypes.BYTES())),
+            DataTypes.FIELD("step_ms", DataTypes.BIGINT()));
     private static final int DIMENSION = 2;
     private static final int DELTAS = DIMENSION + 6;
     private static final int OUT_KEY = DELTAS + 1;
@@ -51,8 +82,6 @@ public class FoldLive extends ProcessTableFunction<RowData> {
     private static final int FIELDS = STEP + 1;
     private static final long STEP_MS = 10_000;
 
-    private static final String INPUT = "ROW<message_key BYTES, message_value BYTES, kafka_partition INT, kafka_offset BIGINT,"
-            + " kafka_at TIMESTAMP_LTZ(3), is_cmcd BOOLEAN>";
     private static final StringData MINUTE = StringData.fromString("minute");
     private static final StringData SESSION = StringData.fromString("session");
     private static final StringData PROGRESS = StringData.fromString("progress");
@@ -60,32 +89,77 @@ public class FoldLive extends ProcessTableFunction<RowData> {
     private static final StringData DLQ_CMCD = StringData.fromString("dlq_cmcd");
     private static final long DAY_MS = 86_400_000;
     private static final int DROPPED = Schemas.newest("playback_event").index("dropped_keys");
+    /** Folds (about 3 KB each) and rows that a subtask keeps at most; beyond it the oldest are written, all sent. */
+    private static final int FOLDS = 20_000;
+    private static final int ROWS = 50_000;
 
     private transient Policy policy;
     private transient Emitter emitter;
     private transient CmcdMessage cmcd;
     private transient MetricGroup dropped;
     private transient Map<String, Counter> droppedKeys;
+    private transient InternalTimerService<VoidNamespace> timers;
+    /** A session's {@link LiveFold} as bytes, as of the last checkpoint if it is among {@link #folds}. */
+    private transient ValueState<byte[]> state;
+    /** The days that wait for the watermark: day and partition (4 bytes each) and the control record's time (8). */
+    private transient ValueState<byte[]> days;
+    /** By key, the one used longest ago first. */
+    private transient LinkedHashMap<String, Held> folds;
 
-    /** What is kept for a key: a session's {@link LiveFold}, or the days that wait for the watermark (12 and 8 bytes each). */
-    public static class State {
-        public byte[] fold;
-        public byte[] days;
+    private static final class Held {
+        private final LiveFold fold;
+        private boolean changed;
+
+        Held(LiveFold fold) {
+            this.fold = fold;
+        }
+    }
+
+    /** The key of a message; its bytes as characters, so that no two keys are one. */
+    private static final class Key implements KeySelector<RowData, String> {
+        private static final long serialVersionUID = 1;
+
+        @Override
+        public String getKey(RowData row) {
+            return row.isNullAt(0) ? "" : new String(row.getBinary(0), StandardCharsets.ISO_8859_1);
+        }
+    }
+
+    /** View {@code output} of the rows folded from view {@code input}; {@code uid} names the state in savepoints. */
+    public static void view(StreamTableEnvironment env, String input, String output, String uid) {
+        // With mini-batches the planner would put its clock, which is the machine's, in place of the sources' watermarks.
+        TableConfig config = env.getConfig();
+        boolean batches = config.get(ExecutionConfigOptions.TABLE_EXEC_MINIBATCH_ENABLED);
+        config.set(ExecutionConfigOptions.TABLE_EXEC_MINIBATCH_ENABLED, false);
+        DataStream<RowData> raw = env.toDataStream(env.from(input), INPUT.bridgedTo(RowData.class));
+        config.set(ExecutionConfigOptions.TABLE_EXEC_MINIBATCH_ENABLED, batches);
+        env.createTemporaryView(output, raw.keyBy(new Key(), Types.STRING)
+                .transform("fold_live", InternalTypeInfo.<RowData>of(OUTPUT.getLogicalType()), new FoldLive())
+                .uid(uid));
     }
 
     @Override
-    public void open(FunctionContext context) throws Exception {
-        super.open(context);
-        policy = Policy.of(name -> setting(context, name));
+    public void open() throws Exception {
+        super.open();
+        Map<String, String> parameters = getExecutionConfig().getGlobalJobParameters().toMap();
+        policy = Policy.of(name -> setting(parameters, name));
         emitter = new Emitter();
         cmcd = new CmcdMessage();
-        dropped = context.getMetricGroup().addGroup("cmcd_dropped");
+        dropped = getMetricGroup().addGroup("cmcd_dropped");
         droppedKeys = new HashMap<>();
+        timers = getInternalTimerService("fold", VoidNamespaceSerializer.INSTANCE, this);
+        state = bytes("fold");
+        days = bytes("days");
+        folds = new LinkedHashMap<>(FOLDS, 0.75f, true);
     }
 
-    private static long setting(FunctionContext context, String name) {
+    private ValueState<byte[]> bytes(String name) throws Exception {
+        return getPartitionedState(new ValueStateDescriptor<>(name, BytePrimitiveArraySerializer.INSTANCE));
+    }
+
+    private static long setting(Map<String, String> parameters, String name) {
         String key = "matinee.fold." + name;
-        String value = context.getJobParameter(key, null);
+        String value = parameters.get(key);
         if (value == null) {
             throw new IllegalStateException("job parameter " + key + " is not set: put the fold's settings into"
                     + " pipeline.global-job-parameters");
@@ -93,40 +167,41 @@ public class FoldLive extends ProcessTableFunction<RowData> {
         return Long.parseLong(value);
     }
 
-    public void eval(Context context, @StateHint(ttl = "0 ms") State state,
-            @ArgumentHint(value = ArgumentTrait.SET_SEMANTIC_TABLE, type = @DataTypeHint(value = INPUT, bridgedTo = RowData.class))
-            RowData e) {
+    @Override
+    public void processElement(StreamRecord<RowData> element) throws Exception {
+        RowData e = element.getValue();
         byte[] key = e.isNullAt(0) ? null : e.getBinary(0);
         byte[] value = e.isNullAt(1) ? null : e.getBinary(1);
         long arrival = e.getTimestamp(4, 3).getMillisecond();
-        TimeContext<Long> time = context.timeContext(Long.class);
         emitter.at(arrival);
         boolean lines = e.getBoolean(5);
         Decoded decoded = lines && (value == null || value.length == 0 || value[0] != 0)
                 ? null : Decoder.decode(value, key, "playback_event");
         if (lines && (decoded == null || !decoded.control())) {
-            cmcd(key, value, e.getInt(2), e.getLong(3), arrival, state, time);
+            cmcd(key, value, e.getInt(2), e.getLong(3), arrival);
         } else if (!decoded.good()) {
             emitter.deadLetter(decoded, key, value, e.getInt(2), e.getLong(3), arrival);
         } else if (decoded.control()) {
-            dayEnd(state, decoded, time);
+            dayEnd(decoded);
         } else {
-            LiveFold fold = state.fold == null ? new LiveFold(policy) : LiveFold.fromBytes(state.fold, policy);
-            fold.event(Rows.event(decoded.values(), e.getInt(2), e.getLong(3)), arrival, emitter);
-            keep(fold, state, time);
+            Held held = held();
+            held.fold.event(Rows.event(decoded.values(), e.getInt(2), e.getLong(3)), arrival, emitter);
+            changed(held);
+        }
+        if (emitter.size() > ROWS) {
+            emitter.send();
         }
     }
 
     /** A message of the collector: its events into the session's fold, its refused lines to the dead letters. */
-    private void cmcd(byte[] key, byte[] value, int partition, long offset, long arrival, State state, TimeContext<Long> time) {
-        LiveFold[] fold = new LiveFold[1];
+    private void cmcd(byte[] key, byte[] value, int partition, long offset, long arrival) throws Exception {
+        Held held = held();
+        boolean[] any = new boolean[1];
         cmcd.read(value, key, partition, offset, new CmcdMessage.Out() {
             @Override
             public void event(Object[] values, int place, long order) {
-                if (fold[0] == null) {
-                    fold[0] = state.fold == null ? new LiveFold(policy) : LiveFold.fromBytes(state.fold, policy);
-                }
-                fold[0].event(Rows.event(values, place, order), arrival, emitter);
+                any[0] = true;
+                held.fold.event(Rows.event(values, place, order), arrival, emitter);
                 count((String) values[DROPPED]);
             }
 
@@ -136,8 +211,8 @@ public class FoldLive extends ProcessTableFunction<RowData> {
                         arrival, line);
             }
         });
-        if (fold[0] != null) {
-            keep(fold[0], state, time);
+        if (any[0]) {
+            changed(held);
         }
     }
 
@@ -150,75 +225,137 @@ public class FoldLive extends ProcessTableFunction<RowData> {
         }
     }
 
-    public void onTimer(OnTimerContext context, State state) {
-        TimeContext<Long> time = context.timeContext(Long.class);
-        long now = Math.max(time.time(), watermark(time));
-        if (state.days != null) {
-            daysPassed(state, now);
+    @Override
+    public void onEventTime(InternalTimer<String, VoidNamespace> timer) throws Exception {
+        long now = Math.max(timer.getTimestamp(), timers.currentWatermark());
+        if (days.value() != null) {
+            daysPassed(now);
         }
-        if (state.fold == null) {
-            return;
-        }
+        Held held = held();
         emitter.at(now);
-        LiveFold fold = LiveFold.fromBytes(state.fold, policy);
-        fold.watermark(now, emitter);
-        if (fold.forgotten(now)) {
-            state.fold = null;
+        held.fold.watermark(now, emitter);
+        if (held.fold.forgotten(now)) {
+            state.clear();
+            folds.remove(timer.getKey());
             return;
         }
-        if (fold.timer <= now) {
-            fold.timer = 0;
+        if (held.fold.timer <= now) {
+            held.fold.timer = 0;
         }
-        keep(fold, state, time);
+        changed(held);
     }
 
-    /** Write the state back, with a timer set if none comes early enough. */
-    private static void keep(LiveFold fold, State state, TimeContext<Long> time) {
+    @Override
+    public void onProcessingTime(InternalTimer<String, VoidNamespace> timer) {
+        throw new IllegalStateException("the fold sets no timer on processing time");
+    }
+
+    /** The current key's fold. */
+    private Held held() throws Exception {
+        String key = (String) getCurrentKey();
+        Held held = folds.get(key);
+        if (held == null) {
+            byte[] bytes = state.value();
+            held = new Held(bytes == null ? new LiveFold(policy) : LiveFold.fromBytes(bytes, policy));
+            folds.put(key, held);
+            if (folds.size() > FOLDS) {
+                Iterator<Map.Entry<String, Held>> oldest = folds.entrySet().iterator();
+                write(oldest.next());
+                oldest.remove();
+                setCurrentKey(key);
+            }
+        }
+        return held;
+    }
+
+    /** The current key's fold has changed: a timer is set if none comes early enough. */
+    private void changed(Held held) {
+        LiveFold fold = held.fold;
         long next = fold.nextTimer();
         if (fold.timer == 0 || next < fold.timer) {
-            fold.timer = Math.max(next, watermark(time) + 1);
-            time.registerOnTime(fold.timer);
+            fold.timer = Math.max(next, timers.currentWatermark() + 1);
+            timers.registerEventTimeTimer(VoidNamespace.INSTANCE, fold.timer);
         }
-        state.fold = fold.toBytes();
+        held.changed = true;
     }
 
-    private static long watermark(TimeContext<Long> time) {
-        Long now = time.currentWatermark();
-        return now == null ? Long.MIN_VALUE : now;
+    /** To the state, if it has changed; leaves another current key. */
+    private void write(Map.Entry<String, Held> entry) throws Exception {
+        Held held = entry.getValue();
+        if (held.changed) {
+            setCurrentKey(entry.getKey());
+            state.update(held.fold.toBytes());
+            held.changed = false;
+        }
+    }
+
+    @Override
+    public void prepareSnapshotPreBarrier(long checkpointId) throws Exception {
+        emitter.send();
+        for (Map.Entry<String, Held> entry : folds.entrySet()) {
+            write(entry);
+        }
+    }
+
+    @Override
+    public void finish() throws Exception {
+        emitter.send();
+        super.finish();
     }
 
     /** Remember the day until the watermark has passed its control record's time. */
-    private static void dayEnd(State state, Decoded decoded, TimeContext<Long> time) {
+    private void dayEnd(Decoded decoded) throws Exception {
         long at = (Long) decoded.get("received_at");
-        byte[] old = state.days == null ? new byte[0] : state.days;
-        state.days = ByteBuffer.allocate(old.length + 16).put(old).putInt((Integer) decoded.get("day"))
-                .putInt((Integer) decoded.get("partition")).putLong(at).array();
-        time.registerOnTime(Math.max(at, watermark(time) + 1));
+        byte[] old = days.value() == null ? new byte[0] : days.value();
+        days.update(ByteBuffer.allocate(old.length + 16).put(old).putInt((Integer) decoded.get("day"))
+                .putInt((Integer) decoded.get("partition")).putLong(at).array());
+        timers.registerEventTimeTimer(VoidNamespace.INSTANCE, Math.max(at, timers.currentWatermark() + 1));
     }
 
-    private void daysPassed(State state, long now) {
-        ByteBuffer days = ByteBuffer.wrap(state.days);
-        ByteBuffer left = ByteBuffer.allocate(state.days.length);
-        while (days.hasRemaining()) {
-            int day = days.getInt();
-            int partition = days.getInt();
-            long at = days.getLong();
+    private void daysPassed(long now) throws Exception {
+        ByteBuffer all = ByteBuffer.wrap(days.value());
+        ByteBuffer left = ByteBuffer.allocate(all.capacity());
+        while (all.hasRemaining()) {
+            int day = all.getInt();
+            int partition = all.getInt();
+            long at = all.getLong();
             if (at <= now) {
                 emitter.progress(day, partition);
             } else {
                 left.putInt(day).putInt(partition).putLong(at);
             }
         }
-        state.days = left.position() == 0 ? null : java.util.Arrays.copyOf(left.array(), left.position());
+        if (left.position() == 0) {
+            days.clear();
+        } else {
+            days.update(Arrays.copyOf(left.array(), left.position()));
+        }
     }
 
-    /** Rows out. */
+    /** What deltas are added up by before they go out: the sums of minutes and those of steps are taken from it. */
+    private record Sum(MinuteKey minute, long step) {}
+
+    /** Rows out: deltas and rows of segments when they are sent, the rest, which is rare, at once. */
     private final class Emitter implements LiveFold.Out {
+        private final Map<Sum, long[]> sums = new HashMap<>();
+        private final Map<String, byte[]> segments = new HashMap<>();
+        private final StreamRecord<RowData> record = new StreamRecord<>(null);
         private long step;
 
         /** What follows became known at this moment of the arrival clock. */
         void at(long clock) {
             step = clock - Math.floorMod(clock, STEP_MS);
+        }
+
+        int size() {
+            return sums.size() + segments.size();
+        }
+
+        void send() {
+            sums.forEach(this::sum);
+            sums.clear();
+            segments.forEach((key, value) -> keyed(SESSION, key, value));
+            segments.clear();
         }
 
         private GenericRowData row(StringData kind) {
@@ -229,26 +366,37 @@ public class FoldLive extends ProcessTableFunction<RowData> {
 
         @Override
         public void minute(MinuteKey key, long[] measures) {
+            Measure.add(sums.computeIfAbsent(new Sum(key, step), k -> new long[Measure.COUNT]), measures, 1);
+        }
+
+        private void sum(Sum key, long[] measures) {
+            if (Measure.none(measures)) {
+                return;
+            }
             GenericRowData row = row(MINUTE);
-            row.setField(1, key.minuteAt());
-            String[] dimensions = key.dimensions();
+            row.setField(1, key.minute.minuteAt());
+            String[] dimensions = key.minute.dimensions();
             for (int i = 0; i < dimensions.length; i++) {
                 row.setField(DIMENSION + i, StringData.fromString(dimensions[i]));
             }
             row.setField(DELTAS, Measure.pack(measures));
-            row.setField(STEP, step);
+            row.setField(STEP, key.step);
             collect(row);
+        }
+
+        private void collect(RowData row) {
+            output.collect(record.replace(row));
         }
 
         @Override
         public void session(Segment s, long clockOffsetMs, long duplicates, long late) {
-            keyed(SESSION, s.last.sessionId + "|" + s.number,
+            segments.put(s.last.sessionId + "|" + s.number,
                     Encoder.encode("qoe_session", Rows.liveSession(s, clockOffsetMs, duplicates, late)));
         }
 
         @Override
         public void gone(String sessionId, int segment) {
-            keyed(SESSION, sessionId + "|" + segment, null);
+            segments.put(sessionId + "|" + segment, null);
         }
 
         void progress(int day, int partition) {
