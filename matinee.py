@@ -39,6 +39,7 @@ COMMANDS = {
     "pages": ("streaming.page_cli", "pages", "Correct home pages right after a play; show one."),
     "events": ("schemas.cli", "events", "Check a file of your own events."),
     "job": ("jobs.cli", "job", "Run batch jobs for a date or a range of dates."),
+    "model": ("jobs.model_cli", "model", "Show versions of the recommender and why they serve or not; roll back."),
     "collector": ("web.cli", "collector", "Take players' CMCD reports over HTTP."),
     "sql": ("lake.cli", "sql", "Ask the lake a question in SQL."),
     "session": ("jobs.session_view", "session", "Draw one session: states, stalls, repairs and raw events."),

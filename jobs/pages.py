@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from conf.settings import Settings
 from jobs.pandas_frames import to_pandas
 from jobs.session import to_spark
-from models.recommend.pages import home_pages
+from models.recommend.pages import home_pages, served_model
 from schemas import tables as t
 
 
@@ -30,12 +31,14 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
         "completed",
         "watched_share",
     )
+    promotion = to_pandas(frames["promotion"])
+    factors = frames["factors"].where(F.col("model_id") == F.lit(served_model(promotion)))
     made = home_pages(
         plays,
         to_pandas(frames["title"]),
         to_pandas(frames["profile"]),
-        to_pandas(frames["factors"]),
-        to_pandas(frames["promotion"]),
+        to_pandas(factors),
+        promotion,
         to_pandas(frames["feature_title"], "title_id", "plays_1d", "plays_7d"),
         day + timedelta(days=1),
         salt=settings.experiment.page_salt,

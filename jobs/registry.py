@@ -129,8 +129,9 @@ JOBS: tuple[JobSpec, ...] = (
     JobSpec(
         "train_recommender",
         Kind.TABLE,
-        "Train the blend of ALS, EDLAE and taste, hold it against decayed popularity, promote or not.",
+        "Train the blend of ALS, EDLAE and taste, hold it against its baselines and what serves, promote or not.",
         reads=(
+            Read(t.PROMOTION, (-27, 0), required=False),
             Read(t.PLAY),
             Read(t.PLAY, (-27, 0), required=False),
             _latest(t.BRONZE_TITLE),
@@ -144,7 +145,7 @@ JOBS: tuple[JobSpec, ...] = (
         Kind.TABLE,
         "Make tomorrow's home page of every profile.",
         reads=(
-            Read(t.FACTORS, required=False),
+            Read(t.FACTORS, (-27, 0), required=False),
             Read(t.PROMOTION),
             Read(t.FEATURE_TITLE),
             Read(t.PLAY, (-27, 0), required=False),

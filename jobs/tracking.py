@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 KEY_TAG = "matinee.run_key"
 VERSION_TAG = "matinee.version"
+SERVING = "serving"
+"""Alias of the version that serves: for people; jobs read the promotion row of their day, which does not move."""
+DAY_TAG = "matinee.serving_day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,17 @@ class Run:
     artifacts: Mapping[str, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """A run as MLflow holds it."""
+
+    run_id: str
+    artifact_uri: str
+    reason: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+
 def record(settings: Settings, run: Run, *, register_as: str, version: str) -> str:
     """Log the run and register its model, unless a finished run of that key is there already.
 
@@ -46,20 +63,67 @@ def record(settings: Settings, run: Run, *, register_as: str, version: str) -> s
     Raises:
         ServiceUnavailable: the tracking database or server does not answer.
     """
+    with _answering(settings, f"did not take run {run.key}") as client:
+        experiment_id = _experiment(client, settings, run.experiment)
+        run_id = _finished(client, experiment_id, run.key) or _log(client, experiment_id, run)
+        _register(client, register_as, run_id, version)
+    return run_id
+
+
+def serve(settings: Settings, name: str, version: str | None, day: date, reason: str = "") -> None:
+    """Point the alias SERVING of a registered model at what serves after `day`; None takes it away (the fallback).
+
+    An older day than the one it was moved for last moves nothing: a backfill decides nothing about now.
+
+    Args:
+        version: content version, as in the promotion row. reason: kept as a tag of that version, if given.
+
+    Raises:
+        ServiceUnavailable: the tracking database or server does not answer.
+    """
+    with _answering(settings, f"did not move {SERVING!r} of {name}") as client:
+        model = client.get_registered_model(name)
+        if model.tags.get(DAY_TAG, "") > day.isoformat():
+            return
+        client.set_registered_model_tag(name, DAY_TAG, day.isoformat())
+        known = {one.tags.get(VERSION_TAG): one for one in client.search_model_versions(f"name = '{name}'")}
+        if version in known:
+            client.set_registered_model_alias(name, SERVING, known[version].version)
+            if reason:
+                client.set_model_version_tag(name, known[version].version, "matinee.rollback", reason)
+        elif SERVING in model.aliases:
+            client.delete_registered_model_alias(name, SERVING)
+
+
+def logged(settings: Settings, name: str, key: str) -> LoggedRun | None:
+    """What MLflow holds of the finished run of that key, None if it has none.
+
+    Raises:
+        ServiceUnavailable: the tracking database or server does not answer.
+    """
+    with _answering(settings, f"could not be asked for run {key}") as client:
+        experiment = client.get_experiment_by_name(name)
+        run_id = _finished(client, str(experiment.experiment_id), key) if experiment is not None else None
+        if run_id is None:
+            return None
+        run = client.get_run(run_id)
+        said = str(run.data.tags.get("reason", ""))
+        return LoggedRun(run_id, str(run.info.artifact_uri), said, dict(run.data.params), dict(run.data.metrics))
+
+
+@contextmanager
+def _answering(settings: Settings, what: str) -> Iterator[MlflowClient]:
+    """A client for a block in which its errors become ours."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        client = connect(settings)
-        experiment_id = _experiment(client, settings, run.experiment)
-        run_id = _finished(client, experiment_id, run.key) or _log(client, experiment_id, run)
-        _register(client, register_as, run_id, version)
+        yield connect(settings)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise ServiceUnavailable(
-            f"MLflow at {settings.mlflow.tracking_uri} did not take run {run.key}: {error}; is the address right "
+            f"MLflow at {settings.mlflow.tracking_uri} {what}: {error}; is the address right "
             "(setting mlflow.tracking_uri) and its folder writable?"
         ) from error
-    return run_id
 
 
 def connect(settings: Settings) -> MlflowClient:

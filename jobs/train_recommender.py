@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from conf.settings import Settings
+from jobs.model_charts import charts
 from jobs.pandas_frames import to_pandas
 from jobs.session import to_spark
+from models.recommend.evaluate import MEANS
 from models.recommend.page_rules import usable_plays
-from models.recommend.train import FALLBACK, METRIC, MODEL, Training, train
+from models.recommend.promote import ROLLBACK, incumbent
+from models.recommend.train import METRIC, MODEL, Training, train
 from schemas import tables as t
 
 if TYPE_CHECKING:
@@ -27,7 +31,11 @@ _made: dict[str, Training] = {}
 
 
 def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) -> dict[str, DataFrame]:
-    """Factors (of a promoted model only) and the promotion row that decides who serves from the next day on."""
+    """Factors (of a promoted model only) and the promotion row that decides who serves from the next day on.
+
+    Of its own table the job reads the days before, for what serves now; and of the day itself a rollback, which stands
+    when the day is run again.
+    """
     run = _train(frames, day)
     key = run_key(day, run)
     _made.clear()
@@ -35,7 +43,7 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
     spark = frames["play"].sparkSession
     return {
         t.FACTORS.name: to_spark(spark, factors(run, day), t.FACTORS),
-        t.PROMOTION.name: to_spark(spark, promotion(run, day), t.PROMOTION),
+        t.PROMOTION.name: to_spark(spark, _rolled_back(frames, day, promotion(run, day)), t.PROMOTION),
     }
 
 
@@ -54,23 +62,23 @@ def effects(
     if row is None:
         raise ValueError(f"{JOB} of {day} wrote no promotion row; its transform always writes one")
     run = _made.get(row["run_id"]) or _train(frames, day)
+    name = f"{settings.lake.namespace_prefix}{MODEL}"
     tracking.record(
         settings,
         tracking.Run(
             experiment=MODEL,
             key=row["run_id"],
-            params=run.params | {"day": day.isoformat(), "version": run.version},
-            metrics={
-                name: value for model, score in run.scores.items() for name, value in score.as_metrics(model).items()
-            },
-            tags={"promoted": str(run.promoted).lower(), "reason": run.reason}
+            params=run.params | run.splits | {"day": day.isoformat(), "version": run.version},
+            metrics=metrics(run),
+            tags={"promoted": str(run.promoted).lower(), "reason": run.verdict.reason}
             | {f"data.{k}": str(v) for k, v in run.data.items()},
             snapshots=dict(snapshots),
-            artifacts=artifacts(run, day),
+            artifacts=artifacts(run, day) | charts(run.judged, run.verdict),
         ),
-        register_as=f"{settings.lake.namespace_prefix}{MODEL}",
+        register_as=name,
         version=run.version,
     )
+    tracking.serve(settings, name, row["serves"], day)
 
 
 def run_key(day: date, run: Training) -> str:
@@ -95,7 +103,8 @@ def factors(run: Training, day: date) -> pd.DataFrame:
 
 def promotion(run: Training, day: date) -> pd.DataFrame:
     """Record `promotion`: one row; without a test both values are 0 and the reason says why."""
-    value, baseline = (run.scores[name].ndcg if name in run.scores else 0.0 for name in (run.model.name, FALLBACK))
+    own = run.judged.get(run.model.name)
+    rivals = [judged.mean("ndcg") for name, judged in run.judged.items() if name != run.model.name]
     return pd.DataFrame(
         [
             {
@@ -106,12 +115,37 @@ def promotion(run: Training, day: date) -> pd.DataFrame:
                 "event_date": day,
                 "promoted": run.promoted,
                 "metric": METRIC,
-                "value": value,
-                "baseline": baseline,
-                "reason": run.reason,
+                "value": own.mean("ndcg") if own is not None else 0.0,
+                "baseline": max(rivals, default=0.0),
+                "reason": run.verdict.reason,
+                "serves": run.verdict.serves,
+                "recipe": json.dumps(run.model.recipe, sort_keys=True),
+                "decided_by": JOB,
             }
         ]
     )
+
+
+def metrics(run: Training) -> dict[str, float]:
+    """Means of every model of the run with their 95 % intervals, and the paired differences that decided."""
+    out = {
+        f"{name}.{mean}": judged.mean(mean)
+        for name, judged in run.judged.items()
+        for mean in MEANS
+        if math.isfinite(judged.mean(mean))
+    }
+    for name, judged in run.judged.items():
+        out |= {
+            f"{name}.profiles": len(judged.ndcg),
+            f"{name}.pairs": judged.pairs,
+            f"{name}.reachable": judged.reachable,
+        }
+    paired = {f"{name}.{mean}": found for name, by in run.verdict.intervals.items() for mean, found in by.items()}
+    against = {f"gain_over_{name}.ndcg": found for name, found in run.verdict.against.items()}
+    out |= {name: found.mean for name, found in against.items()}
+    for name, found in (paired | against).items():
+        out |= {f"{name}.low": found.low, f"{name}.high": found.high}
+    return out
 
 
 def artifacts(run: Training, day: date) -> dict[str, bytes]:
@@ -128,13 +162,25 @@ def artifacts(run: Training, day: date) -> dict[str, bytes]:
         "model_id": run.model_id,
         "day": day.isoformat(),
         "weights": run.model.weights,
-        "params": run.params,
+        "recipe": run.model.recipe,
         "score": "profile_vectors[i] . title_vectors[j]; a profile without a row has only the last coordinate, 1",
     }
     return {
         "model/arrays.npz": arrays.getvalue(),
         "model/model.json": json.dumps(about, indent=2, sort_keys=True).encode(),
     }
+
+
+def _rolled_back(frames: dict[str, DataFrame], day: date, row: pd.DataFrame) -> pd.DataFrame:
+    """`row`, or what a rollback of the same day wrote in its place."""
+    mine = _promotions(frames)
+    stands = mine[(mine["event_date"] == day) & (mine["decided_by"] == ROLLBACK)]
+    return stands if len(stands) else row
+
+
+def _promotions(frames: dict[str, DataFrame]) -> pd.DataFrame:
+    rows = to_pandas(frames["promotion"])
+    return rows[rows["model"] == MODEL]
 
 
 def _train(frames: dict[str, DataFrame], day: date) -> Training:
@@ -151,4 +197,5 @@ def _train(frames: dict[str, DataFrame], day: date) -> Training:
     )
     titles = to_pandas(frames["title"])
     used = usable_plays(plays, to_pandas(frames["profile"]), titles, to_pandas(frames["profile_choice"]))
-    return train(used, titles, day)
+    promotions = _promotions(frames)
+    return train(used, titles, day, incumbent(promotions[promotions["event_date"] < day]))

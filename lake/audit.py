@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -58,8 +59,11 @@ def judge_frame(frame: Any, table: Table, partition: str | None) -> Verdict:
     return _verdict(table, counters, row)
 
 
-def judge_rows(rows: Any, table: Table, partition: str | None) -> Verdict:
-    """The same of an Arrow table, by DuckDB: for partitions of at most `hashing.SMALL` rows."""
+def judge_rows(rows: Any, table: Table, partition: str | None, *, at_a_prompt: bool = False) -> Verdict:
+    """The same of an Arrow table, by DuckDB: for partitions of at most `hashing.SMALL` rows.
+
+    `at_a_prompt`: the counters are read without Great Expectations, whose import takes seconds that a person waits.
+    """
     import duckdb
 
     counters = _counters(table, partition, DUCKDB)
@@ -68,7 +72,7 @@ def judge_rows(rows: Any, table: Table, partition: str | None) -> Verdict:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("rows", rows)
         found = connection.execute(f"SELECT {selected} FROM rows").fetch_arrow_table().to_pylist()[0]
-    return _verdict(table, counters, found)
+    return _verdict(table, counters, found, _counted if at_a_prompt else _broken)
 
 
 def _counters(table: Table, partition: str | None, dialect: Dialect) -> dict[str, str]:
@@ -83,15 +87,25 @@ def _named(counters: dict[str, str], dialect: Dialect) -> list[str]:
     return [f"{expression} AS {dialect.column(name)}" for name, expression in counters.items()]
 
 
-def _verdict(table: Table, counters: dict[str, str], row: dict[str, Any]) -> Verdict:
+def _verdict(
+    table: Table,
+    counters: dict[str, str],
+    row: dict[str, Any],
+    judge: Callable[[dict[str, int]], list[str]] | None = None,
+) -> Verdict:
     rules = expectations.aggregates(table)
     return Verdict(
         table=table.fqn,
         rows=int(row[hashing.COUNT]),
         content_hash=hashing.digest(table, row),
         suite_hash=hashlib.sha256(json.dumps(rules).encode()).hexdigest()[:16],
-        broken=tuple(_broken({name: int(row[name]) for name in counters})),
+        broken=tuple((judge or _broken)({name: int(row[name]) for name in counters})),
     )
+
+
+def _counted(found: dict[str, int]) -> list[str]:
+    """What `_broken` says, from the counters alone."""
+    return [f"{rule}: {count} rows" for rule, count in found.items() if count]
 
 
 def _broken(found: dict[str, int]) -> list[str]:

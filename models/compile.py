@@ -11,6 +11,7 @@ from models.recommend.pages import home_pages
 from models.world import World, WorldConfig, faults
 from models.world.service import Day
 
+FACTORS = pd.DataFrame(columns=["model_id", "side", "entity_id", "vector"])
 PROMOTION = pd.DataFrame({"model": ["recommender"], "version": [""], "promoted": [False]})
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     catalogue = world.catalogue(1)
     plays = some_plays(lived, catalogue["title"])
     home_pages(
-        plays, catalogue["title"], catalogue["profile"], pd.DataFrame(), PROMOTION,
+        plays, catalogue["title"], catalogue["profile"], FACTORS, PROMOTION,
         pd.DataFrame({"title_id": catalogue["title"]["title_id"], "plays_1d": 1.0, "plays_7d": 1.0}),
         world.config.date(2), salt="compile", holdback=0.5,
     )  # fmt: skip

@@ -7,7 +7,7 @@ vector per profile and one per show, so it is stored, audited and served as data
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -34,6 +34,15 @@ PRIOR_STRENGTH = 4.0
 """Pull of the prior weights, in plays; thin data stay near them."""
 CONTROLS = 1
 """Parts used while learning only: the show was seen before (repeats are the page's business, not the ranking's)."""
+RECIPE = tuple(
+    (f"{part}.{key}", part, key)
+    for part, keys in {
+        "ials": ("factors", "regularization", "unobserved", "epochs", "seed"),
+        "edlae": ("regularization", "dropout", "length_power", "play_power"),
+    }.items()
+    for key in keys
+)
+"""(name in a recipe, part, attribute and argument of the part)."""
 MAX_TARGETS = 3000
 NEGATIVES = 128
 
@@ -57,6 +66,25 @@ class Blend:
         self.profile_vectors: NDArray[np.float64] = np.zeros((0, 1))
         self.title_vectors: NDArray[np.float64] = np.zeros((len(self.titles), 1))
         self.today = 0
+
+    @property
+    def recipe(self) -> dict[str, float | int]:
+        """All that a blend of the same kind needs besides data: what its parts are trained with."""
+        parts = {"ials": self.ials, "edlae": self.edlae}
+        return {name: getattr(parts[part], key) for name, part, key in RECIPE} | {"seed": self.seed}
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, float | int], catalogue: pd.DataFrame) -> Self:
+        """An untrained blend by a recipe.
+
+        Raises:
+            ValueError: the recipe is of another kind of blend: a value is missing or unknown.
+        """
+        wanted = {name for name, _, _ in RECIPE} | {"seed"}
+        if set(recipe) != wanted:
+            raise ValueError(f"recipe has {sorted(recipe)}, this blend needs {sorted(wanted)}")
+        chosen = {part: {key: recipe[name] for name, of, key in RECIPE if of == part} for part in ("ials", "edlae")}
+        return cls(catalogue, Ials(**chosen["ials"]), Edlae(**chosen["edlae"]), int(recipe["seed"]))  # type: ignore[arg-type]
 
     def fit(self, interactions: pd.DataFrame) -> Self:
         """Learn the weights on the last days, then the parts on all days."""

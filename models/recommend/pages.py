@@ -27,12 +27,12 @@ from models.recommend.page_rows import Candidates, History, RowMaker, contextual
 from models.recommend.page_rules import Rules, flags, no_choices, usable_plays
 from models.recommend.page_themes import CONTRIBUTORS, KIND, KINDS, explain
 from models.recommend.page_view import View, learn_view
+from models.recommend.promote import FALLBACK, serving_version
 from models.recommend.protocol import BLOCK, single_threaded
 from models.recommend.strong import ranked
 
 ROWS, COLUMNS = 5, 8
 CANDIDATES = 300
-FALLBACK = "decayed_popularity"
 CONTEXTUAL = "contextual_popularity"
 WEIGHTS = Weights(calibration=0.1, repeat=0.002)
 PLAIN = Weights(calibration=0.0, repeat=0.0, window=1, least=1, spare=np.inf)
@@ -61,17 +61,23 @@ class Serving:
         return dot_scores(profiles, self.profiles, self.profile_vectors, self.title_vectors)
 
 
+def served_model(promotion: pd.DataFrame) -> str | None:
+    """`model_id` of the version that the day's promotion row lets serve, None for the fallback."""
+    rows = promotion[promotion["model"] == "recommender"].to_dict("records")
+    version = serving_version({str(name): value for name, value in rows[0].items()}) if rows else None
+    return f"recommender-{version}" if version is not None else None
+
+
 def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFrame) -> Serving:
     """The model the promotion row lets serve; decayed popularity when it does not, or its factors are missing.
 
     Args:
-        factors: record `factors` of one day, may be empty. promotion: record `promotion` of the day.
+        factors: record `factors`, rows of the version that serves or more. promotion: record `promotion` of the day.
     """
     none = Serving(FALLBACK, np.zeros(0, dtype=object), None, None)
-    row = promotion[promotion["model"] == "recommender"]
-    if not len(row) or not bool(row["promoted"].iloc[0]) or not len(factors):
-        return none
-    mine = factors[factors["model_id"] == f"recommender-{row['version'].iloc[0]}"].sort_values(["side", "entity_id"])
+    model_id = served_model(promotion)
+    mine = factors[factors["model_id"] == model_id].sort_values(["side", "entity_id"], kind="mergesort")
+    mine = mine.drop_duplicates(["side", "entity_id"])  # the same content may have been trained on two days
     who, what = mine[mine["side"] == "profile"], mine[mine["side"] == "title"]
     if not len(what):
         return none
@@ -81,7 +87,7 @@ def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFr
     titles[:, -1] = known[:, -1].min()  # a show the model never saw ranks with the least popular
     titles[place >= 0] = known[place[place >= 0]]
     vectors = np.array([np.asarray(v, dtype=np.float64) for v in who["vector"]]).reshape(len(who), known.shape[1])
-    return Serving(str(mine["model_id"].iloc[0]), who["entity_id"].to_numpy(dtype=object), vectors, titles)
+    return Serving(str(model_id), who["entity_id"].to_numpy(dtype=object), vectors, titles)
 
 
 def home_pages(

@@ -146,14 +146,32 @@ class Paired:
     p: float
 
 
-def paired_bootstrap(one: NDArray[np.float64], other: NDArray[np.float64], seed: int = 1) -> Paired:
-    """Resample profiles, both models together. p: twice the share of means on the other side of zero, at least 1/B."""
+def paired_bootstrap(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64] | float,
+    seed: int = 1,
+    groups: NDArray[np.object_] | None = None,
+    draws: int = BOOTSTRAP,
+) -> Paired:
+    """Resample profiles, both models together. p: twice the share of means on the other side of zero, at least 1/B.
+
+    Args:
+        one, other: values, shape (n,), entry by entry of the same profile; a number as `other` is for all of them.
+        groups: ids, shape (n,): entries of one id are drawn together, as when a profile is judged at several origins.
+    """
     gap = np.asarray(one) - np.asarray(other)
+    size = np.ones(len(gap))
+    if groups is not None:
+        _, code = np.unique(groups.astype(str), return_inverse=True)
+        gap, size = np.bincount(code, weights=gap), np.bincount(code).astype(np.float64)
     rng = np.random.default_rng(seed)
-    means = np.array([gap[rng.integers(0, len(gap), len(gap))].mean() for _ in range(BOOTSTRAP)])
+    means = np.empty(draws)
+    for i in range(draws):
+        drawn = rng.integers(0, len(gap), len(gap))
+        means[i] = gap[drawn].sum() / size[drawn].sum()
     low, high = np.quantile(means, [0.025, 0.975])
     tail = min((means <= 0).mean(), (means >= 0).mean())
-    return Paired(float(gap.mean()), float(low), float(high), float(min(1.0, max(2 * tail, 1 / BOOTSTRAP))))
+    return Paired(float(gap.sum() / size.sum()), float(low), float(high), float(min(1.0, max(2 * tail, 1 / draws))))
 
 
 def by_length(values: NDArray[np.float64], held: Held, edges: tuple[int, ...] = (10, 30, 100)) -> dict[str, float]:

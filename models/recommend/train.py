@@ -1,36 +1,50 @@
-"""One training run: fit, hold against the baselines of the same run, decide."""
+"""One training run: fit, hold against the baselines of the same run over rolling origins, decide."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
 import pandas as pd
 
-from models.days import epoch_day
+from models.days import as_date, epoch_day
 from models.recommend.als import ImplicitALS
 from models.recommend.blend import Blend
-from models.recommend.evaluate import Score, evaluate, time_split
+from models.recommend.evaluate import Judged, evaluate, time_split
 from models.recommend.interactions import from_plays, shows
 from models.recommend.popularity import DecayedPopularity
+from models.recommend.promote import FALLBACK, INCUMBENT, Incumbent, Verdict, decide
+from models.recommend.protocol import Recommender
+
+__all__ = ["FALLBACK", "METRIC", "MODEL", "Training", "train"]
 
 MODEL = "recommender"
 METRIC = "ndcg_at_10"
-FALLBACK = "decayed_popularity"
+ORIGINS = 3
+"""Last days that judge, each the models of the days before it."""
+MOST_JUDGED = 4000
+"""Profiles drawn for judging at each origin: enough to tell .003 NDCG apart, and it bounds the time of a run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """What a run found. `version` names the content: the same data and parameters give the same version."""
+    """What a run found. `version` names the content: the same data and parameters give the same version.
+
+    Attributes:
+        judged: by model, the baselines of this run among them; empty without a day to test on.
+        splits: first and last training day, origins, as ISO dates.
+    """
 
     model: Blend
     version: str
     params: dict[str, float | int | str]
-    scores: dict[str, Score]
-    promoted: bool
-    reason: str
+    judged: dict[str, Judged]
+    verdict: Verdict
+    splits: dict[str, str]
     data: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -38,34 +52,51 @@ class Training:
         """Name and version."""
         return f"{MODEL}-{self.version}"
 
+    @property
+    def promoted(self) -> bool:
+        """The new version serves."""
+        return self.verdict.promoted
 
-def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date) -> Training:
-    """Train on plays up to `day`; the last of these days first serves as the test of models trained before it.
 
-    The winner of that test, refitted on all days, serves from the next day on; decayed popularity serves if it is
-    not beaten. Baselines run beside the candidate: decayed popularity and plain ALS.
+def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date, now: Incumbent | None = None) -> Training:
+    """Train on plays up to `day`, having judged the same recipe on the last of these days.
+
+    Args:
+        plays: record `play`. titles: newest rows of record `title`.
+        now: what serves on `day`; its recipe is retrained and judged beside the new one where they differ.
     """
     interactions = from_plays(plays, until=day)
     catalogue = shows(titles)
     known = interactions["title_id"].isin(set(catalogue["title_id"]))
     interactions = interactions[known].reset_index(drop=True)
-    scores: dict[str, Score] = {}
-    past, test = time_split(interactions, epoch_day(day))
-    if len(past) and len(test):
-        candidates = (Blend(catalogue), ImplicitALS(), DecayedPopularity())
-        scores = {model.name: evaluate(model.fit(past), past, test) for model in candidates}
-    model = Blend(catalogue).fit(interactions)
-    promoted, reason = _decide(scores)
-    params = settings(model)
-    version = content_hash(interactions, catalogue, pd.DataFrame({"settings": [str(sorted(params.items()))]}))[:12]
-    params |= {f"weight.{name}": round(value, 6) for name, value in sorted(model.weights.items())}
+    model = Blend(catalogue)
+    same = now is not None and now.recipe == model.recipe
+    rivals: dict[str, Mapping[str, float | int]] = {}
+    unknown = ""
+    if now is not None and now.recipe is not None and not same:
+        try:
+            Blend.of(now.recipe, catalogue)
+            rivals[INCUMBENT] = now.recipe
+        except (TypeError, ValueError) as error:
+            unknown = f"; the recipe of {now.version} cannot be retrained: {error}"
+    origins = _origins(interactions, day)
+    judged = _judge(interactions, catalogue, origins, rivals)
+    version = content_hash(interactions, catalogue, pd.DataFrame({"recipe": [json.dumps(model.recipe)]}))[:12]
+    verdict = decide(model.name, version, judged, now, same)
+    verdict = replace(verdict, reason=verdict.reason + unknown)
+    model.fit(interactions)
+    days = interactions["day"]
     return Training(
         model,
         version,
-        params,
-        scores,
-        promoted,
-        reason,
+        {**model.recipe, **{f"weight.{name}": round(value, 6) for name, value in sorted(model.weights.items())}},
+        judged,
+        verdict,
+        {
+            "train_from": as_date(int(days.min())).isoformat() if len(days) else "",
+            "train_until": day.isoformat(),
+            "origins": " ".join(as_date(origin).isoformat() for origin in origins),
+        },
         {
             "interactions": len(interactions),
             "profiles": int(interactions["profile_id"].nunique()),
@@ -75,33 +106,42 @@ def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date) -> Training:
     )
 
 
-def settings(model: Blend) -> dict[str, float | int | str]:
-    """What the parts of a blend are trained with."""
-    ials, edlae = model.ials, model.edlae
-    return {
-        "ials.factors": ials.factors,
-        "ials.regularization": ials.regularization,
-        "ials.unobserved": ials.unobserved,
-        "ials.epochs": ials.epochs,
-        "ials.seed": ials.seed,
-        "edlae.regularization": edlae.regularization,
-        "edlae.dropout": edlae.dropout,
-        "edlae.length_power": edlae.length_power,
-        "edlae.play_power": edlae.play_power,
-    }
+def _origins(interactions: pd.DataFrame, day: date) -> list[int]:
+    """The last ORIGINS epoch days up to `day` that have plays and a day with plays before them."""
+    days = np.unique(interactions["day"].to_numpy(dtype=np.int64))
+    return [int(one) for one in days[1:][-ORIGINS:] if one <= epoch_day(day)]
 
 
-def _decide(scores: dict[str, Score]) -> tuple[bool, str]:
-    if not scores:
-        return False, "no day to test on: two days with plays are needed; decayed popularity serves"
-    own, floor = scores[Blend.name], scores[FALLBACK]
-    words = (
-        f"{METRIC} {own.ndcg:.4f} against {floor.ndcg:.4f} of {FALLBACK} "
-        f"on {own.pairs} new pairs of {own.profiles} profiles"
-    )
-    if own.ndcg > floor.ndcg:
-        return True, f"promoted: {words}"
-    return False, f"not promoted, {FALLBACK} serves: {words}"
+def _judge(
+    interactions: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    origins: list[int],
+    rivals: Mapping[str, Mapping[str, float | int]],
+) -> dict[str, Judged]:
+    """Candidate, baselines and rivals (recipes by name), each fitted before each origin and judged on its day."""
+    parts: dict[str, list[Judged]] = {}
+    for origin in origins:
+        past, test = time_split(interactions, origin)
+        test = _some(test, origin)
+        if not len(test):
+            continue
+        models: dict[str, Recommender] = {
+            one.name: one for one in (Blend(catalogue), ImplicitALS(), DecayedPopularity())
+        }
+        models |= {name: Blend.of(recipe, catalogue) for name, recipe in rivals.items()}
+        for name, one in models.items():
+            found = evaluate(one.fit(past), past, test, origin=origin, catalogue=catalogue)
+            parts.setdefault(name, []).append(found)
+    return {name: Judged.joined(found) for name, found in parts.items()}
+
+
+def _some(test: pd.DataFrame, origin: int) -> pd.DataFrame:
+    """The pairs of at most MOST_JUDGED profiles, the same for every model and on every rerun."""
+    profiles = np.array(sorted(set(test["profile_id"])), dtype=object)
+    if len(profiles) <= MOST_JUDGED:
+        return test
+    drawn = profiles[np.random.default_rng(origin).permutation(len(profiles))[:MOST_JUDGED]]
+    return test[test["profile_id"].isin(set(drawn))].reset_index(drop=True)
 
 
 def content_hash(*frames: pd.DataFrame) -> str:

@@ -91,3 +91,11 @@ def test_hash_keeps_neighbours_and_nulls_apart() -> None:
     assert (
         len({page(["a"], ["b", "c"]), page(["a", "b"], ["c"]), page(["a", "b", "c"]), page([], ["a", "b", "c"])}) == 4
     )
+
+
+def test_at_a_prompt_the_same_is_found_without_great_expectations() -> None:
+    good = rows(t.PLAY, {"session_id": "a"}, {"session_id": "b"})
+    for frame in (good, good.assign(watched_ms=-4), pd.concat([good, good])):
+        given = _arrow(t.PLAY, frame)
+        by_both = [audit.judge_rows(given, t.PLAY, DAY.isoformat(), at_a_prompt=quick) for quick in (False, True)]
+        assert by_both[0] == by_both[1] and by_both[0].passed == (frame is good)
