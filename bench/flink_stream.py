@@ -1,8 +1,9 @@
-"""Child of `bench.stream` in the streaming environment: submits one of three jobs that read the topic to its end.
+"""Child of `bench.stream` in the streaming environment: submits one of its jobs, which reads the topic to its end.
 
-python -m bench.flink_stream qoe|bare|python; settings and jars as JSON on standard input, one line of JSON back.
-`qoe` is the live job as it is; `bare` the function of 40 lines in bench/java; `python` the same in a PyFlink process
-function. The two yardsticks add up one rollup and write it as JSON; checkpoints, mini-batches and sinks are the job's.
+python -m bench.flink_stream qoe|bare|rocks|python; settings and jars as JSON on standard input, one line of JSON back.
+`qoe` is the live job as it is; `bare` and `rocks` are the function of 40 lines in bench/java; `python` is the same in a
+PyFlink process function. The yardsticks add up one rollup and write it as JSON; checkpoints, mini-batches and sinks are
+the job's.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def _python(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
     return found
 
 
-JOBS = {"qoe": _qoe, "bare": _bare, "python": _python}
+JOBS = {"qoe": _qoe, "bare": _bare, "rocks": _bare, "python": _python}
 
 
 def main(kind: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from great_expectations.core.expectation_suite import ExpectationSuite
 
 EXPECTATION = "expect_column_values_to_be_between"
+KEY = "key__unique"
 _FINITE = "1.7976931348623157E308"
 
 
@@ -91,7 +92,7 @@ def _key(table: Table, dialect: Dialect) -> Rule:
     whole = [*([table.partition] if table.partition and table.partition not in table.key else []), *table.key]
     names = ", ".join(dialect.column(name) for name in whole)
     row = f"({names})" if dialect is DUCKDB and len(whole) > 1 else names if len(whole) == 1 else f"struct({names})"
-    return Rule("key__unique", "", f"COUNT(*) - COUNT(DISTINCT {row})", f"({', '.join(whole)}) is unique")
+    return Rule(KEY, "", f"COUNT(*) - COUNT(DISTINCT {row})", f"({', '.join(whole)}) is unique")
 
 
 def aggregates(table: Table, dialect: Dialect = SPARK) -> dict[str, str]:

@@ -27,6 +27,8 @@ MINI_BATCH_MS = 1_000
 TRANSACTION_TIMEOUT_MS = 600_000
 """Under the broker's transaction.max.timeout.ms (15 min by default), above any restart: Kafka aborts what is older."""
 FOLD = "io.matinee.kernel.flink.FoldLive"
+FOLDS_KEPT = 20_000
+"""Sessions whose fold a subtask keeps in memory (about 3 KB each); the others are read from the state at each event."""
 FUNCTIONS = {
     "sum_keys": "SumKeys",
     "sum_measures": "SumMeasures",
@@ -68,8 +70,8 @@ def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]
         "restart-strategy.exponential-delay.jitter-factor": "0.0",
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": str(settings.flink.restart_attempts),
         "restart-strategy.exponential-delay.reset-backoff-threshold": "5 min",
-        # A watermark ends every mini-batch, and days replayed have one due at each look (by default every 200 ms).
-        # Nothing can be read before a checkpoint, which ends the batch too: more watermarks than these only cost.
+        # Days replayed have a watermark due at each look (by default every 200 ms), and nothing that it makes known can
+        # be read before a checkpoint: more watermarks than these only cost.
         "pipeline.auto-watermark-interval": f"{settings.flink.checkpoint_interval_ms} ms",
         "table.local-time-zone": "UTC",
         "table.exec.mini-batch.enabled": "true",

@@ -33,12 +33,12 @@ def environment(options: Mapping[str, str]) -> StreamTableEnvironment:
     return StreamTableEnvironment.create(StreamExecutionEnvironment(made(configuration._j_configuration)))
 
 
-def fold(table_env: StreamTableEnvironment, source: str, output: str) -> None:
-    """View `output` of the kernel's rows, from view `source` of raw messages."""
+def fold(table_env: StreamTableEnvironment, source: str, output: str, kept: int = plan.FOLDS_KEPT) -> None:
+    """View `output` of the kernel's rows, from view `source` of raw messages; a subtask keeps so many folds."""
     found = get_gateway().jvm
     for word in plan.FOLD.split("."):
         found = getattr(found, word)
-    found.view(table_env._j_tenv, source, output, plan.UID)
+    found.view(table_env._j_tenv, source, output, plan.UID, kept)
 
 
 def statements(table_env: StreamTableEnvironment, settings: Settings) -> StatementSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +15,9 @@ from schemas import tables as t
 from schemas.render import iceberg
 from schemas.tables import Table
 from tests.jobs.frames import DAY, rows
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 def _arrow(table: Table, frame: pd.DataFrame) -> pa.Table:
@@ -49,6 +52,21 @@ def test_an_empty_partition_passes() -> None:
 def test_a_broken_rule_is_named_with_its_count(broken: dict[str, Any], rule: str) -> None:
     verdict = _judge(t.PLAY, {"session_id": "s0"}, {"session_id": "s1"}, {"session_id": "s2"} | broken)
     assert rule in verdict.broken and not verdict.passed
+
+
+@pytest.mark.spark
+def test_spark_counts_what_duckdb_counts(spark: SparkSession) -> None:
+    from jobs.session import to_spark
+
+    given = [
+        {"session_id": "s0"},
+        {"session_id": "s0", "watched_share": 1.5},
+        {"session_id": "s2", "watched_ms": -1, "play_date": date(2026, 11, 2)},
+    ]
+    found = audit.judge_frame(to_spark(spark, rows(t.PLAY, *given), t.PLAY), t.PLAY, DAY.isoformat())
+    expected = _judge(t.PLAY, *given)
+    assert (found.rows, found.broken, found.suite_hash) == (expected.rows, expected.broken, expected.suite_hash)
+    assert len(found.broken) == 4 and "key__unique: 1 rows" in found.broken
 
 
 def _random_rows(rng: random.Random, count: int) -> list[dict[str, Any]]:

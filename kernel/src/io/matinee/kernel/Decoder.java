@@ -257,14 +257,16 @@ public final class Decoder {
     private static void check(Schema schema, Object[] values) throws Refused {
         for (int i = 0; i < values.length; i++) {
             Field field = schema.fields().get(i);
-            if (values[i] instanceof List<?> items) {
-                for (Object item : items) {
+            if (values[i] == null) {
+                if (!field.nullable()) {
+                    throw new Refused("range", field.name() + " is null, the newest version requires it");
+                }
+            } else if (field.array()) {
+                for (Object item : (List<?>) values[i]) {
                     check(field, item);
                 }
-            } else if (values[i] != null) {
+            } else {
                 check(field, values[i]);
-            } else if (!field.nullable()) {
-                throw new Refused("range", field.name() + " is null, the newest version requires it");
             }
         }
     }

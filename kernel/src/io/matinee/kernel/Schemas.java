@@ -7,9 +7,7 @@ import java.io.InputStreamReader;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -75,7 +73,7 @@ public final class Schemas {
     private static Field field(String[] w) {
         Type type = Type.valueOf(w[2]);
         boolean real = type == Type.DOUBLE;
-        Set<String> values = w[7].isEmpty() ? Set.of() : new HashSet<>(Arrays.asList(w[7].split(",")));
+        Set<String> values = w[7].isEmpty() ? Set.of() : Set.of(w[7].split(","));
         boolean empty = w[9].isEmpty() && (type != Type.STRING || w[4].equals("1"));
         Object fallback = !w[8].equals("1") || empty ? null : parse(type, w[9]);
         return new Field(w[1], type, w[3].equals("1"), w[4].equals("1"), number(w[5], real), number(w[6], real), values,

@@ -89,9 +89,11 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private static final StringData DLQ_CMCD = StringData.fromString("dlq_cmcd");
     private static final long DAY_MS = 86_400_000;
     private static final int DROPPED = Schemas.newest("playback_event").index("dropped_keys");
-    /** Folds (about 3 KB each) and rows that a subtask keeps at most; beyond it the oldest are written, all sent. */
-    private static final int FOLDS = 20_000;
+    /** Rows that a subtask keeps at most; beyond it all are sent. */
     private static final int ROWS = 50_000;
+
+    /** Folds (about 3 KB each) that a subtask keeps at most; beyond it the oldest is written. */
+    private final int most;
 
     private transient Policy policy;
     private transient Emitter emitter;
@@ -125,8 +127,15 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         }
     }
 
-    /** View {@code output} of the rows folded from view {@code input}; {@code uid} names the state in savepoints. */
-    public static void view(StreamTableEnvironment env, String input, String output, String uid) {
+    private FoldLive(int most) {
+        this.most = most;
+    }
+
+    /**
+     * View {@code output} of the rows folded from view {@code input}; {@code uid} names the state in savepoints, and a
+     * subtask keeps {@code most} folds in memory.
+     */
+    public static void view(StreamTableEnvironment env, String input, String output, String uid, int most) {
         // With mini-batches the planner would put its clock, which is the machine's, in place of the sources' watermarks.
         TableConfig config = env.getConfig();
         boolean batches = config.get(ExecutionConfigOptions.TABLE_EXEC_MINIBATCH_ENABLED);
@@ -134,7 +143,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         DataStream<RowData> raw = env.toDataStream(env.from(input), INPUT.bridgedTo(RowData.class));
         config.set(ExecutionConfigOptions.TABLE_EXEC_MINIBATCH_ENABLED, batches);
         env.createTemporaryView(output, raw.keyBy(new Key(), Types.STRING)
-                .transform("fold_live", InternalTypeInfo.<RowData>of(OUTPUT.getLogicalType()), new FoldLive())
+                .transform("fold_live", InternalTypeInfo.<RowData>of(OUTPUT.getLogicalType()), new FoldLive(most))
                 .uid(uid));
     }
 
@@ -150,7 +159,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         timers = getInternalTimerService("fold", VoidNamespaceSerializer.INSTANCE, this);
         state = bytes("fold");
         days = bytes("days");
-        folds = new LinkedHashMap<>(FOLDS, 0.75f, true);
+        folds = new LinkedHashMap<>(16, 0.75f, true);
     }
 
     private ValueState<byte[]> bytes(String name) throws Exception {
@@ -258,7 +267,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             byte[] bytes = state.value();
             held = new Held(bytes == null ? new LiveFold(policy) : LiveFold.fromBytes(bytes, policy));
             folds.put(key, held);
-            if (folds.size() > FOLDS) {
+            if (folds.size() > most) {
                 Iterator<Map.Entry<String, Held>> oldest = folds.entrySet().iterator();
                 write(oldest.next());
                 oldest.remove();
