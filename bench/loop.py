@@ -111,7 +111,7 @@ class Logs:
         plays, outcomes = pd.concat(self.plays, ignore_index=True), pd.concat(self.outcomes, ignore_index=True)
         requests, tomorrow = pd.concat(self.requests[-7:], ignore_index=True), day + timedelta(days=1)
         titles, artworks = catalogue["title"], catalogue["artwork"]
-        run = train(plays, titles, day)
+        run = train(plays, titles, day, outcomes=outcomes)
         pages = home_pages(
             plays,
             titles,

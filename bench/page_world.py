@@ -99,7 +99,7 @@ def decided(world: World, logs: Logs, day: date, number: int) -> tuple[object, .
     """What pages of the day after are made from."""
     catalogue = world.catalogue(number)
     plays, outcomes = pd.concat(logs.plays, ignore_index=True), pd.concat(logs.outcomes, ignore_index=True)
-    run = train(plays, catalogue["title"], day)
+    run = train(plays, catalogue["title"], day, outcomes=outcomes)
     features = title_features(plays, outcomes, catalogue["title"], day, 2)
     return (
         plays, catalogue["title"], catalogue["profile"], factors(run), promotion(run), features,

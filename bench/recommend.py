@@ -1,7 +1,7 @@
 """Recommendation tables, peers in the same run: `python -m bench.recommend --data DIR --table r1`.
 
     r1  strong generalization on one split, and with --seeds N on N more: the blend, its parts, EASE, implicit's ALS
-    r2  rolling origins on a global clock: the ranker against decayed popularity
+    r2  rolling origins on a global clock: the ranker against decayed popularity; then the world (bench/rank_world.py)
     r3  CPU of ALS to the same NDCG@100: our two solvers against implicit's two
     r4  home pages of 10 x 10 cells (bench/pages.py)
     r6  cold start: n events of a masked history; titles without a play against content neighbours
@@ -27,7 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from bench import pages
+from bench import pages, rank_world
 from models.frames import places
 from models.recommend.cold import ColdTitles
 from models.recommend.files import Loaded, load, positives, titles, wanted
@@ -223,6 +223,7 @@ def r2(folder: Path, origins: int) -> None:
         raise SystemExit(f"{folder} has no times; r2 needs a clock (ml-100k and ml-latest-small have one)")
     rated = positives(loaded.interactions)
     gaps: dict[str, list[NDArray[np.float64]]] = {"all": [], "warm": []}
+    who: dict[str, list[NDArray[np.object_]]] = {"all": [], "warm": []}
     print("origin       profiles  warm  coverage  decayed pop   ranker    EDLAE     iALS    left")
     for window in windows(rated, origins):
         profiles = sorted(set(window.test["profile_id"]))
@@ -239,6 +240,8 @@ def r2(folder: Path, origins: int) -> None:
         warm = history >= 5
         gaps["all"].append((own - floor).to_numpy())
         gaps["warm"].append((own - floor).to_numpy()[warm])
+        who["all"].append(np.array(profiles, dtype=object))
+        who["warm"].append(np.array(profiles, dtype=object)[warm])
         day = pd.Timestamp(window.origin, unit="s").date().isoformat()
         print(
             f"{day:12s}{len(profiles):9d}{int(warm.sum()):6d}{window.coverage:10.3f}{floor.mean():13.4f}"
@@ -248,7 +251,7 @@ def r2(folder: Path, origins: int) -> None:
         )
     for name, parts in gaps.items():
         gap = np.concatenate(parts)
-        found = paired_bootstrap(gap, np.zeros(len(gap)))
+        found = paired_bootstrap(gap, 0.0, groups=np.concatenate(who[name]))
         print(
             f"{name}: ranker - decayed popularity, NDCG@10 of {len(gap)} profile windows: "
             f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
@@ -405,12 +408,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--factors", type=int, nargs="+", default=[64, 128, 256], help="r3: numbers of factors")
     parser.add_argument("--links", type=Path, help="r6: a links.csv, when the folder brings none")
     parser.add_argument("--origins", type=int, default=5, help="r2: windows of 8 %% of the ratings each")
+    parser.add_argument("--worlds", type=int, default=5, help="r2: worlds of known truth; 0 leaves them out")
     given = parser.parse_args(arguments)
     if not given.data.is_dir():
         parser.error(f"{given.data} is no folder")
     with single_threaded():
         if "r2" in given.table:
             r2(given.data, given.origins)
+            if given.worlds:
+                rank_world.table(given.worlds, rank_world.PROFILES, rank_world.SHOWS)
         tables = [table for table in given.table if table != "r2"]
         if not tables:
             return 0

@@ -132,6 +132,7 @@ JOBS: tuple[JobSpec, ...] = (
         "Train the blend of ALS, EDLAE and taste, hold it against its baselines and what serves, promote or not.",
         reads=(
             Read(t.PROMOTION, (-27, 0), required=False),
+            Read(t.IMPRESSION_OUTCOME, (-13, 0), required=False),
             Read(t.PLAY),
             Read(t.PLAY, (-27, 0), required=False),
             _latest(t.BRONZE_TITLE),

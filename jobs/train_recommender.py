@@ -188,6 +188,7 @@ def _train(frames: dict[str, DataFrame], day: date) -> Training:
         frames["play"],
         "profile_id",
         "show_id",
+        "impression_id",
         "play_date",
         "started_at",
         "country",
@@ -198,4 +199,8 @@ def _train(frames: dict[str, DataFrame], day: date) -> Training:
     titles = to_pandas(frames["title"])
     used = usable_plays(plays, to_pandas(frames["profile"]), titles, to_pandas(frames["profile_choice"]))
     promotions = _promotions(frames)
-    return train(used, titles, day, incumbent(promotions[promotions["event_date"] < day]))
+    outcomes = to_pandas(
+        frames["impression_outcome"],
+        *("impression_id", "page_id", "profile_id", "title_id", "row", "col", "shown_at", "shown_date", "taken"),
+    )
+    return train(used, titles, day, incumbent(promotions[promotions["event_date"] < day]), outcomes)

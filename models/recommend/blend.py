@@ -1,8 +1,8 @@
 """The recommender that serves: ALS, EDLAE, genre taste, country, decayed popularity and newness in one dot product.
 
-The weights of the parts are learned by a conditional logit (McFadden 1974): the plays of the last days against sampled
-shows that were available then, with parts fitted on the days before. Written as two towers, the whole ranking is one
-vector per profile and one per show, so it is stored, audited and served as data.
+The weights of the parts are learned by a conditional logit (McFadden 1974) from the choices of the last days
+(choices.py), with parts fitted on the days before. Written as two towers, the whole ranking is one vector per profile
+and one per show, so it is stored, audited and served as data.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from models.frames import places
+from models.recommend.choices import CONTROLS, Choices, among_everything, in_rows
 from models.recommend.ials import Ials
 from models.recommend.linear import Edlae
 from models.recommend.parts import NAMES, PERSONAL, Parts
@@ -29,11 +30,11 @@ PRIOR_WEIGHTS = {
     "country": 0.1,
     "new": 0.2,
     "unplayed": -0.3,
+    "appeal": 0.5,
+    "appeal_there": 0.5,
 }
 PRIOR_STRENGTH = 4.0
 """Pull of the prior weights, in plays; thin data stay near them."""
-CONTROLS = 1
-"""Parts used while learning only: the show was seen before (repeats are the page's business, not the ranking's)."""
 RECIPE = tuple(
     (f"{part}.{key}", part, key)
     for part, keys in {
@@ -43,8 +44,6 @@ RECIPE = tuple(
     for key in keys
 )
 """(name in a recipe, part, attribute and argument of the part)."""
-MAX_TARGETS = 3000
-NEGATIVES = 128
 
 
 class Blend:
@@ -53,12 +52,21 @@ class Blend:
     name = "als_blend"
 
     def __init__(
-        self, catalogue: pd.DataFrame, ials: Ials | None = None, edlae: Edlae | None = None, seed: int = 29
+        self,
+        catalogue: pd.DataFrame,
+        ials: Ials | None = None,
+        edlae: Edlae | None = None,
+        seed: int = 29,
+        read: pd.DataFrame | None = None,
+        by_place: bool = True,
     ) -> None:
+        """`read`: rows of pages (choices.rows_read) to learn from as well; `by_place`: see choices.in_rows."""
         self.catalogue = catalogue.sort_values("title_id", ignore_index=True)
-        self.ials = ials if ials is not None else Ials(factors=32)
+        self.ials = ials if ials is not None else Ials(64, 0.02, 0.2)
         self.edlae = edlae if edlae is not None else Edlae()
         self.seed = seed
+        self.read = read
+        self.by_place = by_place
         self.weights: dict[str, float] = dict(PRIOR_WEIGHTS)
         self.profiles: NDArray[np.object_] = np.zeros(0, dtype=object)
         self.titles: NDArray[np.object_] = self.catalogue["title_id"].to_numpy(dtype=object)
@@ -74,7 +82,7 @@ class Blend:
         return {name: getattr(parts[part], key) for name, part, key in RECIPE} | {"seed": self.seed}
 
     @classmethod
-    def of(cls, recipe: Mapping[str, float | int], catalogue: pd.DataFrame) -> Self:
+    def of(cls, recipe: Mapping[str, float | int], catalogue: pd.DataFrame, read: pd.DataFrame | None = None) -> Self:
         """An untrained blend by a recipe.
 
         Raises:
@@ -84,15 +92,15 @@ class Blend:
         if set(recipe) != wanted:
             raise ValueError(f"recipe has {sorted(recipe)}, this blend needs {sorted(wanted)}")
         chosen = {part: {key: recipe[name] for name, of, key in RECIPE if of == part} for part in ("ials", "edlae")}
-        return cls(catalogue, Ials(**chosen["ials"]), Edlae(**chosen["edlae"]), int(recipe["seed"]))  # type: ignore[arg-type]
+        return cls(catalogue, Ials(**chosen["ials"]), Edlae(**chosen["edlae"]), int(recipe["seed"]), read)  # type: ignore[arg-type]
 
     def fit(self, interactions: pd.DataFrame) -> Self:
-        """Learn the weights on the last days, then the parts on all days."""
+        """Learn the weights on the last days, then the parts on all days. Rows of pages before `today` are used."""
         self.today = int(interactions["day"].max()) + 1 if len(interactions) else 0
         self.weights = dict(PRIOR_WEIGHTS)
         if len(interactions) and int(interactions["day"].min()) < self.today - 1:
             self.weights = self._learn(interactions)
-        parts = Parts.fit(interactions, self.catalogue, self.ials, self.edlae, self.today)
+        parts = self._parts(interactions, self.today)
         self.profiles = parts.profiles
         general = [name for name in NAMES if name not in PERSONAL]
         bias = sum(self.weights[name] * parts.right[name][:, 0] for name in general)
@@ -114,20 +122,28 @@ class Blend:
             pieces.append(top_k(scores, block, self.titles, k, excluded_matrix(exclude, block, self.titles)))
         return pd.concat(pieces, ignore_index=True) if pieces else top_k(np.zeros((0, 0)), [], self.titles, k)
 
+    def _parts(self, interactions: pd.DataFrame, today: int) -> Parts:
+        return Parts.fit(
+            interactions, self.catalogue, self.ials, self.edlae, today, read=self.read, by_place=self.by_place
+        )
+
     def _learn(self, interactions: pd.DataFrame) -> dict[str, float]:
         days = np.unique(interactions["day"].to_numpy())
         held = days[-2:] if len(days) >= 5 else days[-1:]
-        values, valid = [], []
+        found: list[Choices] = []
         for day in held.tolist():
+            rng = np.random.default_rng([self.seed, day])
             past = interactions[interactions["day"] < day]
-            parts = Parts.fit(past, self.catalogue, self.ials, self.edlae, day)
+            parts = self._parts(past, day)
             targets = interactions[interactions["day"] == day]
-            part_values, part_valid = _choices(parts, past, targets, np.random.default_rng([self.seed, day]))
-            values.append(part_values)
-            valid.append(part_valid)
-        prior = np.array([PRIOR_WEIGHTS[name] for name in NAMES] + [0.0] * CONTROLS)
+            read = self.read[self.read["day"] == day] if self.read is not None else None
+            if read is not None and len(read):
+                targets = targets[targets["searched"]]
+                found.append(in_rows(parts, past, read, rng, by_place=self.by_place))
+            found.append(among_everything(parts, past, targets, rng))
+        prior = np.array([PRIOR_WEIGHTS[name] for name in NAMES] + [0.0] * len(CONTROLS))
         with single_threaded():
-            learned = conditional_logit(np.concatenate(values), np.concatenate(valid), prior, PRIOR_STRENGTH)
+            learned = conditional_logit(found, prior, PRIOR_STRENGTH)
         return {name: float(learned[i]) for i, name in enumerate(NAMES)}
 
 
@@ -147,50 +163,24 @@ def dot_scores(
         return np.asarray(left @ title_vectors.T)
 
 
-def conditional_logit(
-    values: NDArray[np.float64], valid: NDArray[np.bool_], prior: NDArray[np.float64], strength: float
-) -> NDArray[np.float64]:
-    """Weights w maximising sum log softmax(values . w)[0] - strength / 2 |w - prior|^2.
-
-    Args:
-        values: shape (choices, alternatives, parts); alternative 0 was chosen.
-        valid: shape (choices, alternatives); false alternatives were not on offer.
-    """
-    if not len(values):
+def conditional_logit(choices: Sequence[Choices], prior: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    """Weights w maximising sum log softmax(values . w)[0] - strength / 2 |w - prior|^2 over all `choices`."""
+    some = [one for one in choices if len(one.values)]
+    if not some:
         return prior
-    blocked = np.where(valid, 0.0, -np.inf)
+    blocked = [np.where(one.valid, 0.0, -np.inf) for one in some]
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = values @ weights + blocked
-        top = logits.max(axis=1, keepdims=True)
-        share = np.exp(logits - top)
-        total = share.sum(axis=1, keepdims=True)
-        share /= total
         gap = weights - prior
-        nll = float((np.log(total[:, 0]) + top[:, 0] - logits[:, 0]).sum() + strength / 2 * gap @ gap)
-        gradient = np.einsum("nc,ncf->f", share, values) - values[:, 0].sum(axis=0) + strength * gap
+        nll, gradient = strength / 2 * float(gap @ gap), strength * gap
+        for one, shut in zip(some, blocked, strict=True):
+            logits = one.values @ weights + shut
+            top = logits.max(axis=1, keepdims=True)
+            share = np.exp(logits - top)
+            total = share.sum(axis=1, keepdims=True)
+            share /= total
+            nll += float((np.log(total[:, 0]) + top[:, 0] - logits[:, 0]).sum())
+            gradient = gradient + np.einsum("nc,ncf->f", share, one.values) - one.values[:, 0].sum(axis=0)
         return nll, gradient
 
     return np.asarray(minimize(loss, prior, jac=True, method="L-BFGS-B", options={"maxiter": 60}).x)
-
-
-def _choices(
-    parts: Parts, past: pd.DataFrame, targets: pd.DataFrame, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Each play of a day as a choice among itself and sampled shows that were out: (values, valid)."""
-    titles = pd.Index(parts.titles)
-    column = places(titles, targets["title_id"])
-    row = places(parts.profiles, targets["profile_id"])
-    row, column = row[column >= 0], column[column >= 0]
-    if len(column) > MAX_TARGETS:
-        pick = np.sort(rng.choice(len(column), MAX_TARGETS, replace=False))
-        row, column = row[pick], column[pick]
-    others = rng.integers(0, len(titles), size=(len(column), NEGATIVES))
-    offered = np.concatenate([column[:, None], others], axis=1)
-    valid = (parts.launch_day[offered] <= parts.today) & (offered != column[:, None])
-    valid[:, 0] = True
-    seen = np.zeros((len(parts.profiles) + 1, len(titles)), dtype=bool)
-    seen[places(parts.profiles, past["profile_id"]), places(titles, past["title_id"])] = True
-    seen[-1] = False
-    before = seen[row[:, None], offered].astype(np.float64)[:, :, None]
-    return np.concatenate([parts.values(row, offered), before], axis=2), valid

@@ -11,32 +11,39 @@ from numpy.typing import NDArray
 from models.days import epoch_day, epoch_days
 from models.frames import places
 
-COLUMNS = ("profile_id", "title_id", "day", "country", "weight")
+COLUMNS = ("profile_id", "title_id", "day", "country", "weight", "searched")
 
 
 def from_plays(plays: pd.DataFrame, *, until: date | None = None) -> pd.DataFrame:
-    """Quality plays as interactions: profile_id, title_id (the show), day (epoch days), country, weight.
+    """Chosen shows as interactions: profile_id, title_id (the show), day (epoch days), country, weight, searched.
 
-    A play cut short by a failure or a stall says nothing about taste and is left out, however long it was. The
-    weight is 1 for any quality play and grows to 2 with the share watched. Rows are sorted by every column, so that
-    float sums do not depend on the order the plays came in.
+    A quality play is evidence of weight 1, growing to 2 with the share watched. Of a play that playback cut short
+    (`censored`) the choice is known and the share is not: it counts with the mean share of those that were not cut
+    short, or with its own where that is more. Any other play that is no quality play is left out. Rows are sorted by
+    every column, so that float sums do not depend on the order the plays came in. `searched`: it came from no cell of
+    a page.
 
     Args:
         plays: record `play`.
         until: last play_date taken; None takes all.
     """
-    good = plays[plays["quality_play"].astype(bool) & ~plays["censored"].astype(bool)]
+    if until is not None:
+        plays = plays[epoch_days(plays["play_date"]) <= epoch_day(until)]
+    quality, cut = plays["quality_play"].to_numpy(dtype=bool), plays["censored"].to_numpy(dtype=bool)
+    share = np.clip(plays["watched_share"].to_numpy(dtype=np.float64), 0.0, 1.0)
+    whole = np.sort(share[quality & ~cut])  # in a fixed order, or the sum would depend on that of the rows
+    share = np.where(cut, np.maximum(share, whole.mean() if len(whole) else 0.0), share)
+    good = plays[quality | cut]
     frame = pd.DataFrame(
         {
             "profile_id": good["profile_id"].astype(str).to_numpy(dtype=object),
             "title_id": good["show_id"].astype(str).to_numpy(dtype=object),
             "day": epoch_days(good["play_date"]),
             "country": good["country"].astype(str).to_numpy(dtype=object),
-            "weight": 1.0 + np.clip(good["watched_share"].to_numpy(dtype=np.float64), 0.0, 1.0),
+            "weight": 1.0 + share[quality | cut],
+            "searched": good["impression_id"].isna().to_numpy() if "impression_id" in good else True,
         }
     )
-    if until is not None:
-        frame = frame[frame["day"] <= epoch_day(until)]
     return frame.sort_values(list(COLUMNS), kind="mergesort", ignore_index=True)
 
 

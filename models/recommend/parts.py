@@ -8,20 +8,23 @@ from typing import Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from models.frames import places
+from models.recommend.appeal import appeal
 from models.recommend.histories import Histories
 from models.recommend.ials import Ials
 from models.recommend.interactions import decay, genre_counts, genre_matrix
+from models.recommend.likings import likings
 from models.recommend.linear import Edlae, played
 from models.recommend.popularity import HALF_LIFE_DAYS
 from models.recommend.protocol import single_threaded
 
-NAMES = ("popularity", "factors", "linear", "genre", "country", "new", "unplayed")
-PERSONAL = ("factors", "linear", "genre", "country")
+NAMES = ("popularity", "factors", "linear", "genre", "country", "new", "unplayed", "appeal", "appeal_there")
+PERSONAL = ("factors", "linear", "genre", "country", "appeal_there")
 """Those that differ from profile to profile."""
-TASTE_PRIOR = 3.0
-"""Plays a profile's genre taste is shrunk by towards everybody's."""
+PRECISION = 0.5
+"""Of the prior on likings of genres: a liking of 1.4, four times as many takes, is one standard deviation."""
 LINEAR_RANK = 48
 """Columns EDLAE's weights are cut to, so that they can be served as vectors."""
 NEW_DAYS = 7.0
@@ -55,12 +58,16 @@ class Parts:
         edlae: Edlae,
         today: int,
         half_life_days: float = HALF_LIFE_DAYS,
+        read: pd.DataFrame | None = None,
+        by_place: bool = True,
     ) -> Self:
         """Fit every part on interactions before `today`.
 
         Args:
             catalogue: see interactions.shows.
             ials, edlae: fitted here.
+            read: rows of pages, see choices.rows_read; those before `today` count. Without any, what pages tell is 0.
+            by_place: see appeal.appeal.
         """
         titles = catalogue["title_id"].to_numpy(dtype=object)
         histories = Histories.from_pairs(interactions)
@@ -78,8 +85,10 @@ class Parts:
         }
         left["factors"], right["factors"] = _factor_part(ials.fit(histories), histories, titles)
         left["linear"], right["linear"] = _linear_part(edlae.fit(histories), histories, titles)
-        left["genre"], right["genre"] = _genre_part(interactions, catalogue, profiles.tolist())
         left["country"], right["country"] = _country_part(interactions, plays, show, counts, profiles)
+        past = read[read["day"] < today] if read is not None else None
+        shown = _appeal_parts(left, right, past, interactions, titles, profiles, by_place)
+        left["genre"], right["genre"] = _genre_part(interactions, catalogue, profiles, shown)
         return cls(profiles, titles, left, right, catalogue["launch_day"].to_numpy(dtype=np.int64), today)
 
     def values(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -136,14 +145,59 @@ def _aligned(
 
 
 def _genre_part(
-    interactions: pd.DataFrame, catalogue: pd.DataFrame, profiles: list[str]
+    interactions: pd.DataFrame, catalogue: pd.DataFrame, profiles: NDArray[np.object_], shown: csr_matrix | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Likings (likings.py). Without rows of pages every play is taken for a search: `shown` is None."""
     _, genres = genre_matrix(catalogue)
-    counts = genre_counts(interactions, catalogue, genres, profiles)
-    total = counts.sum()
-    base = counts.sum(axis=0) / total if total > 0 else np.zeros(genres.shape[1])
-    taste = (counts + TASTE_PRIOR * base) / (counts.sum(axis=1, keepdims=True) + TASTE_PRIOR) - base
-    return taste, _scaled(taste, genres)
+    show, who = places(catalogue["title_id"], interactions["title_id"]), places(profiles, interactions["profile_id"])
+    took = genre_counts(interactions.assign(weight=1.0), catalogue, genres, profiles.tolist())
+    free = show >= 0
+    if shown is None:
+        shown = csr_matrix((len(profiles), len(genres)))
+    else:
+        free &= interactions["searched"].to_numpy(dtype=bool)
+    share = np.bincount(show[free], minlength=len(genres)) + 1.0
+    searches = np.bincount(who[free], minlength=len(profiles)).astype(np.float64)
+    found = likings(took, searches, share / share.sum(), shown, genres, PRECISION)
+    return found, _scaled(found, genres)
+
+
+def _appeal_parts(
+    left: dict[str, NDArray[np.float64]],
+    right: dict[str, NDArray[np.float64]],
+    read: pd.DataFrame | None,
+    interactions: pd.DataFrame,
+    titles: NDArray[np.object_],
+    profiles: NDArray[np.object_],
+    by_place: bool,
+) -> csr_matrix | None:
+    """Add what pages told (appeal.py) of a show, also in the profile's country; gives the takes expected."""
+    left["appeal"] = np.ones((len(profiles), 1))
+    if read is None or not len(read):
+        right["appeal"] = np.zeros((len(titles), 1))
+        left["appeal_there"], right["appeal_there"] = np.zeros((len(profiles), 1)), np.zeros((len(titles), 1))
+        return None
+    home = _home(interactions)
+    told = appeal(read, titles, profiles, home, by_place=by_place)
+    right["appeal"] = told.title[:, None]
+    left["appeal_there"] = _one_hot(places(told.countries, home.reindex(profiles)), len(told.countries))
+    right["appeal_there"] = told.country
+    return told.expected
+
+
+def _home(interactions: pd.DataFrame) -> pd.Series:
+    """Latest country by profile_id."""
+    latest = interactions.sort_values(["profile_id", "day", "country"], kind="mergesort").drop_duplicates(
+        "profile_id", keep="last"
+    )
+    return latest.set_index("profile_id")["country"]
+
+
+def _one_hot(code: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """Shape (n, size); a row of zeros for -1."""
+    out = np.zeros((len(code), size))
+    out[np.flatnonzero(code >= 0), code[code >= 0]] = 1.0
+    return out
 
 
 def _country_part(
@@ -163,9 +217,5 @@ def _country_part(
     share = table.sum(axis=1, keepdims=True) / max(table.sum(), 1e-12)
     expected = share * counts
     ratio = np.log((table + expected * 0.0 + 5.0 * share) / (expected + 5.0 * share + 1e-12)).T
-    latest = interactions.sort_values(["profile_id", "day", "country"], kind="mergesort").drop_duplicates(
-        "profile_id", keep="last"
-    )
-    left = np.zeros((len(profiles), len(countries)))
-    left[places(profiles, latest["profile_id"]), places(index, latest["country"])] = 1.0
+    left = _one_hot(places(index, _home(interactions).reindex(profiles)), len(countries))
     return left, _scaled(left, ratio)

@@ -14,6 +14,7 @@ import pandas as pd
 from models.days import as_date, epoch_day
 from models.recommend.als import ImplicitALS
 from models.recommend.blend import Blend
+from models.recommend.choices import rows_read
 from models.recommend.evaluate import Judged, evaluate, time_split
 from models.recommend.interactions import from_plays, shows
 from models.recommend.popularity import DecayedPopularity
@@ -58,18 +59,30 @@ class Training:
         return self.verdict.promoted
 
 
-def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date, now: Incumbent | None = None) -> Training:
+def train(
+    plays: pd.DataFrame,
+    titles: pd.DataFrame,
+    day: date,
+    now: Incumbent | None = None,
+    outcomes: pd.DataFrame | None = None,
+) -> Training:
     """Train on plays up to `day`, having judged the same recipe on the last of these days.
 
     Args:
         plays: record `play`. titles: newest rows of record `title`.
         now: what serves on `day`; its recipe is retrained and judged beside the new one where they differ.
+        outcomes: record impression_outcome up to `day`, if there are pages to learn from.
     """
     interactions = from_plays(plays, until=day)
     catalogue = shows(titles)
     known = interactions["title_id"].isin(set(catalogue["title_id"]))
     interactions = interactions[known].reset_index(drop=True)
-    model = Blend(catalogue)
+    read = None
+    if outcomes is not None and len(outcomes):
+        allowed = outcomes["profile_id"].isin(set(plays["profile_id"]))
+        read = rows_read(outcomes[allowed], plays)
+        read = read[read["day"] <= epoch_day(day)]
+    model = Blend(catalogue, read=read)
     same = now is not None and now.recipe == model.recipe
     rivals: dict[str, Mapping[str, float | int]] = {}
     unknown = ""
@@ -80,8 +93,9 @@ def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date, now: Incumbent |
         except (TypeError, ValueError) as error:
             unknown = f"; the recipe of {now.version} cannot be retrained: {error}"
     origins = _origins(interactions, day)
-    judged = _judge(interactions, catalogue, origins, rivals)
-    version = content_hash(interactions, catalogue, pd.DataFrame({"recipe": [json.dumps(model.recipe)]}))[:12]
+    judged = _judge(interactions, catalogue, origins, rivals, read)
+    shown = [read.sort_values(list(read.columns), kind="mergesort")] if read is not None else []
+    version = content_hash(interactions, catalogue, *shown, pd.DataFrame({"recipe": [json.dumps(model.recipe)]}))[:12]
     verdict = decide(model.name, version, judged, now, same)
     verdict = replace(verdict, reason=verdict.reason + unknown)
     model.fit(interactions)
@@ -101,6 +115,7 @@ def train(plays: pd.DataFrame, titles: pd.DataFrame, day: date, now: Incumbent |
             "interactions": len(interactions),
             "profiles": int(interactions["profile_id"].nunique()),
             "shows": len(catalogue),
+            "impressions": len(read) if read is not None else 0,
             "dropped_unknown_show": int((~known).sum()),
         },
     )
@@ -117,6 +132,7 @@ def _judge(
     catalogue: pd.DataFrame,
     origins: list[int],
     rivals: Mapping[str, Mapping[str, float | int]],
+    read: pd.DataFrame | None,
 ) -> dict[str, Judged]:
     """Candidate, baselines and rivals (recipes by name), each fitted before each origin and judged on its day."""
     parts: dict[str, list[Judged]] = {}
@@ -125,10 +141,11 @@ def _judge(
         test = _some(test, origin)
         if not len(test):
             continue
+        before = read[read["day"] < origin] if read is not None else None
         models: dict[str, Recommender] = {
-            one.name: one for one in (Blend(catalogue), ImplicitALS(), DecayedPopularity())
+            one.name: one for one in (Blend(catalogue, read=before), ImplicitALS(), DecayedPopularity())
         }
-        models |= {name: Blend.of(recipe, catalogue) for name, recipe in rivals.items()}
+        models |= {name: Blend.of(recipe, catalogue, before) for name, recipe in rivals.items()}
         for name, one in models.items():
             found = evaluate(one.fit(past), past, test, origin=origin, catalogue=catalogue)
             parts.setdefault(name, []).append(found)

@@ -248,6 +248,6 @@ def test_mlflow_holds_one_run_and_one_version_however_often(
     folder = client.download_artifacts(run.info.run_id, "model")
     arrays = np.load(f"{folder}/arrays.npz", allow_pickle=False)
     assert len(arrays["profiles"]) == len(arrays["profile_vectors"]) == 30
-    assert json.loads(Path(folder, "model.json").read_text())["recipe"]["ials.factors"] == 32
+    assert json.loads(Path(folder, "model.json").read_text())["recipe"]["ials.factors"] == 64
     serving = client.get_registered_model("recommender").aliases.get("serving")
     assert serving == (version.version if outputs["promotion"].first()["promoted"] else None)

@@ -8,6 +8,7 @@ import pytest
 
 from models.recommend.als import ImplicitALS
 from models.recommend.blend import Blend, conditional_logit
+from models.recommend.choices import Choices
 from models.recommend.evaluate import evaluate, time_split
 from models.recommend.ials import Ials
 from models.recommend.interactions import from_plays, shows
@@ -16,7 +17,7 @@ from models.recommend.popularity import DecayedPopularity
 
 def interactions(pairs: list[tuple[str, str, int]]) -> pd.DataFrame:
     frame = pd.DataFrame(pairs, columns=["profile_id", "title_id", "day"])
-    return frame.assign(country="DE", weight=1.5)
+    return frame.assign(country="DE", weight=1.5, searched=True)
 
 
 def checkerboard(size: int = 40) -> pd.DataFrame:
@@ -152,7 +153,7 @@ def test_conditional_logit_finds_planted_weights() -> None:
     swapped = values.copy()
     rows = np.arange(len(values))
     swapped[rows, 0], swapped[rows, winner] = values[rows, winner], values[rows, 0]
-    found = conditional_logit(swapped, np.ones((20_000, 12), dtype=bool), np.zeros(3), 1.0)
+    found = conditional_logit([Choices(swapped, np.ones((20_000, 12), dtype=bool))], np.zeros(3), 1.0)
     assert np.abs(found - truth).max() < 0.04
 
 
@@ -173,20 +174,26 @@ def test_a_play_from_the_future_is_refused() -> None:
         decay(np.array([4]), 3, 7.0)
 
 
-def test_interactions_leave_out_failures_and_count_shares() -> None:
+def test_of_a_play_cut_short_the_choice_counts_and_the_share_is_unknown() -> None:
     plays = pd.DataFrame(
         {
-            "profile_id": ["a", "a", "b"],
-            "show_id": ["s", "t", "s"],
-            "play_date": pd.to_datetime(["2026-01-02"] * 3),
+            "profile_id": ["a", "a", "b", "c", "d"],
+            "show_id": ["s", "t", "s", "u", "u"],
+            "play_date": pd.to_datetime(["2026-01-02"] * 5),
             "country": "DE",
-            "quality_play": [True, True, False],
-            "censored": [False, True, False],
-            "watched_share": [0.5, 1.0, 1.0],
+            "quality_play": [True, True, False, False, True],
+            "censored": [False, True, False, True, True],
+            "watched_share": [0.5, 0.1, 1.0, 0.0, 0.9],
+            "impression_id": ["i", None, None, None, None],
         }
     )
     found = from_plays(plays)
-    assert found[["profile_id", "title_id", "weight"]].values.tolist() == [["a", "s", 1.5]]
+    assert found[["profile_id", "title_id", "weight", "searched"]].values.tolist() == [
+        ["a", "s", 1.5, False],
+        ["a", "t", 1.5, True],  # cut short: as much as those that were not
+        ["c", "u", 1.5, True],
+        ["d", "u", 1.9, True],  # it was watched further than that
+    ]
 
 
 def test_shows_leave_out_episodes() -> None:
