@@ -304,7 +304,8 @@ class _Cube:
         inside, held = self.sums(excess), self.sums(den)
         whole, all_ = excess.sum(axis=1, keepdims=True), den.sum(axis=1, keepdims=True)
         if (whole <= 0).any():  # at some limit nothing got worse on the whole: no rate to compare with
-            whole = np.maximum(whole, 1e-9 * np.maximum(all_, 1e-300))
+            least = (weight * self.num).sum(axis=1, keepdims=True)  # in the numerator's unit, whatever that is
+            whole = np.maximum(whole, 1e-9 * np.maximum(least, 1e-290))
         gain = _poisson(inside, held, whole / all_) + _poisson(whole - inside, all_ - held, whole / all_)
         gain = np.where((held > 0) & (inside * all_ > whole * held), gain, 0.0)
         best = gain.max(axis=1, keepdims=True, initial=0.0)
