@@ -27,6 +27,7 @@ lint: setup  ## Check style, types, layers and generated files
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+	@$(MATINEE) schemas check
 
 up: setup  ## Start Kafka and Flink on this machine
 	@$(MATINEE) up

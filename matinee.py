@@ -108,7 +108,8 @@ def cli(config: Path | None, profile: str | None, demo: str | None, debug: bool)
 
 
 def demo_settings(identity: str) -> Path:
-    """The settings file of a demo run under ``<var>/demo``; ``latest`` is the one written last."""
+    """The settings file of a demo run under ``<var>/demo``; ``latest`` is the newest one that came to its end, or, if
+    none has, the newest."""
     from conf.settings import load
 
     folder = load().paths.var / "demo"
@@ -116,15 +117,17 @@ def demo_settings(identity: str) -> Path:
         path = folder / identity / "settings.yaml"
         if path.is_file():
             return path
-    runs = sorted(folder.glob("*/settings.yaml"), key=lambda path: path.stat().st_mtime)
+    found = (path for path in folder.glob("*/settings.yaml") if not path.parent.is_symlink())
+    runs = sorted(found, key=lambda path: path.stat().st_mtime)
     if not runs:
         raise ConfigError(f"{folder} holds no demo run: play one with `make demo`")
     if identity == "latest":
-        if not (runs[-1].parent / "report.html").is_file():
-            ended = [run.parent.name for run in runs if (run.parent / "report.html").is_file()]
-            other = f"the latest that did is {ended[-1]}" if ended else "none has yet"
-            print(f"demo {runs[-1].parent.name} has not come to its end; {other}", file=sys.stderr)
-        return runs[-1]
+        ended = [run for run in runs if (run.parent / "report.html").is_file()]
+        chosen = (ended or runs)[-1]
+        if runs[-1] not in ended:
+            taken = f"taken is {chosen.parent.name}, which did" if ended else "none has yet"
+            print(f"demo {runs[-1].parent.name} has not come to its end; {taken}", file=sys.stderr)
+        return chosen
     raise ConfigError(
         f"{folder} holds no demo run {identity!r}; there are {', '.join(run.parent.name for run in runs)}"
     )

@@ -149,7 +149,12 @@ def _runs_already(settings: Settings) -> bool:
 
 
 def _refuse_busy_ports(settings: Settings) -> None:
-    busy = supervisor.busy_ports(ports(settings))
+    wanted = ports(settings)
+    for setting, port in wanted.items():
+        other = next((name for name in wanted if wanted[name] == port and name != setting), None)
+        if other is not None:
+            raise ConfigError(f"{setting} and {other} are both {port}: give each a port of its own")
+    busy = supervisor.busy_ports(wanted)
     if busy:
         raise ConfigError(
             "; ".join(busy) + ". Stop it, or move ours by the setting named, e.g. MATINEE__STACK__BROKER_PORT=19092"

@@ -161,7 +161,10 @@ def _published(settings: Settings, ids: set[str], columns: tuple[str, ...]) -> K
 
 
 def _of(rows: list[dict[str, Any]], key: tuple[str, ...], columns: tuple[str, ...]) -> Keyed:
-    return {tuple(row[name] for name in key): tuple(row[name] for name in columns) for row in rows}
+    found = {tuple(row[name] for name in key): tuple(row[name] for name in columns) for row in rows}
+    if len(found) != len(rows):
+        raise AuditFailed(f"{len(rows) - len(found):,} rows have the key ({', '.join(key)}) of another row")
+    return found
 
 
 def _columns(names: list[str] | tuple[str, ...]) -> str:

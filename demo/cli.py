@@ -123,10 +123,11 @@ def play(given: Input) -> None:
 
     base = load()
     console = Console()
-    from conf import stack
+    from conf import java, stack
     from demo.loop import Loop
     from demo.meter import Meter
 
+    java.version()  # Flink's and Spark's clients need it too, not only a stack that may be up already
     before = stack.status(base)
     console.print("[dim]broker and Flink are up[/dim]" if before.well else "[bold]start broker and Flink[/bold]")
     meter = Meter(lambda: [child.pid for child in stack.status(base).children])

@@ -6,8 +6,9 @@ and tells it to nobody: the day after reads its pages, artwork and plan from the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -15,6 +16,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from conf.errors import MatineeError
 from conf.settings import Settings
 from demo import gather, kills, report
 from demo.meter import Meter
@@ -31,6 +33,8 @@ from streaming import consume, launch, produce
 from streaming import topics as admin
 
 FAULT_LOCAL_HOUR, FAULT_MINUTES = 20, 60
+WITHDRAW_S = 10.0
+"""So long a job may take to appear on the cluster after the process that sent it has ended."""
 HISTORY_JOBS = ("sessionize", "outcomes")
 DECISION_JOBS = tuple(name for name in registry.DAILY if name not in ("ingest", *HISTORY_JOBS, "qoe_daily"))
 
@@ -148,12 +152,23 @@ class Loop:
     @contextmanager
     def _stream(self) -> Iterator[str]:
         """The QoE job on the session cluster for as long as the loop runs; cancelled at the end, whatever happens."""
-        with self._step("submit the QoE stream"):
-            job_id = launch.submit(self.settings)
+        try:
+            with self._step("submit the QoE stream"):
+                job_id = launch.submit(self.settings)
+        except BaseException:
+            self._withdraw()
+            raise
         try:
             yield job_id
         finally:
             launch.cancel(self.settings, job_id)
+
+    def _withdraw(self) -> None:
+        """Cancel a job whose submission was cut off: the cluster may have taken it, or be about to."""
+        with suppress(MatineeError):
+            until = time.monotonic() + WITHDRAW_S
+            while launch.cancel(self.settings) is None and time.monotonic() < until:
+                time.sleep(0.5)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:

@@ -41,7 +41,11 @@ def read_traces(folder: Path | None) -> Traces | None:
     if folder is None:
         return None
     paths = sorted(_folder(folder, "--traces").rglob("*.json"))
-    files = {str(path.relative_to(folder)): path.read_bytes() for path in paths if not _describes_a_video(path)}
+    try:
+        raw = {str(path.relative_to(folder)): path.read_bytes() for path in paths if not path.is_dir()}
+    except OSError as error:
+        raise UsageError(f"trace {error.filename} cannot be read ({error.strerror}); mend it or remove it") from error
+    files = {name: text for name, text in raw.items() if not _describes_a_video(text)}
     if not files:
         raise UsageError(
             f"--traces {folder} holds no *.json trace; unpack the archive there, or name the folder it was unpacked to"
@@ -55,14 +59,13 @@ def _folder(folder: Path, option: str) -> Path:
     return folder
 
 
-def _describes_a_video(path: Path) -> bool:
+def _describes_a_video(raw: bytes) -> bool:
     """A ladder with segment sizes, as collections hold beside the traces: a JSON object, where a trace is a list."""
-    raw = path.read_bytes()
     if not raw.lstrip().startswith(b"{"):
         return False
     try:
         return "segment_sizes_bits" in json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False  # corrupt: let the reader of traces say so
 
 

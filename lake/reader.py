@@ -159,6 +159,8 @@ class Lake:
         """
         import duckdb
 
+        if _SHOW_TABLES.fullmatch(text):
+            return convert(self._listing(), to)
         connection = self.connection(_mentioned(text), as_of)
         try:
             kinds = [str(one.type).rpartition(".")[2] for one in connection.extract_statements(text)]
@@ -168,6 +170,8 @@ class Lake:
             return convert(connection.sql(text), to)
         except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
             raise UsageError(f"the query was refused: {error}. Tables are: {', '.join(self.tables())}") from error
+        except (duckdb.DataError, duckdb.IOException) as error:
+            raise UsageError(f"the query cannot be answered: {str(error).splitlines()[0]}") from error
 
     def features(
         self,
@@ -181,6 +185,18 @@ class Lake:
         from lake.pointintime import features
 
         return features(self, spine, names, at=at, as_of=as_of)
+
+    def _listing(self) -> duckdb.DuckDBPyRelation:
+        """The tables that this lake holds: name, column of its partitions, key."""
+        import pyarrow as pa
+
+        there = [t for t in all_tables() if self._catalog.table_exists(identifier(self.settings, t))]
+        table = pa.table({
+            "name": [t.fqn for t in there],
+            "partition": pa.array([t.partition for t in there], pa.string()),
+            "key": [", ".join(t.key) for t in there],
+        })  # fmt: skip
+        return _duckdb().from_arrow(table)
 
     # -- DuckDB --------------------------------------------------------------------------------------------------
 
@@ -251,6 +267,9 @@ def _iso(day: date | str) -> str:
         return date.fromisoformat(str(day)).isoformat()
     except ValueError as error:
         raise UsageError(f"day = {day!r}; it must be a date as YYYY-MM-DD") from error
+
+
+_SHOW_TABLES = re.compile(r"\s*SHOW\s+(ALL\s+)?TABLES\s*;?\s*", re.IGNORECASE)
 
 
 def _mentioned(text: str) -> list[Table]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from conf import supervisor
+from conf.errors import ConfigError
 from conf.settings import load
 
 
 @click.command()
 @click.option("--host", help="Address to listen on; default: collector.host.")
-@click.option("--port", type=int, help="Default: collector.port.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Default: collector.port.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, one a core; default: collector.workers.")
 def collector(host: str | None, port: int | None, workers: int | None) -> None:
     """Take players' CMCD reports (POST /cmcd) and write them to topic cmcd; ends with Ctrl-C.
@@ -21,6 +23,8 @@ def collector(host: str | None, port: int | None, workers: int | None) -> None:
     settings = load()
     held = settings.collector
     address, door = host or held.host, port or held.port
+    if busy := supervisor.busy_ports({"collector.port": door}):
+        raise ConfigError(f"{busy[0]}. Stop it, or give another with --port")
     click.echo(f"players post to http://{address}:{door}/cmcd; topic {settings.kafka.topic_prefix}cmcd")
     # No access log: it would hold the addresses that the collector drops.
     uvicorn.run(

@@ -7,6 +7,7 @@ Each rating is one session of that title by that user. Order and time are kept: 
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Mapping
 from dataclasses import replace
@@ -125,17 +126,7 @@ def _movies(files: Mapping[str, Source]) -> pd.DataFrame:
     if name is None:
         return pd.DataFrame({column: [] for column in _MOVIE_COLUMNS})
     if name == "movies.csv":
-        source = files[name]
-        try:
-            frame = pd.read_csv(
-                io.BytesIO(source) if isinstance(source, bytes) else source, dtype=str, keep_default_na=False
-            )
-        except ValueError as error:  # pandas' own errors and wrong UTF-8
-            raise WorldError(f"{name} cannot be read: {str(error).strip()}; mend it or remove it") from error
-        wanted = ["movieId", "title", "genres"]
-        if list(frame.columns[:3]) != wanted:
-            raise WorldError(f"{name} has columns {', '.join(frame.columns)}; must begin with {', '.join(wanted)}")
-        frame = frame[wanted].set_axis(list(_MOVIE_COLUMNS), axis=1)
+        frame = _movies_csv(name, files[name])
     else:
         frame = pd.DataFrame(list(_rows(name, files[name], "::", 3).values()), columns=list(_MOVIE_COLUMNS))
     twice = frame["item_id"].duplicated()
@@ -145,6 +136,26 @@ def _movies(files: Mapping[str, Source]) -> pd.DataFrame:
         tuple(g.lower() for g in cell.split("|") if g and not g.startswith("(")) for cell in frame["genres"]
     ]
     return frame
+
+
+def _movies_csv(name: str, source: Source) -> pd.DataFrame:
+    """Quoted cells, so that a title may hold a comma; columns after the first three are left out."""
+    raw = source if isinstance(source, bytes) else source.read()
+    try:
+        reader = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
+        head = next(reader, [])
+        if head[:3] != ["movieId", "title", "genres"]:
+            raise WorldError(f"{name} has columns {', '.join(head)}; must begin with movieId, title, genres")
+        rows = []
+        for row in reader:
+            if len(row) not in (0, len(head)):
+                raise WorldError(
+                    f"{name} line {reader.line_num}: {len(row)} cells, must be {len(head)}; quote a title with a comma"
+                )
+            rows += [row[:3]] if row else []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise WorldError(f"{name} cannot be read: {error}; mend it or remove it") from error
+    return pd.DataFrame(rows, columns=list(_MOVIE_COLUMNS), dtype=str)
 
 
 def shows(config: WorldConfig, ratings: pd.DataFrame, movies: pd.DataFrame) -> tuple[WorldConfig, Shows]:

@@ -44,7 +44,7 @@ def _steps(name: str, source: bytes | IO[bytes]) -> list[Any]:
     raw = source if isinstance(source, bytes) else source.read()
     try:
         steps = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WorldError(f"trace {name} is no JSON: {error}; give JSON lists of steps or remove the file") from error
     if not isinstance(steps, list) or not steps:
         raise WorldError(

@@ -127,6 +127,27 @@ def test_demo_means_the_named_or_the_latest_run(
     assert seen["MATINEE_CONFIG"] == str(tmp_path / "demo" / wanted / "settings.yaml")
 
 
+def test_a_run_that_was_cut_off_is_not_the_latest(
+    room: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MATINEE__PATHS__VAR", str(tmp_path))
+    for age, name in enumerate(("cut", "whole")):
+        file = tmp_path / "demo" / name / "settings.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        os.utime(file, (1_000_000 - age, 1_000_000 - age))
+    (tmp_path / "demo" / "whole" / "report.html").touch()
+    (tmp_path / "demo" / "latest").symlink_to("cut")
+    seen: dict[str, str] = {}
+    room.act = staticmethod(lambda: seen.update(os.environ))  # type: ignore[attr-defined]
+    assert matinee.main(["--demo", "probe"]) == 0
+    assert seen["MATINEE_CONFIG"] == str(tmp_path / "demo" / "whole" / "settings.yaml")
+    assert "demo cut has not come to its end; taken is whole" in capsys.readouterr().err
+    monkeypatch.delenv("MATINEE_CONFIG", raising=False)
+    assert matinee.main(["--demo", "nosuch", "probe"]) == 2
+    assert "there are whole, cut" in capsys.readouterr().err
+
+
 def test_an_unknown_demo_run_is_named(
     room: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

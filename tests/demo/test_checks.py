@@ -129,6 +129,13 @@ class TestOnARealLake:
                 list(real_input.check(service, folder))
 
 
+def test_a_row_written_twice_is_red() -> None:
+    row = {"session_id": "s", "segment": 0, "stalls": 1}
+    assert checks._of([row], checks.LIVE_KEY, ("stalls",)) == {("s", 0): (1,)}
+    with pytest.raises(AuditFailed, match="1 rows have the key"):
+        checks._of([row, row], checks.LIVE_KEY, ("stalls",))
+
+
 @pytest.mark.parametrize(
     "check", [checks.measured_against_truth, lambda settings: checks.fold_against_reference(settings, 5)]
 )

@@ -30,6 +30,16 @@ def test_a_corrupt_trace_is_named(tmp_path: Path) -> None:
         real_input.read_traces(tmp_path)
 
 
+def test_a_trace_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "a.json").write_text(json.dumps([STEP]))
+    found = real_input.read_traces(tmp_path)
+    assert found is not None and len(found.mean_kbps) == 1
+    (tmp_path / "lost.json").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"lost\.json cannot be read \(No such file"):
+        real_input.read_traces(tmp_path)
+
+
 def test_an_object_that_is_no_ladder_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "odd.json").write_text(json.dumps({"steps": [STEP]}))
     with pytest.raises(WorldError, match=r"odd\.json"):

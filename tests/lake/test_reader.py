@@ -110,6 +110,19 @@ def test_sql_is_one_query_and_nothing_else(settings: Settings, text: str, found:
     assert not file.exists()
 
 
+@pytest.mark.parametrize("text", ["SHOW TABLES", "show all tables;"])
+def test_the_tables_that_are_there(settings: Settings, text: str) -> None:
+    found = lake.connect(settings).sql(text).set_index("name")
+    assert found.loc[t.PLAY.fqn].tolist() == ["play_date", "session_id, segment"]
+    assert found.index.tolist() == lake.connect(settings).tables(), "facts.settings_of makes them all"
+
+
+@pytest.mark.parametrize("text", ["SELECT CAST('x' AS INT)", "SELECT * FROM read_csv('/nope.csv')"])
+def test_a_query_that_cannot_be_answered_is_the_askers_mistake(settings: Settings, text: str) -> None:
+    with pytest.raises(UsageError, match="the query cannot be answered: .+"):
+        lake.connect(settings).sql(text)
+
+
 @pytest.mark.parametrize(
     ("table", "day", "error"), [("silver.nothing", None, ConfigError), ("silver.play", "1st", UsageError)]
 )

@@ -66,9 +66,11 @@ ONE = {"ratings.dat": b"1::2::3::5\n"}
         ({"ratings.dat": b"1::2::3::5\n\n1::2::3::inf\n"}, "line 3: rated_at is 'inf', must be seconds since 1970"),
         ({"ratings.dat": b"1::2::3::1700000000000\n"}, "line 1: rated_at is '1700000000000', must be seconds"),
         ({"ratings.dat": b"1::2::3::5\n", "movies.csv": b"id,name\n"}, "must begin with movieId, title, genres"),
-        ({**ONE, "movies.csv": b""}, "movies.csv cannot be read: No columns"),
+        ({**ONE, "movies.csv": b""}, "movies.csv has columns ; must begin with movieId"),
         ({**ONE, "movies.csv": MOVIES + b"9,caf\xe9,Drama\n"}, "movies.csv cannot be read: 'utf-8'"),
-        ({**ONE, "movies.csv": MOVIES + b"9,a,b,c,d,e,f\n"}, "movies.csv cannot be read: Error tokenizing"),
+        ({**ONE, "movies.csv": MOVIES + b"9,a,b,c,d,e,f\n"}, r"movies.csv line 22: 7 cells, must be 3"),
+        ({**ONE, "movies.csv": b"movieId,title,genres\n1,A, B,Drama\n"}, "line 2: 4 cells, must be 3; quote a title"),
+        ({**ONE, "movies.csv": b"movieId,title,genres\n1,A\n"}, "line 2: 2 cells"),
         ({**ONE, "movies.dat": b"2::A::Drama\n2::B::Drama\n"}, "lists film '2' more than once"),
     ],
 )
@@ -125,6 +127,7 @@ def test_traces_are_kept_as_measured() -> None:
     ("content", "message"),
     [
         (b"{", "trace x.json is no JSON"),
+        (b"[" * 200_000, "trace x.json is no JSON"),
         (b'{"a": 1}', "is a JSON dict of 1 entries; must be a list"),
         (b"[]", "JSON list of 0 entries"),
         (b'[{"duration_ms": 5, "latency_ms": 1}]', "step 0: bandwidth_kbps is None"),
