@@ -24,6 +24,7 @@ from streaming.produce import truth_folder
 
 CATALOGUE = (t.BRONZE_TITLE, t.BRONZE_ARTWORK, t.BRONZE_ASSET_FILE, t.BRONZE_PROFILE, t.BRONZE_CDN_CLUSTER)
 RUN = "run.json"
+DAY_MS = 86_400_000
 
 
 @dataclass
@@ -126,8 +127,14 @@ def _fault(settings: Settings, day: date) -> FaultWindow:
 
 def _stream_minutes(settings: Settings, day: date) -> pd.DataFrame:
     """The live day's minute sums as they stand on the topic."""
-    frame = consume.snapshot(topics.QOE_MINUTE, settings)
-    return frame[(frame["event_date"] == day) & frame["rollup"].isin(["total", "place"])]
+    first = int(datetime.combine(day, datetime.min.time(), UTC).timestamp()) * 1_000
+
+    def of_the_day(key: bytes) -> bool:
+        """Keys begin with rollup and minute; the topic holds every day of the demo."""
+        rollup, minute, *_ = key.split(b"|", 2)
+        return rollup in (b"total", b"place") and first <= int(minute) < first + DAY_MS
+
+    return consume.snapshot(topics.QOE_MINUTE, settings, wanted=of_the_day)
 
 
 def _funnel(lake: Lake, day: date) -> dict[str, int]:

@@ -69,16 +69,24 @@ def messages(topic: Topic, settings: Settings, patience_s: float = PATIENCE_S) -
             consumer.close()
 
 
-def snapshot(topic: Topic, settings: Settings, patience_s: float = PATIENCE_S) -> pd.DataFrame:
+def snapshot(
+    topic: Topic,
+    settings: Settings,
+    patience_s: float = PATIENCE_S,
+    wanted: Callable[[bytes], bool] | None = None,
+) -> pd.DataFrame:
     """The newest message of each key of a compacted topic, as a frame of its record; deleted keys are left out.
 
-    Rows stand in the order of their keys. An empty topic gives an empty frame with the record's columns.
+    Rows stand in the order of their keys. An empty topic gives an empty frame with the record's columns. Of keys that
+    `wanted` does not want nothing is decoded.
 
     Raises:
         InputMissing, ServiceUnavailable: see `messages`.
         WireError: a message that is not of the topic's record.
     """
-    return wire.decode_many(newest(messages(topic, settings, patience_s)).values(), topic.record)
+    held = newest(messages(topic, settings, patience_s))
+    values = (value for key, value in held.items() if wanted is None or wanted(key))
+    return wire.decode_many(values, topic.record)
 
 
 def newest(found: Iterable[Message]) -> dict[bytes, bytes]:
