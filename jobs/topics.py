@@ -144,18 +144,18 @@ def snapshot(session: SparkSession, settings: Settings, topic: Topic) -> DataFra
     if held is None:
         raise InputMissing(f"topic {real_name(settings, topic.name)!r} is not on the broker {settings.kafka.bootstrap}")
     newest = Window.partitionBy("partition", "key").orderBy(F.col("offset").desc())
-    kept = (
+    rows = (
         raw(session, settings, topic, held.first, held.end)
         .withColumn("place", F.row_number().over(newest))
         .where("place = 1 AND value IS NOT NULL")
-        .select("key", "value", "partition", "offset")
-        .persist()  # it is read twice: for what cannot be decoded, and by who asked; the topic is much longer
-    )
-    rows = kept.selectExpr(
-        "CAST(key AS STRING) AS message_key",
-        "partition AS kafka_partition",
-        "offset AS kafka_offset",
-        f"kernel.decode_{topic.record}(value, key) AS record",
+        .selectExpr(
+            "CAST(key AS STRING) AS message_key",
+            "partition AS kafka_partition",
+            "offset AS kafka_offset",
+            f"kernel.decode_{topic.record}(value, key) AS record",
+        )
+        # Read twice, for what cannot be decoded and by who asked; and a filter pushed below would decode again.
+        .persist()
     )
     bad = (
         rows.where("record.error_class IS NOT NULL")
