@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("error: this Python has none of matinee's libraries: run `make setup`, then .venv/bin/matinee")
 
-from conf.errors import INTERRUPTED, ConfigError, MatineeError, UsageError
+from conf.errors import INTERRUPTED, ConfigError, MatineeError, UsageError, by_interrupt
 
 # name: (module, attribute, what it does), in the order of the help.
 COMMANDS = {
@@ -168,18 +168,11 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more can be said
         return 1
     except Exception as error:  # noqa: BLE001 - the outermost one: nothing is hidden, it becomes an exit code
-        if _by_interrupt(error):
+        if by_interrupt(error):
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
         return _report(error, debug)
     return result if isinstance(result, int) else 0
-
-
-def _by_interrupt(error: BaseException | None) -> bool:
-    """Whether an error came of giving up after Ctrl-C, as when a connection breaks that was cut off in a call."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
 
 
 def _report(error: Exception, debug: bool) -> int:

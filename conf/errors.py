@@ -43,3 +43,11 @@ class ServiceUnavailable(MatineeError):
     """A broker, cluster or database does not answer; a scheduler may retry."""
 
     exit_code = 5
+
+
+def by_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl-C or came of giving up after it, as when a connection breaks that was cut off in a
+    call."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

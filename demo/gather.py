@@ -15,6 +15,7 @@ from conf.settings import Settings
 from demo import score
 from demo.story import FaultWindow, Story
 from lake.reader import Lake
+from models.days import epoch_day
 from models.delivery.yardsticks import offload_lines
 from schemas import tables as t
 from schemas import topics
@@ -127,7 +128,7 @@ def _fault(settings: Settings, day: date) -> FaultWindow:
 
 def _stream_minutes(settings: Settings, day: date) -> pd.DataFrame:
     """The live day's minute sums as they stand on the topic."""
-    first = int(datetime.combine(day, datetime.min.time(), UTC).timestamp()) * 1_000
+    first = epoch_day(day) * DAY_MS
 
     def of_the_day(key: bytes) -> bool:
         """Keys begin with rollup and minute; the topic holds every day of the demo."""

@@ -11,6 +11,7 @@ import click
 
 from conf.errors import InputMissing, ServiceUnavailable, UsageError
 from conf.settings import Settings, load
+from jobs import registry
 from schemas import tables as t
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 MODEL = "recommender"
 FALLBACK = "decayed_popularity"
 ROLLBACK = "rollback"
-READ_BACK_DAYS = 27
-"""How far job `pages` looks for the vectors of the version that serves (its Read of gold.factors)."""
+READ_BACK_DAYS = max(-read.days[0] for read in registry.job("pages").reads if read.table is t.FACTORS)
+"""How far job `pages` looks for the vectors of the version that serves."""
 MEANS = ("ndcg", "recall", "genre_kl", "coverage", "short_ndcg")
 Row = Mapping[str, Any]
 

@@ -23,7 +23,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from conf import jars, java
-from conf.errors import ConfigError, MatineeError
+from conf.errors import ConfigError, MatineeError, by_interrupt
 from conf.settings import Settings
 from lake.audit import warm_up
 from lake.catalog import spark_properties
@@ -103,12 +103,7 @@ def _no_word_of_interrupts() -> None:
 def _no_interrupt(record: logging.LogRecord) -> bool:
     """Whether a log record has nothing to do with Ctrl-C: py4j logs the interrupt itself, and what breaks while it
     gives up the interrupted connection."""
-    error = record.exc_info[1] if record.exc_info else None
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return False
-        error = error.__context__
-    return True
+    return not by_interrupt(record.exc_info[1] if record.exc_info else None)
 
 
 def _end_jvm(before: set[int]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from conf.errors import InputMissing
 from conf.settings import Settings
-from models.days import epoch_days
+from models.days import epoch_day, epoch_days
 from models.playback import watched
 from models.recommend.interactions import shows
 from models.recommend.online import Played, after_plays
@@ -55,7 +55,7 @@ class Pages:
         self._forget()
         self.stale: set[bytes] = set()
         self.overtaken: set[bytes] = set()
-        self.corrected, self.unreadable = 0, 0
+        self.unreadable = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Follow the topics until `stop()`, asked at least five times a second.
@@ -206,7 +206,6 @@ class Pages:
             sent += 1
         if sent:
             producer.flush()
-            self.corrected += sent
             self.say(f"{sent:,} pages corrected in {1e3 * (time.monotonic() - begin):.0f} ms")
 
     def corrections(self) -> Iterable[tuple[bytes, bytes]]:
@@ -222,7 +221,7 @@ class Pages:
                 yield key, self.pages[key]
 
     def _after(self, key: bytes, page: dict[str, Any]) -> dict[str, Any]:
-        midnight = int(datetime.combine(page["page_date"], datetime.min.time(), UTC).timestamp()) * 1_000
+        midnight = epoch_day(page["page_date"]) * DAY_MS
         mine = self.played.get(key, {})
         if any(play.begun_ms < midnight - DAY_MS for play in mine.values()):
             mine = self.played[key] = {s: p for s, p in mine.items() if p.begun_ms >= midnight - DAY_MS}

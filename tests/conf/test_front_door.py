@@ -108,6 +108,16 @@ def test_options_reach_the_environment(room: type, tmp_path: Path) -> None:
     assert seen["MATINEE__PROFILE"] == "cluster"
 
 
+def demo_runs(var: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Folders of demo runs under `var`, the newest first, none of which came to its end."""
+    monkeypatch.setenv("MATINEE__PATHS__VAR", str(var))
+    for age, name in enumerate(names):
+        file = var / "demo" / name / "settings.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        os.utime(file, (1_000_000 - age, 1_000_000 - age))
+
+
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [(["--demo"], "new"), (["--demo", "old"], "old"), (["--demo=old"], "old"), (["--debug", "--demo"], "new")],
@@ -115,12 +125,7 @@ def test_options_reach_the_environment(room: type, tmp_path: Path) -> None:
 def test_demo_means_the_named_or_the_latest_run(
     room: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], wanted: str
 ) -> None:
-    monkeypatch.setenv("MATINEE__PATHS__VAR", str(tmp_path))
-    for age, name in enumerate(("new", "old")):
-        file = tmp_path / "demo" / name / "settings.yaml"
-        file.parent.mkdir(parents=True)
-        file.write_text("{}")
-        os.utime(file, (1_000_000 - age, 1_000_000 - age))
+    demo_runs(tmp_path, monkeypatch, "new", "old")
     seen: dict[str, str] = {}
     room.act = staticmethod(lambda: seen.update(os.environ))  # type: ignore[attr-defined]
     assert matinee.main([*words, "probe"]) == 0
@@ -130,12 +135,7 @@ def test_demo_means_the_named_or_the_latest_run(
 def test_a_run_that_was_cut_off_is_not_the_latest(
     room: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MATINEE__PATHS__VAR", str(tmp_path))
-    for age, name in enumerate(("cut", "whole")):
-        file = tmp_path / "demo" / name / "settings.yaml"
-        file.parent.mkdir(parents=True)
-        file.write_text("{}")
-        os.utime(file, (1_000_000 - age, 1_000_000 - age))
+    demo_runs(tmp_path, monkeypatch, "cut", "whole")
     (tmp_path / "demo" / "whole" / "report.html").touch()
     (tmp_path / "demo" / "latest").symlink_to("cut")
     seen: dict[str, str] = {}
