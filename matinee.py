@@ -19,10 +19,13 @@ from typing import Any, NoReturn
 
 try:
     import click
+
+    from conf.errors import INTERRUPTED, TERMINATED, ConfigError, MatineeError, UsageError, stopped
 except ModuleNotFoundError:
     sys.exit("error: this Python has none of matinee's libraries: run `make setup`, then .venv/bin/matinee")
-
-from conf.errors import INTERRUPTED, ConfigError, MatineeError, UsageError, by_interrupt
+except KeyboardInterrupt:  # before `main` listens
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 # name: (module, attribute, what it does), in the order of the help.
 COMMANDS = {
@@ -146,7 +149,7 @@ def _with_demo_value(arguments: list[str]) -> list[str]:
 
 
 def _terminated(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
+    raise SystemExit(TERMINATED)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -168,10 +171,11 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more can be said
         return 1
     except Exception as error:  # noqa: BLE001 - the outermost one: nothing is hidden, it becomes an exit code
-        if by_interrupt(error):
-            print("interrupted", file=sys.stderr)
-            return INTERRUPTED
-        return _report(error, debug)
+        code = stopped(error)
+        if code is None:
+            return _report(error, debug)
+        print("interrupted" if code == INTERRUPTED else "terminated", file=sys.stderr)
+        return code
     return result if isinstance(result, int) else 0
 
 

@@ -6,7 +6,8 @@ nothing else (a traceback only under ``--debug``).
 
 from __future__ import annotations
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after SIGINT and SIGTERM, as a shell has them."""
 
 
 class MatineeError(Exception):
@@ -45,9 +46,13 @@ class ServiceUnavailable(MatineeError):
     exit_code = 5
 
 
-def by_interrupt(error: BaseException | None) -> bool:
-    """Whether an error is Ctrl-C or came of giving up after it, as when a connection breaks that was cut off in a
-    call."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+def stopped(error: BaseException | None) -> int | None:
+    """The exit code of the Ctrl-C or SIGTERM that an error is or came of, as when a connection breaks that was cut off
+    in a call; None if it came of neither."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return INTERRUPTED
+        if isinstance(error, SystemExit) and error.code == TERMINATED:
+            return TERMINATED
         error = error.__context__
-    return error is not None
+    return None

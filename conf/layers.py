@@ -74,10 +74,31 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+class _Strict(yaml.SafeLoader):
+    """YAML forbids a key twice in one mapping; PyYAML takes the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key_node.tag != "tag:yaml.org,2002:merge" and isinstance(key, str):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} stands twice in one mapping", key_node.start_mark
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str) -> Any:
+    """The document as plain values; ``yaml.YAMLError`` also where a key stands twice."""
+    return yaml.load(text, Loader=_Strict)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A settings file as a nested mapping; ``ConfigError`` if it is absent, unreadable or not a mapping."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"settings file {path} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -90,14 +111,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def from_environment(environ: Mapping[str, str], prefix: str, shape: Shape) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each ``PREFIX__SECTION__KEY=value`` as (variable, nested mapping); YAML is read for free-form mappings alone."""
+    """Each ``PREFIX__SECTION__KEY=value`` as (variable, nested mapping); YAML is read for free-form mappings alone.
+
+    ``ConfigError`` on a variable that would be one if it had both underscores: it would have no effect.
+    """
+    single = prefix.removesuffix("_")
+    meant = {f"{single}{key.replace('.', '_')}".upper(): key for key in _keys(shape)}
     for name in sorted(environ):
+        key = meant.get(name.upper().replace("__", "_"))
+        if key and not name.startswith(prefix):
+            right = f"{prefix}{key.upper().replace('.', '__')}"
+            raise ConfigError(f"{name}={environ[name]!r} sets nothing; write {right}, with two underscores")
         if name.startswith(prefix):
             words = name.removeprefix(prefix).lower().split("__")
             raw: Any = environ[name]
             if words[-1] == "extra" and raw:
                 try:
-                    raw = yaml.safe_load(raw)
+                    raw = load_yaml(raw)
                 except yaml.YAMLError as error:
                     raise ConfigError(f"{name}={raw!r} is neither JSON nor YAML: {error}") from None
             layer: Any = raw

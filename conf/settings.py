@@ -307,8 +307,21 @@ def _settings(tree: Tree, values: dict[str, Any]) -> Settings:
             key = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{key} = {problem['input']!r} ({tree.sources.get(key, 'unset')}): {problem['msg']}")
         raise ConfigError("; ".join(lines)) from None
+    _refuse_equal_ports(settings.stack, tree)
     _refuse_one_host_stores(settings, tree)
     return settings
+
+
+def _refuse_equal_ports(stack: Stack, tree: Tree) -> None:
+    """All of them may be open at once on 127.0.0.1."""
+    seen: dict[int, str] = {}
+    for name in (name for name in Stack.model_fields if name.endswith("_port")):
+        port, key = getattr(stack, name), f"stack.{name}"
+        if port in seen:
+            raise ConfigError(
+                f"{seen[port]} and {key} ({tree.sources[key]}) are both {port}: give each a port of its own"
+            )
+        seen[port] = key
 
 
 def _refuse_one_host_stores(settings: Settings, tree: Tree) -> None:

@@ -150,10 +150,6 @@ def _runs_already(settings: Settings) -> bool:
 
 def _refuse_busy_ports(settings: Settings) -> None:
     wanted = ports(settings)
-    for setting, port in wanted.items():
-        other = next((name for name in wanted if wanted[name] == port and name != setting), None)
-        if other is not None:
-            raise ConfigError(f"{setting} and {other} are both {port}: give each a port of its own")
     busy = supervisor.busy_ports(wanted)
     if busy:
         raise ConfigError(

@@ -5,8 +5,11 @@ Each yields lines for a reader and raises `AuditFailed` at the end if anything d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,15 +19,19 @@ from conf.settings import Settings
 from lake.reader import Lake
 from models.playback.events import Event
 from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Policy, fold
+from models.world import ratings as rated
 from schemas import records, topics
 from schemas import tables as t
-from streaming import consume
+from streaming import consume, world_input
 
 SPAN_KEY = ("session_id", "segment", "revision", "span")
 SESSION_KEY = ("session_id", "segment", "revision")
 LIVE_KEY = ("session_id", "segment")
 MEASURED = {"start_delay_ms": "start_delay_ms", "stall_ms": "stall_ms", "stalls": "stalls", "play_ms": "play_ms"}
 """Column of the world's truth: measure of the session record."""
+
+OWN_COUNTERS = ("stall_count", "stall_total_ms")
+"""What the player counted itself; the fold reads them to repair gaps (the start delay it tells is not read at all)."""
 
 CLOCKS = pd.Timedelta(seconds=10)
 """A session that ends so shortly before midnight may close on the next day by its corrected clock."""
@@ -43,6 +50,8 @@ def fold_against_reference(settings: Settings, sessions: int) -> Iterator[str]:
     lake = Lake(settings)
     resting = (_last_day_at_rest(lake) - date(1970, 1, 1)).days  # what begins or closes later waits for its day's job
     ids = _some_sessions(lake, sessions)
+    if len(ids) < sessions:
+        yield f"{sessions:,} sessions were asked for, all {len(ids):,} that are at rest are taken"
     policy = Policy.of(settings.fold)
     spans: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -80,8 +89,10 @@ def fold_against_reference(settings: Settings, sessions: int) -> Iterator[str]:
         raise AuditFailed(f"{wrong:,} rows or cells differ from the reference fold")
 
 
-def measured_against_truth(settings: Settings) -> Iterator[str]:
-    """Measured start delay, stalls and playing time of every session without beacon loss against the world's timeline.
+def measured_against_truth(settings: Settings, sessions: int) -> Iterator[str]:
+    """Start delay, stalls and playing time of the sessions without beacon loss against the world's own timeline: as the
+    lake has them, of every session; and folded by the Python reference from events without the player's own counters,
+    of `sessions` of them.
 
     Raises:
         InputMissing: no truth in this universe.
@@ -91,28 +102,91 @@ def measured_against_truth(settings: Settings) -> Iterator[str]:
     if not files:
         raise InputMissing(f"{settings.paths.var} holds no truth of a world: play one with `make demo`")
     truth = pd.concat([pd.read_parquet(path) for path in files], ignore_index=True)
+    lake = Lake(settings)
     sums = ", ".join(f"SUM({measure}) AS {measure}" for measure in MEASURED.values())
-    measured = Lake(settings).sql(
+    measured = lake.sql(
         f"SELECT session_id, {sums}, SUM(attempts) AS attempts FROM {t.SESSION.fqn} "
         "WHERE revision = 'final' GROUP BY session_id"
     )
-    closed = pd.Timestamp(_last_day_at_rest(Lake(settings)), tz="UTC") + pd.Timedelta(days=1) - CLOCKS
+    closed = pd.Timestamp(_last_day_at_rest(lake), tz="UTC") + pd.Timedelta(days=1) - CLOCKS
     over = truth["end_ms"] < int(closed.timestamp() * 1000)
     exact = truth[truth["exact"] & over]
-    both = exact.merge(measured, on="session_id", how="left", suffixes=("", "_measured"))
+    absent = int((~exact["session_id"].isin(measured["session_id"])).sum())
     yield f"{len(truth):,} sessions lived, {int((~over).sum()):,} of them past the last day at rest and left out"
-    yield f"{len(exact):,} without beacon loss, {int(both['attempts'].isna().sum()):,} of them not at rest"
-    both = both.fillna({f"{name}_measured": 0 for name in MEASURED})
+    yield f"{len(exact):,} without beacon loss, {absent:,} of them not at rest"
+    wrong = yield from _errors(exact, measured)
+    some = exact.iloc[exact["session_id"].map(_scattered).argsort(kind="stable")[:sessions]]
+    yield f"{len(some):,} of them folded once more by models.playback.spans, without the player's own counters"
+    wrong += yield from _errors(some, _folded_without_counters(settings, lake, list(some["session_id"])))
+    if wrong:
+        raise AuditFailed(f"{wrong:,} sessions were not measured as they happened")
+
+
+def _errors(truth: pd.DataFrame, measured: pd.DataFrame) -> Generator[str, None, int]:
+    """A line for each measure; returns how many sessions are in error, counted once for each measure."""
+    both = truth.merge(measured, on="session_id", how="left", suffixes=("", "_measured"))
     wrong = 0
     for column, measure in MEASURED.items():
-        gap = (both[column] - both[f"{measure}_measured"]).abs()
+        gap = (both[column] - both[f"{measure}_measured"].fillna(0)).abs()
         wrong += int((gap > 0).sum())
         yield (
             f"{measure}: total {int(both[column].sum()):,}, largest error {int(gap.max()):,}, "
             f"sessions in error {int((gap > 0).sum()):,}"
         )
-    if wrong:
-        raise AuditFailed(f"{wrong:,} sessions were not measured as they happened")
+    return wrong
+
+
+def _folded_without_counters(settings: Settings, lake: Lake, ids: list[str]) -> pd.DataFrame:
+    policy = Policy.of(settings.fold)
+    rows = []
+    for session_id, events in _events(lake, ids).items():
+        bare = [replace(event, **dict.fromkeys(OWN_COUNTERS)) for event in events]
+        found = fold(bare, policy, "final").sessions
+        rows.append(
+            {"session_id": session_id} | {measure: sum(one[measure] for one in found) for measure in MEASURED.values()}
+        )
+    return pd.DataFrame(rows, columns=["session_id", *MEASURED.values()])
+
+
+def _scattered(session_id: str) -> str:
+    """A key that sorts sessions in no order of time or place, as `_some_sessions` does in the lake."""
+    return hashlib.md5(session_id.encode(), usedforsecurity=False).hexdigest()
+
+
+def attempts_against_ratings(settings: Settings, folder: Path) -> Iterator[str]:
+    """Anti-join ratings and attempts in the lake, both ways, by session id; yields one line a finding.
+
+    Raises:
+        AuditFailed: a rating without its one attempt, or a rated attempt without a rating.
+    """
+    found = world_input.read_ratings(folder)
+    assert found is not None
+    ratings = found[0]
+    expected = pd.DataFrame(
+        {
+            "session_id": [
+                rated.session_id(user, item, at)
+                for user, item, at in zip(ratings["user_id"], ratings["item_id"], ratings["rated_at"], strict=True)
+            ]
+        }
+    )
+    lake = Lake(settings)
+    attempts = lake.sql(
+        "SELECT session_id, SUM(attempts) AS attempts FROM silver.session WHERE revision = 'final' GROUP BY session_id"
+    )
+    rated_ids = attempts[attempts["session_id"].str.startswith(rated.SESSION_PREFIX)]
+    without = expected[~expected["session_id"].isin(rated_ids.loc[rated_ids["attempts"] == 1, "session_id"])]
+    beyond = rated_ids[~rated_ids["session_id"].isin(expected["session_id"])]
+    yield f"ratings: {len(expected):,}, with {expected['session_id'].nunique():,} distinct session ids"
+    yield f"attempts of rated sessions in silver.session: {int(rated_ids['attempts'].sum()):,}"
+    yield f"ratings without exactly one attempt: {len(without):,}"
+    yield f"rated attempts without a rating: {len(beyond):,}"
+    if len(without) or len(beyond):
+        first = (without if len(without) else beyond)["session_id"].iloc[0]
+        raise AuditFailed(
+            f"{len(without):,} ratings and {len(beyond):,} attempts do not meet, the first is session {first}; "
+            "look for it in silver.session and bronze.quarantine"
+        )
 
 
 def _last_day_at_rest(lake: Lake) -> date:

@@ -68,9 +68,9 @@ def demo(
       matinee --demo job reconcile --date DAY
     """
     if ctx.invoked_subcommand is None:
-        from demo import real_input
+        from streaming import world_input
 
-        rated, networks = real_input.read_ratings(ratings), real_input.read_traces(traces)
+        rated, networks = world_input.read_ratings(ratings), world_input.read_traces(traces)
         play(_input(rated, networks, profiles, history_days, seed, kill))
 
 
@@ -78,9 +78,9 @@ def demo(
 @click.option("--ratings", type=click.Path(path_type=Path), required=True, help="The folder the demo was given.")
 def check_ratings(ratings: Path) -> None:
     """Hold a demo's lake against its ratings, both ways: each rating one attempt, each rated attempt its rating."""
-    from demo import real_input
+    from demo import checks
 
-    for line in real_input.check(load(), ratings):
+    for line in checks.attempts_against_ratings(load(), ratings):
         click.echo(line)
 
 
@@ -95,11 +95,13 @@ def check_fold(sessions: int) -> None:
 
 
 @demo.command("check-truth")
-def check_truth() -> None:
+@click.option("--sessions", type=click.IntRange(1), default=2_000, show_default=True,
+              help="How many to fold once more without the player's own counters.")
+def check_truth(sessions: int) -> None:
     """Hold measured start delay, stalls and playing time against the world's own timeline."""
     from demo import checks
 
-    for line in checks.measured_against_truth(load()):
+    for line in checks.measured_against_truth(load(), sessions):
         click.echo(line)
 
 

@@ -23,7 +23,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from conf import jars, java
-from conf.errors import ConfigError, MatineeError, by_interrupt
+from conf.errors import ConfigError, MatineeError, stopped
 from conf.settings import Settings
 from lake.audit import warm_up
 from lake.catalog import spark_properties
@@ -101,9 +101,9 @@ def _no_word_of_interrupts() -> None:
 
 
 def _no_interrupt(record: logging.LogRecord) -> bool:
-    """Whether a log record has nothing to do with Ctrl-C: py4j logs the interrupt itself, and what breaks while it
-    gives up the interrupted connection."""
-    return not by_interrupt(record.exc_info[1] if record.exc_info else None)
+    """Whether a log record has nothing to do with Ctrl-C or SIGTERM: py4j logs the interrupt itself, and what breaks
+    while it gives up the interrupted connection."""
+    return stopped(record.exc_info[1] if record.exc_info else None) is None
 
 
 def _end_jvm(before: set[int]) -> None:

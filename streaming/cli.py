@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from conf.errors import AuditFailed, InputMissing, UsageError
+from conf.errors import AuditFailed, UsageError
 from conf.settings import load
 
 
@@ -55,19 +55,19 @@ def produce(first: date | None, days: int, seed: int, profiles: int, speed: floa
     alone. Sending the same day twice sends it twice.
     """
     from models.world import World, WorldConfig
-    from models.world import traces as network
     from streaming import produce as sending
-    from streaming import topics
+    from streaming import topics, world_input
 
     settings = load()
+    rated, movies = world_input.read_ratings(ratings) or (None, None)
+    paths = world_input.read_traces(traces)
+    disturbances = tuple(map(_fault, named))
     topics.create(settings)
     chosen = {} if first is None else {"start": first}
     config = WorldConfig(seed=seed, days=days, profiles=profiles, ratings_days=min(days, 7), **chosen)
-    rated, movies = _ratings(ratings)
-    paths = None if traces is None else network.parse(_files(traces, "*.json"))
     service = World.create(config, rated, paths, movies)
     for number in range(days):
-        lived = service.live(number, faults=tuple(map(_fault, named)))
+        lived = service.live(number, faults=disturbances)
         with _bar(f"produce {config.date(number)}") as progress:
             news = service.news(number)
             sent = sending.produce_day(
@@ -76,23 +76,6 @@ def produce(first: date | None, days: int, seed: int, profiles: int, speed: floa
         total = sum(sent.messages.values())
         click.echo(f"{sent.day}: {total} messages, {len(sent.poison)} of them poison; truth in "
                    f"{sending.truth_folder(settings, sent.day)}")
-
-
-def _ratings(folder: Path | None) -> tuple[Any, Any]:
-    if folder is None:
-        return None, None
-    from models.world import ratings
-
-    return ratings.parse(_files(folder, "*"))
-
-
-def _files(folder: Path, pattern: str) -> dict[str, bytes]:
-    if not folder.is_dir():
-        raise InputMissing(f"{folder} is no folder")
-    found = {path.name: path.read_bytes() for path in sorted(folder.glob(pattern)) if path.is_file()}
-    if not found:
-        raise InputMissing(f"{folder} holds no {pattern} file")
-    return found
 
 
 def _fault(text: str) -> Any:

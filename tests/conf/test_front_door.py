@@ -187,6 +187,27 @@ def test_interrupt_of_a_real_process_is_130(tmp_path: Path) -> None:
         process.stdout.close()
 
 
+def test_interrupt_before_the_front_door_listens(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import matinee"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(("number", "code", "word"), [("INT", 130, "interrupted"), ("TERM", 143, "terminated")])
+def test_what_breaks_by_giving_up_is_no_error(tmp_path: Path, number: str, code: int, word: str) -> None:
+    (tmp_path / "probe_room.py").write_text(
+        "import click, os, signal\n@click.command()\ndef probe():\n"
+        f"    try:\n        os.kill(os.getpid(), signal.SIG{number})\n    except BaseException:\n        {{}}['m']\n"
+    )
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import matinee;"
+        "matinee.COMMANDS['probe'] = ('probe_room', 'probe', ''); sys.exit(matinee.main(['probe']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, f"{word}\n")
+
+
 def test_config_prints_values_with_their_source_and_hides_passwords() -> None:
     environment = {**os.environ, "MATINEE__LAKE__CATALOG_URI": "postgresql+psycopg2://me:secret@db/lake"}
     environment["MATINEE__COLLECTOR__TOKEN"] = "secret"

@@ -75,7 +75,9 @@ def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
         load(config=file, environ={})
 
 
-@pytest.mark.parametrize("content", ["- a list\n", "kafka: [\n", "kafka: 7\n"])
+@pytest.mark.parametrize(
+    "content", ["- a list\n", "kafka: [\n", "kafka: 7\n", "kafka: {partitions: 5}\nkafka: {topic_prefix: x}\n"]
+)
 def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(content)
@@ -88,6 +90,17 @@ def test_an_absent_file_and_an_absent_profile_are_named() -> None:
         load(config="/nowhere/x.yaml", environ={})
     with pytest.raises(ConfigError, match="no profile 'moon'.*cluster, local"):
         load(profile="moon", environ={})
+
+
+@pytest.mark.parametrize("name", ["MATINEE_STACK__BROKER_PORT", "MATINEE_STACK_BROKER_PORT"])
+def test_a_variable_with_one_underscore_is_not_passed_over(name: str) -> None:
+    with pytest.raises(ConfigError, match="sets nothing; write MATINEE__STACK__BROKER_PORT"):
+        load(environ={name: "19092"})
+
+
+def test_two_settings_on_one_port_are_named_with_their_source() -> None:
+    with pytest.raises(ConfigError, match=r"broker_port and .* \(MATINEE__STACK__FLINK_REST_PORT\) are both 9"):
+        load(environ={"MATINEE__STACK__FLINK_REST_PORT": "9", "MATINEE__STACK__BROKER_PORT": "9"})
 
 
 def test_a_wrong_value_names_key_value_and_source() -> None:

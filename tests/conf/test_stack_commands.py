@@ -45,13 +45,6 @@ def test_up_names_the_owner_of_a_busy_port_and_starts_nothing(variables: dict[st
     assert supervisor.read_state(load(environ=variables).stack.dir) is None
 
 
-def test_two_settings_on_one_port_are_refused(variables: dict[str, str]) -> None:
-    port = variables["MATINEE__STACK__BROKER_PORT"]
-    done = _matinee(variables | {"MATINEE__STACK__CONTROLLER_PORT": port}, "up")
-    assert done.returncode == 2
-    assert f"stack.broker_port and stack.controller_port are both {port}" in done.stderr
-
-
 def test_status_without_a_stack_is_5_and_says_how_to_start_it(variables: dict[str, str]) -> None:
     done = _matinee(variables, "status")
     assert done.returncode == 5

@@ -13,11 +13,11 @@ import pytest
 
 from conf.errors import AuditFailed, InputMissing
 from conf.settings import Settings, load
-from demo import checks, real_input
+from demo import checks
 from models.world import World, WorldConfig
 from schemas import topics as catalogue
 from schemas import wire
-from streaming import consume, launch, produce, topics
+from streaming import consume, launch, produce, topics, world_input
 from tests.fixtures.spark import lake_variables
 from tests.jobs import stream
 from tests.lake import facts
@@ -44,7 +44,7 @@ def service(stack: Settings, spark: object, tmp_path_factory: pytest.TempPathFac
     settings = load(environ={**os.environ, **lake_variables(var), "MATINEE__PATHS__VAR": str(var),
                              "MATINEE__STACK__FLINK_REST_PORT": str(stack.stack.flink_rest_port),
                              **stream.universe(stack, "checks")})  # fmt: skip
-    found = real_input.read_ratings(var / "ratings")
+    found = world_input.read_ratings(var / "ratings")
     assert found is not None
     ratings, movies = found
     world = World.create(WorldConfig(seed=5, days=2, ratings_days=2, isps_per_country=1), ratings, movies=movies)
@@ -80,6 +80,7 @@ class TestOnARealLake:
     def test_fold(self, service: Settings) -> None:
         told = list(checks.fold_against_reference(service, 50))
         assert len(told) == 5
+        assert next(checks.fold_against_reference(service, 5_000)).startswith("5,000 sessions were asked for")
         assert all(line.endswith("0 in one only, 0 differing cells") for line in told[2:])
         assert all(int(line.split(": ")[1].split(" rows")[0]) > 20 for line in told[2:])
 
@@ -102,19 +103,22 @@ class TestOnARealLake:
         list(checks.fold_against_reference(service, 50))
 
     def test_truth(self, copied: Settings) -> None:
-        told = list(checks.measured_against_truth(copied))
+        told = list(checks.measured_against_truth(copied, 10))
         assert int(told[1].split(" ")[0]) > 30
-        assert all(line.endswith("largest error 0, sessions in error 0") for line in told[2:])
+        assert told[6].startswith("10 of them folded once more")
+        for lines in (told[2:6], told[7:]):
+            assert [line.split(":")[0] for line in lines] == list(checks.MEASURED)
+            assert all(line.endswith("largest error 0, sessions in error 0") for line in lines)
         file = sorted((copied.paths.var / "world" / "truth").glob("*/sessions.parquet"))[0]
         truth = pd.read_parquet(file)
         at = truth.index[truth["exact"]][0]
         truth.loc[at, "stall_ms"] += 1
         truth.to_parquet(file)
-        with pytest.raises(AuditFailed, match="^1 sessions were not measured as they happened"):
-            list(checks.measured_against_truth(copied))
+        with pytest.raises(AuditFailed, match="^2 sessions were not measured as they happened"):
+            list(checks.measured_against_truth(copied, 5_000))
 
     def test_ratings(self, service: Settings, tmp_path: Path) -> None:
-        told = list(real_input.check(service, service.paths.var / "ratings"))
+        told = list(checks.attempts_against_ratings(service, service.paths.var / "ratings"))
         assert told[0] == f"ratings: {len(RATINGS)}, with {len(RATINGS)} distinct session ids"
         assert [line.rsplit(": ")[1] for line in told[1:]] == [str(len(RATINGS)), "0", "0"]
         for name, lines, words in (
@@ -126,7 +130,7 @@ class TestOnARealLake:
             (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "\n".join(lines) + "\n")
             (folder / "movies.csv").write_text(MOVIES)
             with pytest.raises(AuditFailed, match=words):
-                list(real_input.check(service, folder))
+                list(checks.attempts_against_ratings(service, folder))
 
 
 def test_a_row_written_twice_is_red() -> None:
@@ -137,7 +141,7 @@ def test_a_row_written_twice_is_red() -> None:
 
 
 @pytest.mark.parametrize(
-    "check", [checks.measured_against_truth, lambda settings: checks.fold_against_reference(settings, 5)]
+    "check", [lambda s: checks.measured_against_truth(s, 5), lambda s: checks.fold_against_reference(s, 5)]
 )
 def test_a_lake_without_sessions_is_input_missing(tmp_path: Path, check: Callable[[Settings], Iterator[str]]) -> None:
     settings = facts.settings_of(tmp_path, MATINEE__PATHS__VAR=str(tmp_path))

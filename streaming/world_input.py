@@ -1,15 +1,13 @@
-"""Real input for the demo: reading the folders a user names, and the check that every rating arrived."""
+"""Real input for a world: the folders of ratings and network traces a user names, as they are or refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from conf.errors import AuditFailed, UsageError
-from conf.settings import Settings
+from conf.errors import UsageError
 from models.world import ratings as rated
 from models.world import traces as traced
 from models.world.network import Traces
@@ -67,41 +65,3 @@ def _describes_a_video(raw: bytes) -> bool:
         return "segment_sizes_bits" in json.loads(raw)
     except (ValueError, RecursionError):
         return False  # corrupt: let the reader of traces say so
-
-
-def check(settings: Settings, folder: Path) -> Iterator[str]:
-    """Anti-join ratings and attempts in the lake, both ways, by session id; yields one line a finding.
-
-    Raises:
-        AuditFailed: a rating without its one attempt, or a rated attempt without a rating.
-    """
-    from lake.reader import Lake
-
-    found = read_ratings(folder)
-    assert found is not None
-    ratings = found[0]
-    expected = pd.DataFrame(
-        {
-            "session_id": [
-                rated.session_id(user, item, at)
-                for user, item, at in zip(ratings["user_id"], ratings["item_id"], ratings["rated_at"], strict=True)
-            ]
-        }
-    )
-    lake = Lake(settings)
-    attempts = lake.sql(
-        "SELECT session_id, SUM(attempts) AS attempts FROM silver.session WHERE revision = 'final' GROUP BY session_id"
-    )
-    rated_ids = attempts[attempts["session_id"].str.startswith(rated.SESSION_PREFIX)]
-    without = expected[~expected["session_id"].isin(rated_ids.loc[rated_ids["attempts"] == 1, "session_id"])]
-    beyond = rated_ids[~rated_ids["session_id"].isin(expected["session_id"])]
-    yield f"ratings: {len(expected):,}, with {expected['session_id'].nunique():,} distinct session ids"
-    yield f"attempts of rated sessions in silver.session: {int(rated_ids['attempts'].sum()):,}"
-    yield f"ratings without exactly one attempt: {len(without):,}"
-    yield f"rated attempts without a rating: {len(beyond):,}"
-    if len(without) or len(beyond):
-        first = (without if len(without) else beyond)["session_id"].iloc[0]
-        raise AuditFailed(
-            f"{len(without):,} ratings and {len(beyond):,} attempts do not meet, the first is session {first}; "
-            "look for it in silver.session and bronze.quarantine"
-        )
