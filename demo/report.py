@@ -17,6 +17,7 @@ from schemas.metrics import METRICS
 from schemas.render import frames, sql
 
 HERE = Path(__file__).parent
+HOUR_MS, DAY_MINUTES = 3_600_000, 1_440
 
 
 def html(story: Story) -> str:
@@ -44,8 +45,17 @@ def metrics_of_the_day(qoe: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     """(metric, value, unit, what it is) of every metric of the registry, over rollup `total` of `qoe_minute` rows."""
     total = qoe[qoe["rollup"] == "total"].reindex(columns=[name for name, _ in sql.row_expressions()], fill_value=0)
     found = frames.values(total.sum().to_frame().T).iloc[0]
-    shown = {name: "" if pd.isna(value) else f"{value:,.4g}" for name, value in found.items()}
-    return [(m.name, shown[m.name], "" if m.unit == "1" else m.unit, m.doc) for m in METRICS]
+    found["concurrency"] /= DAY_MINUTES
+    return [(m.name, *_shown(found[m.name], m.unit), m.doc) for m in METRICS]
+
+
+def _shown(value: float, unit: str) -> tuple[str, str]:
+    """A value and its unit as a reader wants them: long times in hours."""
+    if pd.isna(value):
+        return "", ""
+    if unit == "ms" and value >= HOUR_MS:
+        return f"{value / HOUR_MS:,.1f}", "h"
+    return f"{value:,.4g}", "" if unit == "1" else unit
 
 
 def headline(story: Story) -> list[tuple[str, str, str]]:

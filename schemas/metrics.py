@@ -130,7 +130,8 @@ METRICS: tuple[Metric, ...] = (
            "What is played again is not counted again; holes under 1 s are none; a position not told goes on."),
     Metric("concurrency", "alive_ms", None, "1", NEITHER,
            "Mean number of sessions alive in a minute: alive time over 60,000 ms.", "Conviva concurrent plays",
-           "Preloading, ended, failed and quit are not alive; the peak in the minute is a sweep of its own (sql.peak).",
+           "Over several minutes, divide by their number: sums of minutes are session-minutes. Preloading, ended, "
+           "failed and quit are not alive; the peak in the minute is a sweep of its own (sql.peak).",
            60_000),
     Metric("repaired_stall_share", "repaired_stalls", "stalls", "1", NEITHER,
            "Share of stalls known from the player's counters alone.", "matinee",

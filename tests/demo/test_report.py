@@ -101,6 +101,19 @@ def test_figures_stand_on_the_page(story: Story) -> None:
     assert "Because you watched &lt;Rain &amp; Sons&gt;" in page
 
 
+def test_metrics_of_a_day_are_not_sums_of_minutes() -> None:
+    day = pd.DataFrame({
+        "rollup": ["total", "total", "place"],
+        "concurrency_num": [2 * 60_000 * 1_440, 60_000 * 1_440, 7],
+        "watched_time_num": [3_600_000, 3_600_000, 7],
+        "stall_time_num": [30, 10, 7],
+        "stall_time_den": [1, 1, 7],
+    })  # fmt: skip
+    shown = {name: (value, unit) for name, value, unit, _ in report.metrics_of_the_day(day)}
+    assert [shown["concurrency"], shown["watched_time"], shown["stall_time"]] == [("3", ""), ("2.0", "h"), ("20", "ms")]
+    assert shown["played_bitrate"] == ("", "")
+
+
 def test_the_same_story_gives_the_same_bytes(story: Story) -> None:
     assert report.html(story) == report.html(story)
 
