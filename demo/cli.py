@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
+from conf.errors import stopped
 from conf.settings import load
 
 if TYPE_CHECKING:
@@ -141,13 +142,12 @@ def play(given: Input) -> None:
         settings = load()
         with meter:
             story = Loop(settings, made, given, console, meter).play()
-    except (KeyboardInterrupt, SystemExit):
-        if not before.supervised:
+    except BaseException as error:
+        if stopped(error) is None:
+            console.print("[dim]broker and Flink are still up, for a look; stop them with: make down[/dim]")
+        elif not before.supervised:
             console.print("interrupted: stopping the broker and Flink this demo started")
             stack.down(base)
-        raise
-    except Exception:
-        console.print("[dim]broker and Flink are still up, for a look; stop them with: make down[/dim]")
         raise
     console.print()
     console.print(report.terminal(story))

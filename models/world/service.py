@@ -190,6 +190,10 @@ class World:
         """True utility (profiles, shows) at the start of the day: take logit before place and image."""
         return taste.utility(self.config, self.people, self.cat.shows, self.liking, self._state(day).progress, day)
 
+    def begun(self, day: int) -> NDArray[np.bool_]:
+        """Shows that each profile has begun before the day (profiles, shows)."""
+        return np.asarray(self._state(day).progress > taste.NEVER)
+
     def oracle_page(self, day: int, rows: int = 5, cols: int = 8) -> pd.DataFrame:
         """The best page a ranker could give each profile: shows by true utility, in record form (home_page)."""
         best = np.argsort(-self.useful(day), axis=1, kind="stable")[:, : rows * cols]

@@ -12,10 +12,11 @@ from bench.rank_world import Log, table, worth
 
 def test_a_ranking_is_worth_the_chance_of_the_next_play_by_hand() -> None:
     odds = np.array([[1.0, 0.0, 3.0, 4.0], [2.0, 2.0, 0.0, 0.0]])
-    log = Log(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), 0, ["a", "b"], odds)
+    log = Log(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), 0, ["a", "b"], odds, odds == 3.0)
     scores = np.array([[3.0, 9.0, 2.0, 1.0], [1.0, 2.0, 9.0, 9.0]])  # what must not be listed stands nowhere
     second, third = 1 / np.log2(3), 0.5
     assert worth(log, scores) == pytest.approx([(1 + 3 * second + 4 * third) / 8, (2 + 2 * second) / 4])
+    assert worth(log.new(), scores)[0] == pytest.approx((1 + 4 * second) / 5)
     best = worth(log, odds)
     assert (best >= worth(log, scores)).all() and best[0] == pytest.approx((4 + 3 * second + third) / 8)
 

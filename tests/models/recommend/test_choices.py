@@ -97,6 +97,26 @@ def test_a_show_is_not_liked_for_its_place() -> None:
     assert by_place.expected.sum() == pytest.approx(read["taken"].sum(), rel=0.02)
 
 
+def test_what_is_liked_does_not_hide_behind_the_place_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show x is liked twice as much and nearly always first; places differ threefold. Rates by place alone would give
+    the place what is the show's."""
+    rng = np.random.default_rng(4)
+    like, rate = {"x": 2.0, "y": 1.0}, (0.15, 0.05)
+    cells = [("x", 0, 19_000), ("x", 1, 1_000), ("y", 0, 1_000), ("y", 1, 19_000)]
+    shown = [
+        pd.DataFrame({"title_id": t, "row": 0, "col": c, "taken": rng.random(n) < like[t] * rate[c]})
+        for t, c, n in cells
+    ]
+    read = pd.concat(shown).assign(profile_id="p", day=1)
+    titles, home = np.array(["x", "y"], dtype=object), pd.Series({"p": "DE"})
+    gaps = []
+    for rounds in (1, 100):
+        monkeypatch.setattr("models.recommend.appeal.ROUNDS", rounds)
+        found = appeal(read, titles, np.array(["p"], dtype=object), home).title
+        gaps.append(found[0] - found[1])
+    assert gaps[0] < 0.3 and gaps[1] == pytest.approx(np.log(2.0), abs=0.1)
+
+
 def test_likings_find_planted_ones_from_searches_and_from_cells() -> None:
     rng = np.random.default_rng(3)
     genres = np.eye(4)[rng.integers(0, 4, 60)]
