@@ -190,6 +190,11 @@ class World:
         """True utility (profiles, shows) at the start of the day: take logit before place and image."""
         return taste.utility(self.config, self.people, self.cat.shows, self.liking, self._state(day).progress, day)
 
+    def to_newcomers(self, day: int) -> F4:
+        """True utility (profiles, shows) if nobody had watched anything yet: what the service's own history hides."""
+        never = np.full_like(self._state(day).progress, taste.NEVER)
+        return taste.utility(self.config, self.people, self.cat.shows, self.liking, never, day)
+
     def begun(self, day: int) -> NDArray[np.bool_]:
         """Shows that each profile has begun before the day (profiles, shows)."""
         return np.asarray(self._state(day).progress > taste.NEVER)

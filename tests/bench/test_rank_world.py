@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,8 @@ from bench.rank_world import Log, table, worth
 
 def test_a_ranking_is_worth_the_chance_of_the_next_play_by_hand() -> None:
     odds = np.array([[1.0, 0.0, 3.0, 4.0], [2.0, 2.0, 0.0, 0.0]])
-    log = Log(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), 0, ["a", "b"], odds, odds == 3.0)
+    homes = np.array(["DE", "US"], dtype=object)
+    log = Log(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), 0, ["a", "b"], odds, odds == 3.0, odds, homes)
     scores = np.array([[3.0, 9.0, 2.0, 1.0], [1.0, 2.0, 9.0, 9.0]])  # what must not be listed stands nowhere
     second, third = 1 / np.log2(3), 0.5
     assert worth(log, scores) == pytest.approx([(1 + 3 * second + 4 * third) / 8, (2 + 2 * second) / 4])
@@ -27,3 +30,5 @@ def test_once_through(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "gap from decayed popularity to oracle closed" in out and "nan" not in out
     assert out.count(", p ") == 4
+    told = [float(one) for one in re.findall(r"\(([\d.]+)\)", out.splitlines()[-1])]
+    assert told[0] == 1.0 and told[3] >= told[2] > 1.0  # nothing beats the best there is, by country least of all
