@@ -14,7 +14,8 @@ probability takes the best title left that may stand in its row, so that later r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -58,8 +59,7 @@ class Weights:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Sparse:
+class Sparse(NamedTuple):
     """For every show the numbers of what it has, with shares: themes, or genres.
 
     Attributes:
@@ -80,8 +80,7 @@ class Sparse:
         return cls(first, column.astype(np.int32), matrix[row, column].astype(np.float64), matrix.shape[1])
 
 
-@dataclass(frozen=True, slots=True)
-class OwnRows:
+class OwnRows(NamedTuple):
     """Rows that one page alone may have (continue watching, because you watched, ...), flat over pages.
 
     Attributes:
@@ -179,101 +178,105 @@ def build(
     row = np.full((pages, len(view)), -1, dtype=np.int32)
     cell = np.full((pages, *view.shape), -1, dtype=np.int32)
     order = np.argsort(-view.ravel(), kind="stable").astype(np.int64)
-    _build(
+    given = _Given(
         np.ascontiguousarray(shows, dtype=np.int32),
         np.ascontiguousarray(worth, dtype=np.float64),
-        themes.first,
-        themes.item,
+        themes,
         np.ascontiguousarray(kinds, dtype=np.int32),
-        genres.first,
-        genres.item,
-        genres.share,
+        genres,
         np.ascontiguousarray(history, dtype=np.float64),
         np.ascontiguousarray(view, dtype=np.float64),
         order,
+        own,
         own_at,
-        own.kind,
-        own.least,
-        own.first,
-        own.show,
-        own.worth,
         np.ascontiguousarray(pins, dtype=np.int32),
         np.ascontiguousarray(offered),
-        weights.calibration,
-        weights.prior,
-        weights.repeat,
-        weights.window,
-        weights.least,
-        weights.spare,
-        weights.unseen,
-        max(keep, longest),
-        keep,
-        themes.size + most_own,
-        row,
-        cell,
     )
+    lists = _Lists.empty(themes.size + most_own, max(keep, longest))
+    _build(given, _Weights(*astuple(weights)), lists, keep, row, cell)
     return Built(row, cell)
 
 
-@njit(cache=True, nogil=True)
-def _calibration(show, g_first, g_item, g_share, p, q):  # type: ignore[no-untyped-def]  # numba
-    """Gain of the genre term when `show` joins a page whose genres weigh q (prior included)."""
-    gain = 0.0
-    for i in range(g_first[show], g_first[show + 1]):
-        g = g_item[i]
-        if p[g] > 0.0:
-            gain += p[g] * np.log1p(g_share[i] / q[g])
-    return gain
+class _Weights(NamedTuple):
+    """`Weights`, as compiled code takes them."""
+
+    calibration: float
+    prior: float
+    repeat: float
+    window: int
+    least: int
+    spare: float
+    unseen: float
+
+
+class _Given(NamedTuple):
+    """What `build` is given.
+
+    Attributes:
+        sight: its view (numba has another use for that name). order: cells of a page, best seen first.
+        own_at: shape (pages + 1,) into `own`.
+    """
+
+    shows: Ints
+    worth: Floats
+    themes: Sparse
+    kinds: Ints
+    genres: Sparse
+    history: Floats
+    sight: Floats
+    order: NDArray[np.int64]
+    own: OwnRows
+    own_at: NDArray[np.int64]
+    pins: Ints
+    offered: NDArray[np.bool_]
+
+
+class _Lists(NamedTuple):
+    """Titles of every row that a page may have, best first: show and worth (rows, titles), how many, and how many of
+    the first are placed already."""
+
+    show: Ints
+    worth: Floats
+    size: Ints
+    head: Ints
+
+    @classmethod
+    def empty(cls, rows: int, longest: int) -> _Lists:
+        size, head = np.zeros(rows, dtype=np.int32), np.zeros(rows, dtype=np.int32)
+        return cls(np.empty((rows, longest), dtype=np.int32), np.empty((rows, longest)), size, head)
+
+
+class _Page(NamedTuple):
+    """One page in the making. `p`: genres of the history; `q`: of the page, prior included; `placed`: stamp by show."""
+
+    number: int
+    lists: _Lists
+    genres: Sparse
+    p: Floats
+    q: Floats
+    placed: NDArray[np.int64]
+    sight: Floats
+    cell: Ints
+    scale: float
+    calibration: float
 
 
 @njit(cache=True, nogil=True)
-def _build(  # type: ignore[no-untyped-def]  # numba
-    shows,
-    worth,
-    t_first,
-    t_item,
-    kinds,
-    g_first,
-    g_item,
-    g_share,
-    history,
-    view,
-    order,
-    own_at,
-    own_kind,
-    own_least,
-    own_first,
-    own_show,
-    own_worth,
-    pins,
-    offered,
-    calibration,
-    prior,
-    repeat,
-    window,
-    least,
-    spare,
-    unseen,
-    longest,
-    keep,
-    most,
-    row,
-    cell,
-):
-    n_pages, n_candidates = shows.shape
-    height, width = view.shape
-    n_themes = len(kinds)
-    n_genres = history.shape[1]
-    list_show = np.empty((most, longest), dtype=np.int32)
-    list_worth = np.empty((most, longest))
-    count = np.zeros(most, dtype=np.int32)
-    head = np.zeros(most, dtype=np.int32)  # titles before it are all placed
+def _build(given, weights, lists, keep, row, cell):  # type: ignore[no-untyped-def]  # numba
+    height, width = given.sight.shape
+    n_themes = len(given.kinds)
+    n_genres = given.history.shape[1]
+    most = len(lists.size)
     used = np.zeros(most, dtype=np.bool_)
-    placed = np.full(len(g_first) - 1, -1, dtype=np.int64)
+    kind_of = np.zeros(most, dtype=np.int32)
+    least_of = np.full(most, weights.least, dtype=np.int32)
+    kind_of[:n_themes] = given.kinds
+    placed = np.full(len(given.genres.first) - 1, -1, dtype=np.int64)
     filled = np.zeros(height, dtype=np.int32)
     wide = np.ones(height, dtype=np.int32)  # cells of a row that are worth a choice
     for r in range(height):
-        while wide[r] < width and view[r, wide[r]] > 0.0 and view[r, wide[r]] >= unseen * view[r, 0]:
+        seen = given.sight[r]
+        while wide[r] < width and seen[wide[r]] > 0.0 and seen[wide[r]] >= weights.unseen * seen[0]:
             wide[r] += 1
     loose = np.zeros(height, dtype=np.bool_)
     before = np.full((height, width), -1, dtype=np.int32)
@@ -281,267 +284,163 @@ def _build(  # type: ignore[no-untyped-def]  # numba
     added = np.zeros(n_genres)
     touched = np.zeros(n_genres, dtype=np.int32)
     stamp = np.int64(-1)
-    for page in range(n_pages):
-        p = history[page]
-        rows = n_themes + own_at[page + 1] - own_at[page]
-        count[:rows] = 0
-        used[:rows] = False
-        head[:rows] = 0
-        best = 0.0  # takes of the best page: a scale
-        for i in range(n_candidates):
-            show = shows[page, i]
-            if show < 0:
-                break
-            if i < len(order):
-                best += view.flat[order[i]] * worth[page, i]
-            for j in range(t_first[show], t_first[show + 1]):
-                t = t_item[j]
-                if count[t] < keep:
-                    list_show[t, count[t]] = show
-                    list_worth[t, count[t]] = worth[page, i]
-                    count[t] += 1
+    for number in range(len(given.shows)):
+        rows = n_themes + given.own_at[number + 1] - given.own_at[number]
+        best = _list(given, number, keep, lists)
+        p = given.history[number]
+        at = _Page(
+            number,
+            lists,
+            given.genres,
+            p,
+            q,
+            placed,
+            given.sight,
+            cell,
+            1.0 / best if best > 0.0 else 1.0,
+            weights.calibration,
+        )
         for k in range(rows - n_themes):
-            o = own_at[page] + k
-            for i in range(own_first[o], own_first[o + 1]):
-                list_show[n_themes + k, count[n_themes + k]] = own_show[i]
-                list_worth[n_themes + k, count[n_themes + k]] = own_worth[i]
-                count[n_themes + k] += 1
-        scale = 1.0 / best if best > 0.0 else 1.0
+            kind_of[n_themes + k] = given.own.kind[given.own_at[number] + k]
+            least_of[n_themes + k] = given.own.least[given.own_at[number] + k]
+        used[:rows] = False
+        lists.head[:rows] = 0
         for g in range(n_genres):
-            q[g] = prior * p[g]
+            q[g] = weights.prior * p[g]
         of_kind = np.zeros(64, dtype=np.int32)
         stamp += 1
         chosen = 0
         for r in range(height):
             take = -1
             for attempt in range(2):  # a pinned row that is too short leaves its place to the builder
-                pin = np.int64(pins[page, r]) if attempt == 0 else np.int64(-1)
+                pin = np.int64(given.pins[number, r]) if attempt == 0 else np.int64(-1)
                 top = -np.inf
                 for t in range(rows):
-                    if used[t] or (pin >= 0 and t != pin) or (t < n_themes and not offered[page, t]):
+                    if used[t] or (pin >= 0 and t != pin) or (t < n_themes and not given.offered[number, t]):
                         continue
-                    gain, size = _row_gain(
-                        t,
-                        list_show,
-                        list_worth,
-                        count,
-                        head,
-                        placed,
-                        stamp,
-                        view[r],
-                        wide[r],
-                        scale,
-                        calibration,
-                        g_first,
-                        g_item,
-                        g_share,
-                        p,
-                        q,
-                        added,
-                        touched,
-                    )
-                    need = least if t < n_themes else own_least[own_at[page] + t - n_themes]
-                    kind = kinds[t] if t < n_themes else own_kind[own_at[page] + t - n_themes]
-                    gain -= repeat * of_kind[kind]
-                    if size >= min(need, wide[r]) and gain > top:
+                    gain, size = _row_gain(at, r, t, stamp, wide[r], added, touched)
+                    gain -= weights.repeat * of_kind[kind_of[t]]
+                    if size >= min(least_of[t], wide[r]) and gain > top:
                         top, take = gain, t
                 if take >= 0:
                     break
             if take < 0:
                 break
             used[take] = True
-            of_kind[kinds[take] if take < n_themes else own_kind[own_at[page] + take - n_themes]] += 1
-            row[page, r] = take
+            of_kind[kind_of[take]] += 1
+            row[number, r] = take
             filled[r] = 0
-            for c in range(wide[r]):
-                if not _next(
-                    page,
-                    r,
-                    c,
-                    take,
-                    list_show,
-                    list_worth,
-                    count,
-                    head,
-                    placed,
-                    stamp,
-                    view,
-                    scale,
-                    calibration,
-                    window if take < n_themes else 1,
-                    g_first,
-                    g_item,
-                    g_share,
-                    p,
-                    q,
-                    cell,
-                ):
-                    break
+            window = weights.window if take < n_themes else 1
+            while filled[r] < wide[r] and _next(at, r, filled[r], take, stamp, window):
                 filled[r] += 1
             chosen += 1
         # Rows and their sizes are fixed; cells of rows with titles to spare choose again, the best seen cell first.
         for g in range(n_genres):
-            q[g] = prior * p[g]
+            q[g] = weights.prior * p[g]
         stamp += 1
-        head[:rows] = 0
+        lists.head[:rows] = 0
         for r in range(chosen):
-            t = row[page, r]
-            loose[r] = t < n_themes and count[t] >= spare * width
+            t = row[number, r]
+            loose[r] = t < n_themes and lists.size[t] >= weights.spare * width
             for c in range(filled[r]):
-                before[r, c] = cell[page, r, c]
+                before[r, c] = cell[number, r, c]
                 if not loose[r]:
-                    show = cell[page, r, c]
-                    placed[show] = stamp
-                    for j in range(g_first[show], g_first[show + 1]):
-                        q[g_item[j]] += g_share[j]
+                    _place(at, cell[number, r, c], stamp)
         short = False
-        for i in range(len(order)):
-            r, c = order[i] // width, order[i] % width
-            if r < chosen and loose[r] and c < filled[r]:
-                found = _next(
-                    page,
-                    r,
-                    c,
-                    row[page, r],
-                    list_show,
-                    list_worth,
-                    count,
-                    head,
-                    placed,
-                    stamp,
-                    view,
-                    scale,
-                    calibration,
-                    window,
-                    g_first,
-                    g_item,
-                    g_share,
-                    p,
-                    q,
-                    cell,
-                )
-                if not found:
-                    short = True
-                    break
+        for i in range(len(given.order)):
+            r, c = given.order[i] // width, given.order[i] % width
+            mine = r < chosen and loose[r] and c < filled[r]
+            if mine and not _next(at, r, c, row[number, r], stamp, weights.window):
+                short = True
+                break
         if short:
             stamp += 1
-            head[:rows] = 0
+            lists.head[:rows] = 0
             for r in range(chosen):
                 for c in range(filled[r]):
-                    cell[page, r, c] = before[r, c]
+                    cell[number, r, c] = before[r, c]
                     placed[before[r, c]] = stamp
         for r in range(chosen):  # what hardly anybody sees
-            if filled[r] < wide[r]:
-                continue
-            for c in range(wide[r], width):
-                if not _next(
-                    page,
-                    r,
-                    c,
-                    row[page, r],
-                    list_show,
-                    list_worth,
-                    count,
-                    head,
-                    placed,
-                    stamp,
-                    view,
-                    scale,
-                    calibration,
-                    1,
-                    g_first,
-                    g_item,
-                    g_share,
-                    p,
-                    q,
-                    cell,
-                ):
-                    break
+            if filled[r] == wide[r]:
+                c = wide[r]
+                while c < width and _next(at, r, c, row[number, r], stamp, 1):
+                    c += 1
 
 
 @njit(cache=True, nogil=True)
-def _row_gain(  # type: ignore[no-untyped-def]  # numba
-    t,
-    list_show,
-    list_worth,
-    count,
-    head,
-    placed,
-    stamp,
-    view,
-    width,
-    scale,
-    calibration,
-    g_first,
-    g_item,
-    g_share,
-    p,
-    q,
-    added,
-    touched,
-):
-    """What the first titles left of row t would add to the page, and how many they are."""
-    while head[t] < count[t] and placed[list_show[t, head[t]]] == stamp:
-        head[t] += 1
+def _list(given, number, keep, lists):  # type: ignore[no-untyped-def]  # numba
+    """Fill the lists of a page's rows; gives the takes of the best page, a scale."""
+    n_themes = len(given.kinds)
+    first = given.own_at[number]
+    lists.size[: n_themes + given.own_at[number + 1] - first] = 0
+    best = 0.0
+    for i in range(given.shows.shape[1]):
+        show = given.shows[number, i]
+        if show < 0:
+            break
+        if i < len(given.order):
+            best += given.sight.flat[given.order[i]] * given.worth[number, i]
+        for j in range(given.themes.first[show], given.themes.first[show + 1]):
+            t = given.themes.item[j]
+            if lists.size[t] < keep:
+                lists.show[t, lists.size[t]] = show
+                lists.worth[t, lists.size[t]] = given.worth[number, i]
+                lists.size[t] += 1
+    for o in range(first, given.own_at[number + 1]):
+        t = n_themes + o - first
+        for i in range(given.own.first[o], given.own.first[o + 1]):
+            lists.show[t, lists.size[t]] = given.own.show[i]
+            lists.worth[t, lists.size[t]] = given.own.worth[i]
+            lists.size[t] += 1
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _row_gain(at, r, t, stamp, width, added, touched):  # type: ignore[no-untyped-def]  # numba
+    """What the first titles left of list t would add to the page as its row r, and how many they are."""
+    lists, genres = at.lists, at.genres
+    _skip_placed(at, t, stamp)
     takes, size, n_touched = 0.0, 0, 0
-    for i in range(head[t], count[t]):
-        show = list_show[t, i]
-        if placed[show] == stamp:
+    for i in range(lists.head[t], lists.size[t]):
+        show = lists.show[t, i]
+        if at.placed[show] == stamp:
             continue
-        takes += view[size] * list_worth[t, i]
-        if calibration > 0.0:
-            for j in range(g_first[show], g_first[show + 1]):
-                g = g_item[j]
-                if p[g] > 0.0:
+        takes += at.sight[r, size] * lists.worth[t, i]
+        if at.calibration > 0.0:
+            for j in range(genres.first[show], genres.first[show + 1]):
+                g = genres.item[j]
+                if at.p[g] > 0.0:
                     if added[g] == 0.0:
                         touched[n_touched] = g
                         n_touched += 1
-                    added[g] += g_share[j]
+                    added[g] += genres.share[j]
         size += 1
         if size == width:
             break
     genre = 0.0
     for i in range(n_touched):
         g = touched[i]
-        genre += p[g] * np.log1p(added[g] / q[g])
+        genre += at.p[g] * np.log1p(added[g] / at.q[g])
         added[g] = 0.0
-    return takes * scale + calibration * genre, size
+    return takes * at.scale + at.calibration * genre, size
 
 
 @njit(cache=True, nogil=True)
-def _next(  # type: ignore[no-untyped-def]  # numba
-    page,
-    r,
-    c,
-    t,
-    list_show,
-    list_worth,
-    count,
-    head,
-    placed,
-    stamp,
-    view,
-    scale,
-    calibration,
-    window,
-    g_first,
-    g_item,
-    g_share,
-    p,
-    q,
-    cell,
-):
-    """Put the best title left of row t into a cell; false when none is left."""
-    while head[t] < count[t] and placed[list_show[t, head[t]]] == stamp:
-        head[t] += 1
+def _next(at, r, c, t, stamp, window):  # type: ignore[no-untyped-def]  # numba
+    """Put the best title left of list t into a cell; false when none is left."""
+    lists, genres = at.lists, at.genres
+    _skip_placed(at, t, stamp)
     seen, take, top = 0, -1, -np.inf
-    for i in range(head[t], count[t]):
-        show = list_show[t, i]
-        if placed[show] == stamp:
+    for i in range(lists.head[t], lists.size[t]):
+        show = lists.show[t, i]
+        if at.placed[show] == stamp:
             continue
-        value = view[r, c] * list_worth[t, i] * scale
-        if calibration > 0.0:
-            value += calibration * _calibration(show, g_first, g_item, g_share, p, q)
+        value = at.sight[r, c] * lists.worth[t, i] * at.scale
+        if at.calibration > 0.0:
+            for j in range(genres.first[show], genres.first[show + 1]):
+                g = genres.item[j]
+                if at.p[g] > 0.0:
+                    value += at.calibration * at.p[g] * np.log1p(genres.share[j] / at.q[g])
         if value > top:
             top, take = value, show
         seen += 1
@@ -549,8 +448,21 @@ def _next(  # type: ignore[no-untyped-def]  # numba
             break
     if take < 0:
         return False
-    cell[page, r, c] = take
-    placed[take] = stamp
-    for j in range(g_first[take], g_first[take + 1]):
-        q[g_item[j]] += g_share[j]
+    at.cell[at.number, r, c] = take
+    _place(at, take, stamp)
     return True
+
+
+@njit(cache=True, nogil=True)
+def _skip_placed(at, t, stamp):  # type: ignore[no-untyped-def]  # numba
+    lists = at.lists
+    while lists.head[t] < lists.size[t] and at.placed[lists.show[t, lists.head[t]]] == stamp:
+        lists.head[t] += 1
+
+
+@njit(cache=True, nogil=True)
+def _place(at, show, stamp):  # type: ignore[no-untyped-def]  # numba
+    """The show stands on the page: its genres are the page's."""
+    at.placed[show] = stamp
+    for j in range(at.genres.first[show], at.genres.first[show + 1]):
+        at.q[at.genres.item[j]] += at.genres.share[j]
