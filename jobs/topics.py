@@ -22,6 +22,16 @@ Offsets = dict[int, int]
 """Offset by partition."""
 
 
+BULK = {
+    "kafka.fetch.max.wait.ms": "20",
+    "kafka.max.partition.fetch.bytes": str(16 * 2**20),
+    "kafka.max.poll.records": "20000",
+    "kafka.receive.buffer.bytes": str(2**20),
+}
+"""For the consumers of a range: it ends where nothing more comes, so the half second that a consumer waits for more by
+default was most of the time of a small topic; and a large one comes in few calls."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What a topic holds now: first offset kept and first offset not yet readable, of every partition."""
@@ -125,6 +135,7 @@ def raw(session: SparkSession, settings: Settings, topic: Topic, start: Offsets,
         .option("startingOffsets", json.dumps({real: {str(p): o for p, o in start.items()}}))
         .option("endingOffsets", json.dumps({real: {str(p): o for p, o in end.items()}}))
         .option("failOnDataLoss", "true")
+        .options(**BULK)
         .load()
     )
 
