@@ -59,9 +59,7 @@ def replicate(world: Slice, pages: int, rng: np.random.Generator) -> list[bool |
     target[np.arange(len(page)), cell] = world.target[cell, what]
     found = cell_estimates(page, cell, taken.ravel(), world.logging[cell, what], target, world.view)
     truth = world.truth()
-    return [
-        None if isinstance(one, TooFew) else one.low <= truth[c] <= one.high for c, one in enumerate(found)
-    ]
+    return [None if isinstance(one, TooFew) else one.low <= truth[c] <= one.high for c, one in enumerate(found)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -116,9 +116,7 @@ def take_rate(world: World, pages: pd.DataFrame, day: int) -> NDArray[np.float64
     out = np.zeros(len(people))
     for device in range(len(DEVICES)):
         share = np.where(people.device == device, 0.8, 0.0) + 0.2 / len(DEVICES)
-        show, logit, _ = home.logits(
-            config, laid, useful, cat, people, None, who, np.full(len(who), device), day
-        )
+        show, logit, _ = home.logits(config, laid, useful, cat, people, None, who, np.full(len(who), device), day)
         out += share * home.take_rates(config, show, logit, len(cat.shows.show_id)).sum(axis=1)
     return out
 

@@ -97,9 +97,9 @@ def multiply(runner: Runner, source: Settings, copies: int) -> int:
     columns = ", ".join(
         f"concat({name}, '-', n.id) AS {name}" if name == "session_id" else f"e.{name}" for name in rows.columns
     )
-    spark.sql(
-        f"SELECT {columns} FROM global_temp.one_copy AS e CROSS JOIN range(0, {copies}, 1, 2) AS n"
-    ).writeTo(f"{NAME}.{identifier(runner.settings, bronze)}").append()
+    spark.sql(f"SELECT {columns} FROM global_temp.one_copy AS e CROSS JOIN range(0, {copies}, 1, 2) AS n").writeTo(
+        f"{NAME}.{identifier(runner.settings, bronze)}"
+    ).append()
     return int(spark.table(f"{NAME}.{identifier(runner.settings, bronze)}").count())
 
 

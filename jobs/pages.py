@@ -9,8 +9,8 @@ from pyspark.sql import functions as F
 
 from conf.settings import Settings
 from jobs.pandas_frames import to_pandas
-from jobs.session import to_spark
-from models.recommend.pages import home_pages, served_model
+from jobs.session import batches_to_spark
+from models.recommend.pages import page_batches, served_model
 from schemas import tables as t
 
 
@@ -33,7 +33,7 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
     )
     promotion = to_pandas(frames["promotion"])
     factors = frames["factors"].where(F.col("model_id") == F.lit(served_model(promotion)))
-    made = home_pages(
+    made = page_batches(
         plays,
         to_pandas(frames["title"]),
         to_pandas(frames["profile"]),
@@ -46,4 +46,4 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
         choices=to_pandas(frames["profile_choice"]),
         impressions=to_pandas(frames["impression_outcome"], "profile_id", "row", "col"),
     )
-    return {t.HOME_PAGE.name: to_spark(frames["play"].sparkSession, made, t.HOME_PAGE)}
+    return {t.HOME_PAGE.name: batches_to_spark(frames["play"].sparkSession, made, t.HOME_PAGE)}

@@ -74,8 +74,15 @@ JOBS: tuple[JobSpec, ...] = (
         "ingest",
         Kind.LANDING,
         "Land the event and catalogue topics exactly once.",
-        writes=(t.BRONZE_PLAYBACK_EVENT, t.BRONZE_IMPRESSION, t.BRONZE_CDN_REQUEST, *_CATALOGUE,
-                t.BRONZE_PROFILE_CHOICE, t.BRONZE_INCIDENT, t.QUARANTINE),
+        writes=(
+            t.BRONZE_PLAYBACK_EVENT,
+            t.BRONZE_IMPRESSION,
+            t.BRONZE_CDN_REQUEST,
+            *_CATALOGUE,
+            t.BRONZE_PROFILE_CHOICE,
+            t.BRONZE_INCIDENT,
+            t.QUARANTINE,
+        ),
         reads_topics=topics.LANDED,
     ),
     JobSpec(

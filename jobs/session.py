@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -21,6 +23,7 @@ import psutil
 from py4j.java_gateway import JavaClass
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from conf import jars, java
 from conf.errors import ConfigError, MatineeError, stopped
@@ -191,11 +194,48 @@ def to_spark(session: SparkSession, frame: pd.DataFrame, table: Table) -> DataFr
     Raises:
         ConfigError: a column is missing or unknown.
     """
+    wanted = _wanted(frame, table)
+    return session.createDataFrame(frame[wanted.names], schema=wanted)
+
+
+SENT_ROWS = 20_000
+"""Rows that wait in Python as Arrow before they go to the JVM."""
+
+
+def batches_to_spark(session: SparkSession, batches: Iterable[pd.DataFrame], table: Table) -> DataFrame:
+    """The same of many frames, one after another: of what was sent already nothing stays in Python.
+
+    Args:
+        batches: at least one.
+
+    Raises:
+        ConfigError: a column is missing or unknown.
+    """
+    import pyarrow as pa
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    frames: list[DataFrame] = []
+    waiting: list[pa.RecordBatch] = []
+
+    def send() -> None:
+        frames.append(session.createDataFrame(pa.Table.from_batches(waiting), schema=wanted))
+        waiting.clear()
+
+    for batch in batches:
+        wanted = _wanted(batch, table)
+        waiting.append(pa.RecordBatch.from_pandas(batch, to_arrow_schema(wanted), preserve_index=False))
+        if sum(one.num_rows for one in waiting) >= SENT_ROWS:
+            send()
+    if waiting:
+        send()
+    return reduce(DataFrame.unionAll, frames)
+
+
+def _wanted(frame: pd.DataFrame, table: Table) -> StructType:
     from schemas.render import spark
 
     wanted = spark.table_struct(table)
-    names = [field.name for field in wanted.fields]
-    differing = sorted(set(names) ^ set(map(str, frame.columns)))
+    differing = sorted(set(wanted.names) ^ set(map(str, frame.columns)))
     if differing:
         raise ConfigError(f"{table.fqn}: these columns are in one of frame and table only: {', '.join(differing)}")
-    return session.createDataFrame(frame[names], schema=wanted)
+    return wanted

@@ -93,7 +93,7 @@ def factors(run: Training, day: date) -> pd.DataFrame:
         ("title", run.model.titles, run.model.title_vectors),
     )
     rows = [
-        (run.model_id, side, entity, vector.tolist(), day)
+        (run.model_id, side, entity, vector, day)
         for side, ids, matrix in sides
         for entity, vector in zip(ids, matrix, strict=True)
         if run.promoted

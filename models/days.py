@@ -33,3 +33,15 @@ def epoch_days(column: pd.Series) -> NDArray[np.int64]:
     if stamps.isna().any():
         raise ValueError(f"column {column.name!r} has {int(stamps.isna().sum())} missing dates; every row needs one")
     return stamps.dt.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)
+
+
+def no_future(column: pd.Series, what: str, day: date) -> None:
+    """Refuse rows of a date column that lie after `day`.
+
+    Raises:
+        ValueError: there are some.
+    """
+    days = epoch_days(column)
+    if len(days) and int(days.max()) > epoch_day(day):
+        later = int(days.max()) - epoch_day(day)
+        raise ValueError(f"{what} hold rows {later} days after {day}; what is learned of a day must know nothing later")

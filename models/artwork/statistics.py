@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.days import epoch_days
+from models.days import epoch_days, no_future
 from models.frames import places
 from models.recommend.taste import EVERYBODY, TasteByDay
 
@@ -34,7 +34,12 @@ def artwork_statistics(
     Args:
         outcomes: record impression_outcome up to `day`. plays: record `play` up to `day`, for the tastes.
         titles, artworks: newest rows of their records.
+
+    Raises:
+        ValueError: outcomes or plays of a later day.
     """
+    no_future(outcomes["shown_date"], "outcomes", day)
+    no_future(plays["play_date"], "plays", day)
     images = artworks.sort_values(["title_id", "artwork_id"]).drop_duplicates("artwork_id", ignore_index=True)
     taste = TasteByDay(plays, titles)
     trials = decisions(outcomes)

@@ -19,7 +19,7 @@ from models.frames import places
 from models.recommend.choices import CONTROLS, Choices, among_everything, in_rows
 from models.recommend.ials import Ials
 from models.recommend.linear import Edlae
-from models.recommend.parts import NAMES, PERSONAL, Parts
+from models.recommend.parts import NAMES, PERSONAL, Kept, Parts
 from models.recommend.protocol import blocks, excluded_matrix, single_threaded, top_k
 
 PRIOR_WEIGHTS = {
@@ -35,6 +35,8 @@ PRIOR_WEIGHTS = {
 }
 PRIOR_STRENGTH = 4.0
 """Pull of the prior weights, in plays; thin data stay near them."""
+HELD = 2
+"""Last days whose choices teach the weights, each with parts fitted on the days before it."""
 RECIPE = tuple(
     (f"{part}.{key}", part, key)
     for part, keys in {
@@ -59,14 +61,17 @@ class Blend:
         seed: int = 29,
         read: pd.DataFrame | None = None,
         by_place: bool = True,
+        kept: Kept | None = None,
     ) -> None:
-        """`read`: rows of pages (choices.rows_read) to learn from as well; `by_place`: see choices.in_rows."""
+        """`read`: rows of pages (choices.rows_read) to learn from as well; `by_place`: see choices.in_rows; `kept`:
+        parts shared with blends of the same recipe, catalogue and log."""
         self.catalogue = catalogue.sort_values("title_id", ignore_index=True)
         self.ials = ials if ials is not None else Ials(64, 0.02, 0.2)
         self.edlae = edlae if edlae is not None else Edlae()
         self.seed = seed
         self.read = read
         self.by_place = by_place
+        self.kept = kept if kept is not None else Kept(0)
         self.weights: dict[str, float] = dict(PRIOR_WEIGHTS)
         self.profiles: NDArray[np.object_] = np.zeros(0, dtype=object)
         self.titles: NDArray[np.object_] = self.catalogue["title_id"].to_numpy(dtype=object)
@@ -123,13 +128,16 @@ class Blend:
         return pd.concat(pieces, ignore_index=True) if pieces else top_k(np.zeros((0, 0)), [], self.titles, k)
 
     def _parts(self, interactions: pd.DataFrame, today: int) -> Parts:
-        return Parts.fit(
-            interactions, self.catalogue, self.ials, self.edlae, today, read=self.read, by_place=self.by_place
-        )
+        def fit() -> Parts:
+            return Parts.fit(
+                interactions, self.catalogue, self.ials, self.edlae, today, read=self.read, by_place=self.by_place
+            )
+
+        return self.kept.of(today, fit)
 
     def _learn(self, interactions: pd.DataFrame) -> dict[str, float]:
         days = np.unique(interactions["day"].to_numpy())
-        held = days[-2:] if len(days) >= 5 else days[-1:]
+        held = days[-HELD:] if len(days) >= 5 else days[-1:]
         found: list[Choices] = []
         for day in held.tolist():
             rng = np.random.default_rng([self.seed, day])

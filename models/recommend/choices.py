@@ -119,13 +119,12 @@ def _values(
     place: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Parts and controls of profiles `row` (n,; -1 unknown) and titles `offered` (n, a): (n, a, parts + controls)."""
-    seen = np.zeros((len(parts.profiles) + 1, len(parts.titles)), dtype=bool)
     what = places(parts.titles, past["title_id"])
-    seen[places(parts.profiles, past["profile_id"])[what >= 0], what[what >= 0]] = True
-    seen[-1] = False
+    pairs = places(parts.profiles, past["profile_id"])[what >= 0] * len(parts.titles) + what[what >= 0]
+    seen = np.isin(row[:, None] * len(parts.titles) + offered, pairs) & (row >= 0)[:, None]
     out = np.empty((*offered.shape, len(NAMES) + len(CONTROLS)))
     out[:, :, : len(NAMES)] = parts.values(row, offered)
-    out[:, :, len(NAMES)] = seen[row[:, None], offered]
+    out[:, :, len(NAMES)] = seen
     out[:, :, len(NAMES) + 1] = 1.0
     out[:, :, len(NAMES) + 2 :] = place
     return out

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.days import epoch_day, epoch_days
+from models.days import epoch_day, epoch_days, no_future
 from models.recommend.interactions import shows
 from models.recommend.taste import top_genres
 
@@ -31,7 +31,7 @@ def profile_features(
     today = epoch_day(day)
     ids = pd.Index(sorted(set(profiles["profile_id"])), name="profile_id")
     age = today - epoch_days(plays["play_date"])
-    _no_future(age, "plays", day)
+    no_future(plays["play_date"], "plays", day)
     good = plays["quality_play"].to_numpy(dtype=bool)
     month, week = age < 28, age < 7
     quality = plays[good & month]
@@ -71,7 +71,7 @@ def title_features(
     catalogue = shows(titles)
     ids = pd.Index(catalogue["title_id"], name="title_id")
     age = today - epoch_days(plays["play_date"])
-    _no_future(age, "plays", day)
+    no_future(plays["play_date"], "plays", day)
     good = plays["quality_play"].to_numpy(dtype=bool)
     started = plays[plays["started"].to_numpy(dtype=bool) & (age < 28)].groupby("show_id")
     shown = outcomes[today - epoch_days(outcomes["shown_date"]) < 7].groupby("title_id")
@@ -118,8 +118,3 @@ def _rebuffering(sessions: pd.DataFrame, today: int) -> pd.Series:
     sums = one.groupby("profile_id")[["stall_ms", "play_ms"]].sum()
     sums = sums[sums.sum(axis=1) > 0]
     return sums["stall_ms"] / (sums["stall_ms"] + sums["play_ms"])
-
-
-def _no_future(age: NDArray[np.int64], what: str, day: date) -> None:
-    if len(age) and int(age.min()) < 0:
-        raise ValueError(f"{what} hold rows {-int(age.min())} days after {day}; features of a day know nothing later")

@@ -104,7 +104,30 @@ def home_pages(
     choices: pd.DataFrame | None = None,
     impressions: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Record home_page of every profile, sorted by profile_id.
+    """Record home_page of every profile, sorted by profile_id; see page_batches, which needs less memory."""
+    made = page_batches(
+        plays, titles, profiles, factors, promotion, features, page_date,
+        salt=salt, holdback=holdback, choices=choices, impressions=impressions,
+    )  # fmt: skip
+    pages = pd.concat(list(made), ignore_index=True)
+    return pages.sort_values("profile_id", kind="mergesort", ignore_index=True)
+
+
+def page_batches(
+    plays: pd.DataFrame,
+    titles: pd.DataFrame,
+    profiles: pd.DataFrame,
+    factors: pd.DataFrame,
+    promotion: pd.DataFrame,
+    features: pd.DataFrame,
+    page_date: date,
+    *,
+    salt: str,
+    holdback: float,
+    choices: pd.DataFrame | None = None,
+    impressions: pd.DataFrame | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Record home_page of every profile, at most BLOCK of them at a time; one empty frame if there is nobody.
 
     Args:
         plays: record `play` up to the day before. titles, profiles: newest rows of their records.
@@ -116,9 +139,10 @@ def home_pages(
         maker = PageMaker(
             plays, titles, profiles, factors, promotion, features, page_date, salt, holdback, choices, impressions
         )
-        made = [page for block in maker.blocks() for page in maker.records(block)]
-    pages = pd.DataFrame(made, columns=PAGE_COLUMNS)
-    return pages.sort_values("profile_id", kind="mergesort", ignore_index=True)
+        for block in maker.blocks():
+            yield pd.DataFrame(list(maker.records(block)), columns=PAGE_COLUMNS)
+        if not maker.ids:
+            yield pd.DataFrame(columns=PAGE_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -101,6 +102,24 @@ class Parts:
                 tower = np.where(rows[:, None] >= 0, self.left[name][np.maximum(rows, 0)], 0.0)
                 out[:, :, i] = np.einsum("nd,ncd->nc", tower, self.right[name][columns])
         return out
+
+
+class Kept:
+    """Parts of the newest days that were asked for, so that origins that roll on need not fit again what the origin
+    before them has fitted. One recipe, one catalogue and one log, of which an origin sees the days before it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._parts: dict[int, Parts] = {}
+
+    def of(self, today: int, fit: Callable[[], Parts]) -> Parts:
+        """Those for `today`, fitted if they are not at hand."""
+        found = self._parts.get(today) or fit()
+        self._parts[today] = found
+        newest = sorted(self._parts, reverse=True)[: self._most]
+        self._parts = {day: self._parts[day] for day in newest}
+        return found
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:

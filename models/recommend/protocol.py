@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from models.frames import places
 from models.recommend.histories import Histories
+from models.recommend.strong import ranked
 
 BLOCK = 1024
 """Profiles scored at a time: bounds memory at BLOCK x titles doubles."""
@@ -73,7 +74,7 @@ def top_k(
     `titles` must be sorted. Titles scored minus infinity or excluded are never returned.
     """
     masked = np.where(excluded, -np.inf, scores) if excluded is not None else scores
-    order = np.argsort(-masked, axis=1, kind="stable")[:, :k]
+    order = ranked(masked, None, k)
     value = np.take_along_axis(masked, order, axis=1)
     keep = np.isfinite(value)
     row, rank = np.nonzero(keep)

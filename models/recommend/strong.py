@@ -7,7 +7,7 @@ that training never saw cannot be a target: `coverage` of the split says how man
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,21 +51,30 @@ class StrongSplit:
     coverage: float
 
 
-def strong_split(pairs: pd.DataFrame, seed: int, held: float = 0.1, target: float = 0.2) -> StrongSplit:
+def strong_split(
+    pairs: pd.DataFrame,
+    seed: int,
+    held: float = 0.1,
+    target: float = 0.2,
+    households: Mapping[str, str] | None = None,
+) -> StrongSplit:
     """Permute profiles; the last `held` of them test, as many before validate; of each a random `target` is sought.
 
     Args:
         pairs: unique profile_id, title_id; profiles with fewer than 5 are left out.
+        households: by profile_id. Those who share one share their evenings too: they are permuted as one.
     """
     count = pairs.groupby("profile_id").size()
     pairs = pairs[pairs["profile_id"].isin(count.index[count >= 5])]
     rng = np.random.default_rng(seed)
     profiles = np.unique(pairs["profile_id"].to_numpy(dtype=object).astype(str))
-    order = rng.permutation(len(profiles))
-    n = int(len(profiles) * held)
-    role_of = np.full(len(profiles), "train", dtype=object)
+    homes, home = np.unique([(households or {}).get(p, p) for p in profiles], return_inverse=True)
+    order = rng.permutation(len(homes))
+    n = int(len(homes) * held)
+    role_of = np.full(len(homes), "train", dtype=object)
     role_of[order[-n:]] = "test"
     role_of[order[-2 * n : -n]] = "valid"
+    role_of = role_of[home]
     code = np.searchsorted(profiles, pairs["profile_id"].to_numpy(dtype=object).astype(str))
     role = role_of[code]
     key = rng.random(len(pairs))
@@ -103,11 +112,20 @@ def ranked(scores: NDArray[np.floating], seen: csr_matrix | None, k: int) -> NDA
     if seen is not None:
         row = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
         masked[row, seen.indices] = -np.inf
-    k = min(k, masked.shape[1])
-    if k < masked.shape[1]:  # everything equal to the k-th best stays in, so that ties are cut by column alone
-        edge = -np.partition(-masked, k - 1, axis=1)[:, k - 1 : k]
-        masked = np.where(masked >= edge, masked, -np.inf)
-    return np.argsort(-masked, axis=1, kind="stable")[:, :k]
+    count, columns = masked.shape
+    k = min(k, columns)
+    if k == columns or not count:
+        return np.argsort(-masked, axis=1, kind="stable")[:, :k]
+    edge = -np.partition(-masked, k - 1, axis=1)[:, k - 1 : k]
+    row, column = np.nonzero(masked >= edge)  # with everything equal to the k-th best, so that ties are cut by column
+    size = np.bincount(row, minlength=count)
+    place = np.arange(len(row)) - (np.cumsum(size) - size)[row]
+    best = np.full((count, int(size.max())), -np.inf)
+    of = np.zeros(best.shape, dtype=np.int64)
+    best[row, place], of[row, place] = masked[row, column], column
+    # A masked column is no better than what pads a row, and stands before it.
+    order = np.argsort(-best, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(of, order, axis=1)
 
 
 def judge(scores: NDArray[np.floating], held: Held, seen: csr_matrix | None = None) -> dict[str, NDArray[np.float64]]:

@@ -13,10 +13,11 @@ import pandas as pd
 
 from models.days import as_date, epoch_day
 from models.recommend.als import ImplicitALS
-from models.recommend.blend import Blend
+from models.recommend.blend import HELD, Blend
 from models.recommend.choices import rows_read
 from models.recommend.evaluate import Judged, evaluate, time_split
 from models.recommend.interactions import from_plays, shows
+from models.recommend.parts import Kept
 from models.recommend.popularity import DecayedPopularity
 from models.recommend.promote import FALLBACK, INCUMBENT, Incumbent, Verdict, decide
 from models.recommend.protocol import Recommender
@@ -82,7 +83,8 @@ def train(
         allowed = outcomes["profile_id"].isin(set(plays["profile_id"]))
         read = rows_read(outcomes[allowed], plays)
         read = read[read["day"] <= epoch_day(day)]
-    model = Blend(catalogue, read=read)
+    kept = Kept(HELD + 1)
+    model = Blend(catalogue, read=read, kept=kept)
     same = now is not None and now.recipe == model.recipe
     rivals: dict[str, Mapping[str, float | int]] = {}
     unknown = ""
@@ -93,7 +95,7 @@ def train(
         except (TypeError, ValueError) as error:
             unknown = f"; the recipe of {now.version} cannot be retrained: {error}"
     origins = _origins(interactions, day)
-    judged = _judge(interactions, catalogue, origins, rivals, read)
+    judged = _judge(interactions, catalogue, origins, rivals, read, kept)
     shown = [read.sort_values(list(read.columns), kind="mergesort")] if read is not None else []
     version = content_hash(interactions, catalogue, *shown, pd.DataFrame({"recipe": [json.dumps(model.recipe)]}))[:12]
     verdict = decide(model.name, version, judged, now, same)
@@ -133,6 +135,7 @@ def _judge(
     origins: list[int],
     rivals: Mapping[str, Mapping[str, float | int]],
     read: pd.DataFrame | None,
+    kept: Kept,
 ) -> dict[str, Judged]:
     """Candidate, baselines and rivals (recipes by name), each fitted before each origin and judged on its day."""
     parts: dict[str, list[Judged]] = {}
@@ -143,7 +146,7 @@ def _judge(
             continue
         before = read[read["day"] < origin] if read is not None else None
         models: dict[str, Recommender] = {
-            one.name: one for one in (Blend(catalogue, read=before), ImplicitALS(), DecayedPopularity())
+            one.name: one for one in (Blend(catalogue, read=before, kept=kept), ImplicitALS(), DecayedPopularity())
         }
         models |= {name: Blend.of(recipe, catalogue, before) for name, recipe in rivals.items()}
         for name, one in models.items():

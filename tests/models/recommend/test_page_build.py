@@ -110,9 +110,7 @@ def plain(case: Case, page: int, weights: Weights) -> tuple[list[int], list[list
                 break
             cells[r].append(s)
             placed.append(s)
-    loose = [
-        t < c.member.shape[1] and len(rows[t]) >= weights.spare * view.shape[1] for t in chosen
-    ]
+    loose = [t < c.member.shape[1] and len(rows[t]) >= weights.spare * view.shape[1] for t in chosen]
     again = [list(row) if not free else [-1] * len(row) for row, free in zip(cells, loose, strict=True)]
     placed = [s for row in again for s in row if s >= 0]
     for r, col in sorted(np.ndindex(view.shape), key=lambda at: (-view[at], at)):

@@ -55,9 +55,7 @@ def test_because_names_one_of_the_three_that_speak_most(seed: int) -> None:
         row = own.show[own.first[i] : own.first[i + 1]].tolist()
         expected = []
         for t in shows[page]:
-            speaking = sorted(
-                (-likeness[h, t], h) for h in past[page].tolist() if h != t and likeness[h, t] > 0
-            )[:3]
+            speaking = sorted((-likeness[h, t], h) for h in past[page].tolist() if h != t and likeness[h, t] > 0)[:3]
             if t >= 0 and x in [h for _, h in speaking]:
                 expected.append(int(t))
         assert row == expected and len(row) >= 2

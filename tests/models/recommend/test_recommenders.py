@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from models.recommend.als import ImplicitALS
-from models.recommend.blend import Blend, conditional_logit
+from models.recommend.blend import HELD, Blend, conditional_logit
 from models.recommend.choices import Choices
 from models.recommend.evaluate import evaluate, time_split
 from models.recommend.ials import Ials
 from models.recommend.interactions import from_plays, shows
+from models.recommend.parts import Kept, Parts
 from models.recommend.popularity import DecayedPopularity
 
 
@@ -142,6 +143,29 @@ class TestBlend(RecommenderContract):
         rank = found.set_index(["profile_id", "title_id"])["rank"]
         assert rank["p02", "t40"] < rank["p02", "t41"]
         assert rank["p03", "t41"] < rank["p03", "t40"]
+
+
+def test_parts_that_origins_share_are_fitted_once_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, shows_ = checkerboard(), catalogue()
+    fitted: list[int] = []
+    fit = Parts.fit
+
+    def counted(*args: object, **given: object) -> Parts:
+        found = fit(*args, **given)  # type: ignore[arg-type]
+        fitted.append(found.today)
+        return found
+
+    monkeypatch.setattr(Parts, "fit", counted)
+    models, days = {}, {}
+    for most in (0, HELD + 1):
+        kept, judged = Kept(most), []
+        fitted.clear()
+        for origin in (4, 5, 6):
+            model = Blend(shows_, kept=kept).fit(data[data["day"] < origin])
+            judged.append(model.profile_vectors.tobytes() + model.title_vectors.tobytes())
+        models[most], days[most] = judged, sorted(fitted)
+    assert models[0] == models[HELD + 1]
+    assert days[HELD + 1] == sorted(set(days[0])) != days[0]
 
 
 def test_conditional_logit_finds_planted_weights() -> None:
