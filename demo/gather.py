@@ -20,7 +20,7 @@ from models.delivery.yardsticks import offload_lines
 from schemas import tables as t
 from schemas import topics
 from schemas.tables import Table
-from streaming import consume
+from streaming import alerts, consume
 from streaming.produce import truth_folder
 
 CATALOGUE = (t.BRONZE_TITLE, t.BRONZE_ARTWORK, t.BRONZE_ASSET_FILE, t.BRONZE_PROFILE, t.BRONZE_CDN_CLUSTER)
@@ -101,6 +101,7 @@ def story(settings: Settings, run: Run) -> Story:
             **_counts(lake, settings),
             **_shown(lake, live),
         },
+        incidents=_incidents(settings, live),
         model=promotion,
         timings=run.timings,
         peak_memory_bytes=run.peak_memory_bytes,
@@ -124,6 +125,12 @@ def _fault(settings: Settings, day: date) -> FaultWindow:
     row = _truth(settings, day, "faults").iloc[0]
     start = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(minutes=int(row["start"]))
     return FaultWindow(str(row["name"]), str(row["isp"]), start, start + timedelta(minutes=int(row["minutes"])))
+
+
+def _incidents(settings: Settings, day: date) -> list[dict[str, Any]]:
+    """What the alerts raised on the day, first one first."""
+    raised = [row for row in alerts.incidents(settings) if row["opened_at"].date() == day]
+    return sorted(raised, key=lambda row: (row["opened_at"], row["incident_id"]))
 
 
 def _stream_minutes(settings: Settings, day: date) -> pd.DataFrame:

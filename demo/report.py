@@ -64,7 +64,13 @@ def headline(story: Story) -> list[tuple[str, str, str]]:
     integers = int((story.reconcile[["rows_stream", "rows_batch"]].max(axis=1)).sum())
     ours = story.offload["our plan"]
     oracle = story.offload.get("rate oracle", float("nan"))
+    fault = story.fault
     rows: list[tuple[str, str, str]] = [
+        (
+            "Incidents raised",
+            ", ".join(row["cohort"] for row in story.incidents) or "none",
+            f"injected: {fault.name} at {fault.isp}, {fault.start_at:%H:%M} to {fault.end_at:%H:%M}",
+        ),
         ("Stream against batch", f"{differing:,} differing integers", f"of {integers:,} compared"),
         ("Bytes from the edge, day after", f"{100 * ours:.1f} %", _others(story)),
         ("Distance to the rate oracle", f"{100 * (oracle - ours):.1f} points", f"oracle {100 * oracle:.1f} %"),

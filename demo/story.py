@@ -52,6 +52,8 @@ class Story:
     """Rows of ops.reconcile_result for the live day."""
     counts: dict[str, int]
     """Events sent, landed, quarantined, dead letters, sessions, spans, plays."""
+    incidents: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of record `incident` that the alerts raised on the live day, first one first."""
     timings: list[tuple[str, float]] = field(default_factory=list)
     """(step, seconds)."""
     peak_memory_bytes: int = 0

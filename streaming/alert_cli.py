@@ -1,4 +1,4 @@
-"""Commands: `matinee alerts run | replay | list | ack | mute | resolve`."""
+"""Commands: `matinee alerts run | replay | list | show | ack | mute | resolve`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from conf.errors import UsageError
-from conf.settings import Settings, load
+from conf.settings import ROOT, Settings, load
 from streaming.cli import Day
+
+RUNBOOKS = ROOT / "docs" / "runbooks"
 
 
 def _rules(settings: Settings, path: Path | None) -> Any:
@@ -82,6 +84,45 @@ def list_(every: bool, as_json: bool) -> None:
             f"docs/runbooks/{row['runbook']}",
         )
     Console().print(table)
+
+
+@alerts.command()
+@click.argument("incident_id")
+@click.option("--json", "as_json", is_flag=True, help="The record as JSON.")
+def show(incident_id: str, as_json: bool) -> None:
+    """Tell one incident: who, since when, how bad, why, five sessions to look at, and its runbook."""
+    from streaming.alerts import incident
+
+    row = incident(load(), incident_id)
+    if as_json:
+        click.echo(json.dumps(row, default=str))
+        return
+    for name, text in told(row):
+        click.echo(f"{name:<12} {text}")
+    book = RUNBOOKS / row["runbook"]
+    click.echo("\n" + (book.read_text(encoding="utf-8") if book.is_file() else f"{book.name}: no such runbook"))
+
+
+def told(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """(what, text) of one incident, in the order a reader wants them."""
+    over = row["resolved_at"] or row["updated_at"]
+    expected = max(row["expected"], 1e-9)
+    muted = row["muted_until_at"] if row["state"] == "muted" else None
+    until = f", until {muted:%Y-%m-%d %H:%M:%S} UTC" if muted else ""
+    lasted = f"{(over - row['onset_at']).total_seconds() / 60:.0f} min{'' if row['resolved_at'] else ' so far'}"
+    examples = [f"matinee session {session}" for session in row["example_sessions"]]
+    return [
+        ("incident", f"{row['incident_id']}, revision {row['revision']}"),
+        ("state", f"{row['state']}{until}"),
+        ("who", row["cohort"]),
+        ("what", f"{row['signal']}: {row['observed']:,.0f} where {row['expected']:,.1f} were expected in "
+                 f"{row['window_s']} s ({row['observed'] / expected:.1f} times); told by {row['signals']}"),
+        ("since", f"{row['onset_at']:%Y-%m-%d %H:%M:%S} UTC, raised {row['opened_at']:%H:%M:%S}, lasted {lasted}"),
+        ("hurt", f"{row['impacted_sessions']:,} sessions"),
+        ("why", row["explanation"] or "a fall has no share by cell: look at the suspects"),
+        ("suspects", "; ".join(row["suspects"]) or "none beside"),
+        *((("look at" if not n else ""), text) for n, text in enumerate(examples or ["no session was seen"])),
+    ]  # fmt: skip
 
 
 @alerts.command()

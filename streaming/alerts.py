@@ -7,9 +7,10 @@ judged when counters two steps younger have come, or, as nothing may come at all
 
 from __future__ import annotations
 
+import difflib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -41,7 +42,7 @@ SETTLE_S = 20
 WALL_GRACE_S = 30
 WARM_S = 7_200
 LOUD_S = 1_800
-NEAR_WALL_S = 3_600
+NEAR_WALL_S = AHEAD_S = 3_600
 RELEARN_S = DAY_S
 NEW_CELLS_S = 3_600
 """Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
@@ -78,15 +79,17 @@ class Books:
 class Alerts:
     """One universe under watch. `run` follows the topic; `replay` goes through a day that lies in it."""
 
-    def __init__(self, settings: Settings, rules: Rules, say: Say = LOG.info) -> None:
-        self.settings, self.rules, self.say = settings, rules, say
+    def __init__(
+        self, settings: Settings, rules: Rules, say: Say = LOG.info, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.settings, self.rules, self.say, self.wall = settings, rules, say, wall
         self.signals, self.columns, self.joined = signals(rules)
         self.tuning = Tuning(false_alarms_a_day=rules.false_alarms_a_day)
         self.rows: dict[bytes, bytes] = {}
         self.books = Books()
         self.commands: list[dict[str, Any]] = []
         self.webhook = Webhook(rules.webhook) if rules.webhook.url else None
-        self.unknown_cells = 0
+        self.unknown_cells = self.unreadable = 0
         self.ids: dict[int, str] = {}
         self.following = False
         self.sessions_read_s = 0.0
@@ -94,14 +97,11 @@ class Alerts:
     # -- learning -------------------------------------------------------------------------------------------------
 
     def learn(self, until_s: int) -> None:
-        """Cohorts, seasons and spreads from the counters before `until_s` (Unix seconds).
+        """Cohorts, seasons and spreads from the gathered counters before `until_s` (Unix seconds).
 
         Raises:
-            InputMissing: fewer than six hours of counters.
+            InputMissing: fewer than six hours of counters, or fewer people than may be told of.
         """
-        self.grid = Grid.of(wire.decode_many(self.rows.values(), "qoe_step"))
-        for name, parts in self.joined.items():
-            self.grid.steps[name] = self.grid.steps[list(parts)].sum(axis=1)
         steps = self.grid.steps["at_s"]
         low = max(int(steps.min()) if len(steps) else until_s, until_s - self.rules.history_days * DAY_S)
         low, high = -(-low // BIN_S) * BIN_S, until_s // BIN_S * BIN_S
@@ -112,8 +112,13 @@ class Alerts:
                 "of counters before this moment: alerts learn from at least six; let the stream job run on"
             )
         self._read_sessions()
-        profiles = _profiles(self.sessions, self.rules.cohorts)
-        self.cohorts = watched(self.grid, self.rules.cohorts, profiles, self.rules.least_profiles)
+        people, least = self.sessions["profile_id"].nunique(), self.rules.least_profiles
+        if people < least:
+            raise InputMissing(
+                f"topic {topics.real_name(catalogue.QOE_SESSION, self.settings)} holds sessions of {people} profiles: "
+                f"nothing is told of fewer than {least} (least_profiles)"
+            )
+        self.cohorts = watched(self.grid, self.rules.cohorts, _profiles(self.sessions, self.rules.cohorts), least)
         self.models = learned(self.grid, self.cohorts, self.signals, self.columns, low, high, self.tuning)
         self.code = {key: i for i, key in enumerate(self.grid.cells.itertuples(index=False, name=None))}
         self.learned_s = until_s
@@ -121,10 +126,50 @@ class Alerts:
             f"learned {len(self.cohorts)} cohorts of {len(self.grid.cells)} cells from {(high - low) / DAY_S:.1f} days"
         )
 
+    def _gather(self) -> int:
+        """`grid` from what was taken from the topic; the start of its newest step. Older rows than are learned from
+        are forgotten."""
+        self.grid = Grid.of(self._counters(self.rows.values()))
+        newest = int(self.grid.steps["at_s"].max()) if len(self.grid.steps) else 0
+        oldest = newest - self.rules.history_days * DAY_S - RELEARN_S
+        self.rows = {key: value for key, value in self.rows.items() if _step_of(key) >= oldest}
+        return newest
+
+    def _counters(self, values: Iterable[bytes]) -> pd.DataFrame:
+        """Rows of `qoe_step` with the sums that signals need; what cannot be read, or lies in a future that has not
+        come, is left out and counted."""
+        wrong: list[Exception] = []
+        frame = consume.readable(values, "qoe_step", wrong.append)
+        ahead = frame["step_at"] > _at(int(self.wall()) + AHEAD_S)
+        wrong += [ValueError("step_at lies in the future")] * int(ahead.sum())
+        self._leave_out(catalogue.QOE_STEP, wrong)
+        frame = frame[~ahead].reset_index(drop=True)
+        for name, parts in self.joined.items():
+            frame[name] = frame[list(parts)].sum(axis=1)
+        return frame
+
+    def _leave_out(self, topic: catalogue.Topic, wrong: Sequence[Exception]) -> None:
+        """Say how many messages of a topic are left out, and why the first one is."""
+        if wrong:
+            self.unreadable += len(wrong)
+            name = topics.real_name(topic, self.settings)
+            self.say(f"{len(wrong):,} messages of {name} are left out ({self.unreadable:,} so far): {wrong[0]}")
+
     def _read_sessions(self) -> None:
         found = consume.newest(consume.messages(catalogue.QOE_SESSION, self.settings)).values()
-        self.sessions = wire.decode_many(found, catalogue.QOE_SESSION.record)
+        wrong: list[Exception] = []
+        self.sessions = consume.readable(found, catalogue.QOE_SESSION.record, wrong.append)
+        self._leave_out(catalogue.QOE_SESSION, wrong)
         self.sessions_read_s = time.monotonic()
+        self.many: dict[Name, bool] = {}
+
+    def _may_be_told(self, where: Mapping[str, str]) -> bool:
+        """Whether a cell is of so many people that it may be shown outside."""
+        name = _name(where)
+        if name not in self.many:
+            inside = self.sessions["profile_id"][_inside(self.sessions, name)]
+            self.many[name] = inside.nunique() >= self.rules.least_profiles
+        return self.many[name]
 
     def arm(self, from_s: int) -> None:
         """Detectors warmed by the two hours before `from_s`, and the ledger with what the topic says is not
@@ -176,7 +221,11 @@ class Alerts:
             return
         place = next(i for i, incident in enumerate(self.ledger.incidents) if incident.number == number)
         until = None if command["until_at"] is None else _s(command["until_at"])
-        after = commanded(self.ledger.incidents[place], command["action"], at_s, until)
+        try:
+            after = commanded(self.ledger.incidents[place], command["action"], at_s, until)
+        except ValueError as error:
+            self._leave_out(catalogue.INCIDENT_COMMAND, [error])
+            return
         if after.state is not self.ledger.incidents[place].state:
             self.ledger.incidents[place] = after
             self._publish(after)
@@ -215,9 +264,7 @@ class Alerts:
         sessions = self.sessions
         if len(sessions) == 0:
             return max(round(incident.excess), 0) if not rule.den else 0, []
-        inside = np.ones(len(sessions), dtype=bool)
-        for dimension, value in incident.name:
-            inside &= (sessions[dimension] == value).to_numpy()
+        inside = _inside(sessions, incident.name)
         onset, until = (
             pd.Timestamp(incident.onset_s, unit="s", tz="UTC"),
             pd.Timestamp(incident.updated_s, unit="s", tz="UTC"),
@@ -240,7 +287,7 @@ class Alerts:
         during = self._cells(incident.onset_s, incident.updated_s, signal)
         if during["den"].sum() <= 0 or before["den"].sum() <= 0:
             return ""
-        found = cause.explain(before, during, DIMENSIONS)
+        found = cause.explain(before, during, DIMENSIONS, shown=self._may_be_told)
         return "; ".join(f"{c} ({c.share:.0%} of the excess)" for c in found.causes)
 
     def _cells(self, low_s: int, high_s: int, signal: Signal) -> pd.DataFrame:
@@ -269,6 +316,7 @@ class Alerts:
         with self._open():
             self._take(consume.messages(catalogue.QOE_STEP, self.settings))
             begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+            self._gather()
             self.learn(begin)
             self.arm(begin)
             for at, cells in self._steps(begin, begin + DAY_S):
@@ -284,7 +332,7 @@ class Alerts:
             for i, cells in enumerate(block):
                 yield begin + i * STEP_S, cells
 
-    def run(self, stop: Callable[[], bool], wall: Callable[[], float] = time.time) -> None:
+    def run(self, stop: Callable[[], bool]) -> None:
         """Follow the counters until `stop()`.
 
         Raises:
@@ -294,14 +342,14 @@ class Alerts:
         self.following = True
         with self._open():
             self._take(consume.messages(catalogue.QOE_STEP, self.settings))
-            newest = max((_step_of(key) for key in self.rows), default=0)
+            newest = self._gather()
             begin = newest - LOUD_S
             self.learn(begin)
             self.arm(begin)
             with clients.reaching(self.settings):
-                self._follow(stop, wall, begin, newest)
+                self._follow(stop, begin, newest)
 
-    def _follow(self, stop: Callable[[], bool], wall: Callable[[], float], done: int, newest: int) -> None:
+    def _follow(self, stop: Callable[[], bool], done: int, newest: int) -> None:
         """Poll counters and commands, judge what is complete."""
         consumer = clients.consumer(self.settings)
         try:
@@ -316,16 +364,16 @@ class Alerts:
             while not stop():
                 fresh: dict[bytes, bytes] = {}
                 for found in consumer.poll(timeout_ms=500).values():
-                    for record in found:
-                        if record.topic == commands:
-                            self.commands += _plain(wire.decode_many([record.value], "incident_command"))
-                        elif record.value is not None:
-                            fresh[record.key] = record.value
+                    told = [record for record in found if record.value is not None]
+                    if told and told[0].topic == commands:
+                        self._listen([record.value for record in told])
+                    else:
+                        fresh.update((record.key or b"", record.value) for record in told)
                 if fresh:
                     newest = max(newest, self._add(fresh, done))
                 complete = newest - SETTLE_S
-                if newest and abs(wall() - newest) < NEAR_WALL_S:
-                    complete = max(complete, int(wall()) - WALL_GRACE_S)
+                if newest and abs(self.wall() - newest) < NEAR_WALL_S:
+                    complete = max(complete, int(self.wall()) - WALL_GRACE_S)
                 complete = complete // STEP_S * STEP_S
                 for at, cells in self._steps(done, complete):
                     self.judge(at, cells)
@@ -338,6 +386,11 @@ class Alerts:
         finally:
             consumer.close()
 
+    def _listen(self, words: list[bytes]) -> None:
+        wrong: list[Exception] = []
+        self.commands += _plain(consume.readable(words, "incident_command", wrong.append))
+        self._leave_out(catalogue.INCIDENT_COMMAND, wrong)
+
     def _say_words(self, at_s: int) -> None:
         for command in self.commands:
             self._obey(command, at_s)
@@ -346,6 +399,7 @@ class Alerts:
     def _again(self, done: int) -> None:
         """Learn anew: a day has passed, or cells were seen that history did not have."""
         self.unknown_cells = 0
+        self._gather()
         self.learn(done)
         self.arm(done)
 
@@ -353,18 +407,16 @@ class Alerts:
         """Fresh counters into the grid; the newest step among them. What belongs to a judged step is too late to
         count."""
         self.rows.update(fresh)
-        frame = wire.decode_many(fresh.values(), "qoe_step")
+        frame = self._counters(fresh.values())
         at_s = (frame["step_at"].astype("int64") // 1_000).to_numpy()
         cell = np.array([self.code.get(key, -1) for key in frame[list(DIMENSIONS)].itertuples(index=False, name=None)])
         self.unknown_cells += int((cell < 0).sum())
-        new = frame[list(COUNTERS)].assign(at_s=at_s, cell=cell)
-        for name, parts in self.joined.items():
-            new[name] = new[list(parts)].sum(axis=1)
+        new = frame[self.columns].assign(at_s=at_s, cell=cell)
         new = new[(new["cell"] >= 0) & (new["at_s"] >= done)]
         kept = self.grid.steps[self.grid.steps["at_s"] >= done - 2 * BEFORE_S]
         steps = pd.concat([kept, new], ignore_index=True).drop_duplicates(["at_s", "cell"], keep="last")
         self.grid = Grid(self.grid.cells, steps)
-        return int(at_s.max())
+        return int(at_s.max(initial=0))
 
     def _take(self, found: Iterator[consume.Message]) -> None:
         self.offsets = dict.fromkeys(topics.partitions(catalogue.QOE_STEP, self.settings), 0)
@@ -374,8 +426,10 @@ class Alerts:
                 self.rows[message.key] = message.value
 
     def _open(self) -> _Producing:
+        wrong: list[Exception] = []
         held = consume.newest(consume.messages(catalogue.INCIDENT, self.settings)).values()
-        self.books.rows = {r["incident_id"]: r for r in _plain(wire.decode_many(held, "incident"))}
+        self.books.rows = {r["incident_id"]: r for r in _plain(consume.readable(held, "incident", wrong.append))}
+        self._leave_out(catalogue.INCIDENT, wrong)
         return _Producing(self)
 
 
@@ -398,8 +452,22 @@ class _Producing:
 def incidents(settings: Settings) -> list[dict[str, Any]]:
     """Every incident on the topic, newest first."""
     held = consume.newest(consume.messages(catalogue.INCIDENT, settings)).values()
-    rows = _plain(wire.decode_many(held, "incident"))
+    rows = _plain(consume.readable(held, "incident", lambda error: LOG.warning("an incident is left out: %s", error)))
     return sorted(rows, key=lambda row: (row["opened_at"], row["incident_id"]), reverse=True)
+
+
+def incident(settings: Settings, incident_id: str) -> dict[str, Any]:
+    """The newest row of one incident.
+
+    Raises:
+        InputMissing: there is no such incident.
+    """
+    known = {row["incident_id"]: row for row in incidents(settings)}
+    if incident_id not in known:
+        near = difflib.get_close_matches(incident_id, known, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]}?" if near else "`matinee alerts list --all` shows those there are"
+        raise InputMissing(f"no incident {incident_id!r} among {len(known)}; {hint}")
+    return known[incident_id]
 
 
 def command(settings: Settings, incident_id: str, action: str, by: str, until: datetime | None = None) -> None:
@@ -408,9 +476,7 @@ def command(settings: Settings, incident_id: str, action: str, by: str, until: d
     Raises:
         InputMissing: there is no such incident.
     """
-    known = [row["incident_id"] for row in incidents(settings)]
-    if incident_id not in known:
-        raise InputMissing(f"no incident {incident_id!r}; `matinee alerts list` shows the {len(known)} there are")
+    incident(settings, incident_id)
     row = {
         "incident_id": incident_id,
         "action": action,
@@ -434,7 +500,15 @@ def parsed(text: str) -> Name:
     return tuple((part.partition("=")[0], part.partition("=")[2]) for part in text.split(" "))
 
 
-def _name(cohort: dict[Any, str]) -> Name:
+def _inside(sessions: pd.DataFrame, name: Name) -> np.ndarray:
+    """Which sessions are of a cohort."""
+    inside = np.ones(len(sessions), dtype=bool)
+    for dimension, value in name:
+        inside &= (sessions[dimension] == value).to_numpy()
+    return inside
+
+
+def _name(cohort: Mapping[Any, str]) -> Name:
     return tuple((d, cohort[d]) for d in DIMENSIONS if d in cohort)
 
 
@@ -454,7 +528,9 @@ def _profiles(sessions: pd.DataFrame, sets: tuple[tuple[str, ...], ...]) -> dict
 
 
 def _step_of(key: bytes) -> int:
-    return int(key.split(b"|", 1)[0]) // 1_000
+    """Start of the step that a counter's key begins with; -1 where it begins with none."""
+    word = key.split(b"|", 1)[0]
+    return int(word) // 1_000 if word.isdigit() else -1
 
 
 def _at(seconds: int | None) -> datetime | None:

@@ -19,6 +19,7 @@ from kafka.errors import UnknownTopicOrPartitionError
 from conf.errors import InputMissing, ServiceUnavailable
 from conf.settings import Settings
 from schemas import wire
+from schemas.errors import WireError
 from schemas.topics import Topic
 from streaming import clients, topics
 
@@ -87,6 +88,23 @@ def snapshot(
     held = newest(messages(topic, settings, patience_s))
     values = (value for key, value in held.items() if wanted is None or wanted(key))
     return wire.decode_many(values, topic.record)
+
+
+def readable(values: Iterable[bytes], record: str, skip: Callable[[WireError], None]) -> pd.DataFrame:
+    """Rows of those messages that are of the record; each of the others is told to `skip` and left out, as whoever
+    wrote it must mend it."""
+    parts = [list(values)]
+    frames = []
+    while parts:  # halves are tried again until the unreadable ones stand alone: few of them cost few passes
+        held = parts.pop()
+        try:
+            frames.append(wire.decode_many(held, record))
+        except WireError as error:
+            if len(held) == 1:
+                skip(error)
+            else:
+                parts += [held[len(held) // 2 :], held[: len(held) // 2]]
+    return pd.concat(frames, ignore_index=True) if frames else wire.decode_many([], record)
 
 
 def newest(found: Iterable[Message]) -> dict[bytes, bytes]:

@@ -142,19 +142,7 @@ class Pages:
             self.stale.add(key)
 
     def _readable(self, topic: Topic, values: list[bytes]) -> pd.DataFrame:
-        """Rows of the messages that are the topic's record; others are counted and left, as whoever wrote them must
-        mend them."""
-        try:
-            return wire.decode_many(values, topic.record)
-        except WireError:
-            good = []
-            for value in values:
-                try:
-                    wire.decode_many([value], topic.record)
-                    good.append(value)
-                except WireError as error:
-                    self._skip(error)
-            return wire.decode_many(good, topic.record)
+        return consume.readable(values, topic.record, self._skip)
 
     def _skip(self, error: WireError) -> None:
         self.unreadable += 1

@@ -41,9 +41,15 @@ class Webhook:
         self._waiting.put(change)
 
     def close(self, patience_s: float = 30.0) -> None:
-        """Wait for what is queued, at most `patience_s`."""
+        """Wait for what is queued, at most `patience_s`; what is still waiting then is told and lost."""
+        if self._waiting.full():
+            self._waiting.get_nowait()
+            self.dropped += 1
         self._waiting.put(None)
         self._thread.join(patience_s)
+        if self._thread.is_alive():
+            left = self._waiting.qsize()  # one is being delivered, the last one is the end
+            LOG.error("webhook %s: %d changes were not delivered by the end", self.rule.url, left)
 
     def _work(self) -> None:
         while (change := self._waiting.get()) is not None:

@@ -22,9 +22,9 @@ Four choices make it fit a video service; `bench/qoe_cause.py` shows what they b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations, islice
 
 import numpy as np
 import pandas as pd
@@ -123,6 +123,7 @@ def explain(
     worse: Direction = Direction.HIGHER,
     search: Search | None = None,
     most: int = 5,
+    shown: Callable[[dict[str, str]], bool] | None = None,
 ) -> Explanation:
     """The cells that explain why a ratio got worse.
 
@@ -136,6 +137,8 @@ def explain(
         worse: `Direction.HIGHER` if a higher ratio is worse, `LOWER` if a lower one is.
         search: Its parameters.
         most: Length of `ranked`.
+        shown: Whether a cell may be named at all (of few people it may not); the cause is then the likeliest of those
+            that may. A cell with more rows than a shown one must be shown too.
 
     Raises:
         ValueError: a column is missing, a dimension is null, a sum is negative or not finite, a frame has no
@@ -143,7 +146,7 @@ def explain(
     """
     names = tuple(sorted(dimensions))
     rows = _rows(before, during, names, num, den)
-    return _explain(_Cube(names, rows, search or Search(), _sign(worse)), most)
+    return _explain(_Cube(names, rows, search or Search(), _sign(worse)), most, shown)
 
 
 def explain_rollups(
@@ -339,6 +342,29 @@ class _Cube:
         return float((_poisson(inside, held, whole / all_) + _poisson(whole - inside, all_ - held, whole / all_)).sum())
 
 
+class _Shown:
+    """Cells with a score that may be named, likeliest first; each is asked for when its turn comes."""
+
+    def __init__(self, cube: _Cube, scores: Floats, shown: Callable[[dict[str, str]], bool] | None) -> None:
+        self.cube, self.scores, self.shown = cube, scores, shown
+        self.order = np.argsort(-scores, kind="stable")
+
+    def __iter__(self) -> Iterator[int]:
+        for cell in map(int, self.order):
+            if not self.scores[cell] > 0:
+                return
+            if self.shown is None or self.shown(dict(self.cube.cells[cell])):
+                yield cell
+
+    def first(self, n: int) -> list[int]:
+        """The first `n`."""
+        return list(islice(self, n))
+
+    def best(self) -> int:
+        """The first; -1 where there is none."""
+        return next(iter(self), -1)
+
+
 def _poisson(excess: Floats, den: Floats, rate: Floats) -> Floats:
     """Log likelihood ratio of `excess` in `den` at its own rate over the overall rate; 0 for no denominator."""
     excess, den = np.maximum(excess, 0.0), np.maximum(den, 0.0)
@@ -346,31 +372,34 @@ def _poisson(excess: Floats, den: Floats, rate: Floats) -> Floats:
     return np.where(excess > 0, excess * np.log(np.maximum(excess, 1e-300) / expected), 0.0) - excess + expected
 
 
-def _explain(cube: _Cube, most: int) -> Explanation:
+def _explain(cube: _Cube, most: int, shown: Callable[[dict[str, str]], bool] | None = None) -> Explanation:
     whole = float(cube.excess.sum())
     total = float(cube.den.sum())
     everywhere = np.ones(len(cube.den), dtype=bool)
     overall = (float(cube.expected.sum()) / total, float(cube.num.sum()) / total)
     scores = cube.scores(everywhere)
-    order = [int(cell) for cell in np.argsort(-scores, kind="stable") if scores[cell] > 0]
-    if whole <= NOTHING * float(cube.num.sum()) or not order:
+    order = _Shown(cube, scores, shown)
+    if whole <= NOTHING * float(cube.num.sum()) or order.best() < 0:
         return Explanation((), (), 0.0, *overall)
 
-    first = order[0]
+    first = order.best()
     outside = ~cube.inside(first)
     rest = cube.scores(outside)
-    second = int(np.argmax(rest))
-    live = cube.inside(second) & outside
+    second = _Shown(cube, rest, shown).best()
     causes = [first]
-    if rest[second] > 0 and cube.excess[live].sum() > cube.search.second_share * whole:
-        joint = _joint(cube.cells[first], cube.cells[second])
-        causes = [cube.place(joint)] if joint else [first, second]
+    if second >= 0:
+        live = cube.inside(second) & outside
+        if cube.excess[live].sum() > cube.search.second_share * whole:
+            joint = _joint(cube.cells[first], cube.cells[second])
+            causes = [cube.place(joint)] if joint else [first, second]
 
     ranked = list(causes)
     broader = [cube.place(cube.cells[first] - {term}) for term in cube.cells[first]]
     broader.sort(key=lambda cell: -scores[cell])
-    likely = order[:2] + ([second] if rest[second] > 0 else []) + order[2:]
-    for cell in (first, *broader, *likely):
+    likely = chain(order.first(2), [second] if second >= 0 else [], order)
+    for cell in chain([first], broader, likely):
+        if len(ranked) >= most:
+            break
         if cell >= 0 and cell not in ranked:
             ranked.append(cell)
     told = [cube.cause(cell, float(max(scores[cell], rest[cell] if cell == second else 0.0))) for cell in ranked[:most]]

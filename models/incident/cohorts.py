@@ -2,7 +2,8 @@
 
 A *cell* is one combination of all dimensions (country, isp, ...); counters come by cell and are additive. A *cohort*
 fixes some dimensions: ``{isp: cedar-de}`` holds every cell of that provider. Cohorts of equal cells are one cohort
-(an ISP of one country is its country-and-ISP too); it keeps the shortest name.
+(an ISP of one country is its country-and-ISP too); it keeps the shortest name, of equally short ones that of the
+dimension named first.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def build(
     traffic = np.asarray(weight, dtype=np.float64)
     traffic = traffic / max(traffic.sum(), 1e-300)
     found: dict[bytes, tuple[Name, NDArray[np.int64]]] = {}
-    ordered = sorted({tuple(d for d in dimensions if d in chosen) for chosen in [(), *sets]}, key=lambda d: (len(d), d))
+    rank = lambda chosen: (len(chosen), [dimensions.index(d) for d in chosen])  # noqa: E731
+    ordered = sorted({tuple(d for d in dimensions if d in chosen) for chosen in [(), *sets]}, key=rank)
     for chosen in [*sets]:
         if unknown := set(chosen) - set(dimensions):
             raise ValueError(

@@ -2,9 +2,9 @@
 
 Each step the detector knows, for every cohort and signal, what it expected (season times a level tracked with a lag)
 and what came. Evidence accumulates by a window-limited generalised likelihood ratio (Lai 1998): over windows from one
-step to twelve minutes, the exact tail probability of the window's count under its overdispersed law. So the size of a
-fault and its onset need not be known, a small denominator is judged by what it can say, and every size of cohort meets
-the same threshold.
+step to twelve minutes (of rare events an hour, if the signal says so), the exact tail probability of the window's count
+under its overdispersed law. So the size of a fault and its onset need not be known, a small denominator is judged by
+what it can say, and every size of cohort meets the same threshold.
 
 Error control: the probability threshold is a budget of false alarms a day divided by cohorts x steps x windows x
 signals of a day (the union bound: valid whatever depends on what), times `clumping`, how many of those looks one
@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy import special
 
 from models.incident import tails
 from models.incident.cohorts import Cohorts
@@ -40,7 +41,7 @@ B1 = NDArray[np.bool_]
 class Tuning:
     """How the detectors look. Times in seconds; tuned by ``bench/qoe_alerts.py`` on seeds of their own."""
 
-    windows_s: tuple[int, ...] = (10, 20, 30, 40, 60, 80, 120, 180, 240, 360, 480, 720)
+    windows_s: tuple[int, ...] = (10, 20, 30, 40, 60, 80, 120, 180, 240, 360, 480, 720, 1_080, 1_440, 2_160, 3_600)
     false_alarms_a_day: float = 1.0
     clumping: float = 4.0
     ratio_caution: float = 2.0
@@ -161,7 +162,9 @@ class Detector:
             for m in models
         )
         self.column = {name: i for i, name in enumerate(counters)}
-        self.windows = np.array(sorted({max(1, round(w / step_s)) for w in tuning.windows_s}), dtype=np.int64)
+        longest = max(m.signal.longest_s for m in models)
+        windows = {max(1, round(w / step_s)) for w in tuning.windows_s if w <= longest}
+        self.windows = np.array(sorted(windows), dtype=np.int64)
         rows, n = int(self.windows[-1]) + 1, len(cohorts)
         self.sums = np.zeros((len(models), 2, rows, n))
         self.cells = np.zeros((rows, cohorts.member.shape[1], len(counters)))
@@ -229,6 +232,17 @@ class Detector:
         """The same of one cohort."""
         both = self.sums[signal, :, self.place, cohort] - self.sums[signal, :, self._past(window_s), cohort]
         return float(both[0]), float(both[1])
+
+    def began_s(self, signal: int, window_s: int, cohort: int) -> int:
+        """How many seconds ago, within the last `window_s`, what is wrong with a cohort began: the change point of
+        greatest likelihood (Poisson; Hinkley 1970, Biometrika 57(1))."""
+        steps = min(max(1, round(window_s / self.step_s)), int(self.windows[-1]), max(self.steps, 1))
+        past = (self.place - np.arange(1, steps + 1)) % self.sums.shape[2]
+        count, mean = self.sums[signal, :, self.place, cohort, None] - self.sums[signal, :, past, cohort].T
+        count, mean = np.maximum(count, 0.0), np.maximum(mean, 1e-300)
+        ratio = special.xlogy(count, count / mean) - (count - mean)
+        wrong = count < mean if self.models[signal].signal.volume else count > mean
+        return int(np.argmax(np.where(wrong, ratio, -np.inf)) + 1) * self.step_s
 
     def without(self, cohort: int, window_s: int) -> tuple[F8, F8]:
         """Counters over the last `window_s` of every cohort, and the same without the cells of `cohort`; each
@@ -326,9 +340,11 @@ class Detector:
 def log_tail(model: Model, cohort: I8, count: F8, mean: F8, window_s: F8) -> F8:
     """Natural log of the tail probability of window counts of some cohorts: above for a ratio, below for a volume.
 
-    A sum that comes in lumps is counted in units of them (`Spread.unit`).
+    A sum that comes in lumps is counted in units of them (`Spread.unit`); where it rises, one lump may be long.
     """
     own = model.spread.of(cohort)
+    if not (model.signal.volume or model.signal.whole):
+        return -tails.lumpy(count, mean, own.unit + own.level * window_s, own.slow + own.fast / window_s)
     k, m, spread = count / own.unit, mean / own.unit, own.relative(mean, window_s)
     if model.signal.volume:
         p = tails.at_most(np.round(k, 6), m, spread)

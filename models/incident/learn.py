@@ -128,7 +128,7 @@ def _spreads(
             level.add(found[j], expected[j], None)
     out = []
     for model, k, m in zip(models, seen, mean, strict=True):
-        windows = tuple(w for w in (1, 2, 3, 4, 6, 8, 12) if w * MINUTE_S <= model.signal.longest_s)
+        windows = tuple(w for w in (1, 2, 3, 4, 6, 8, 12, 24, 60) if w * MINUTE_S <= model.signal.longest_s)
         enough = len(k) >= 2 * max(windows)
         out.append(
             fit_spread(np.array(k), np.array(m), MINUTE_S, windows, whole=model.signal.whole, kind=cohorts.kinds())

@@ -221,7 +221,8 @@ class Ledger:
         planned = [m for m in self.rules.maintenance if m.covers(name, at_s)]
         own = alarms.cohort == cohort
         incident = Incident(
-            number=self.next_number, cohort=cohort, name=name, signal="", onset_s=at_s - int(alarms.window_s[best]),
+            number=self.next_number, cohort=cohort, name=name, signal="",
+            onset_s=at_s - self.detector.began_s(int(alarms.signal[best]), int(alarms.window_s[best]), cohort),
             opened_s=at_s, state=State.MUTED if planned else State.OPEN, score=0.0, log_p=0.0, window_s=0, count=0.0,
             mean=0.0, suspects=self._ranked(related), evidence_s=at_s, updated_s=at_s,
             signals={self.detector.models[int(i)].signal.name for i in alarms.signal[own]},

@@ -55,8 +55,8 @@ def fit(seen: F8, exposure: F8, cohorts: Cohorts, *, volume: bool) -> Season:
     """
     rate = np.empty((len(cohorts), BINS))
     roots = np.flatnonzero(cohorts.parent < 0)
-    whole = _smooth(seen[roots]) / np.maximum(_smooth(exposure[roots]), 1e-300)
-    rate[roots] = np.where(_smooth(exposure[roots]) > 0, whole, _overall(seen[roots], exposure[roots]))
+    overall = _overall(seen[roots], exposure[roots])  # the parent of those without one: a thin half hour is no law
+    rate[roots] = overall * _factor(seen[roots], np.maximum(exposure[roots] * overall, 1e-12), volume)
     for level in _levels(cohorts.parent):
         above = rate[cohorts.parent[level]]
         expected = np.maximum(exposure[level] * above, 1e-12)

@@ -93,7 +93,8 @@ def fit_spread(
 
     The errors are those of predictions made before the fact, with a season that did not know these days: what the
     season and the level get wrong is part of the spread. Weights are one over the squared variance, in three rounds;
-    what lies beyond six deviations (a fault in the history) is left out from the second round on.
+    what lies beyond six deviations (a fault in the history) is left out from the second round on. Sums that come in
+    lumps begin with the index of dispersion, as nobody knows how long a lump is.
 
     Cohorts of one kind share their spread: one provider's viewers rise and fall together, those of a device are spread
     over all providers. A kind takes from all others what `prior` windows of them say.
@@ -111,9 +112,10 @@ def fit_spread(
     n = int(kinds.max(initial=0)) + 1
     first = 1 if whole else 0
     law = np.zeros((n, 4))
-    law[:, 0] = 1.0
+    law[:, 0] = 1.0 if whole else max(float(((seen - mean) ** 2).sum() / max(mean.sum(), 1e-300)), 1e-300)
     for round_ in range(4):
         gram, target, rows = np.zeros((n, 4, 4)), np.zeros((n, 4)), np.zeros(n)
+        before = law[:, 0].copy()
         for w in windows:
             trim = 36.0 if round_ else np.inf
             _equations(seen, mean, w, float(w * step_s), kinds, law, trim, whole, gram, target, rows)
@@ -124,7 +126,7 @@ def fit_spread(
             left, right = gram[g] + share * gram.sum(0), target[g] + share * target.sum(0)
             law[g, first:], _ = optimize.nnls(left[first:, first:], right[first:])
             if law[g, 0] <= 0:
-                law[g, 0] = 1.0
+                law[g, 0] = 1.0 if whole else before[g]
     if kind is None:
         return Spread(*map(float, law[0]))
     return Spread(*(np.ascontiguousarray(law[kinds, i]) for i in range(4)))
@@ -153,13 +155,16 @@ def _equations(
             for i in range(block * w, (block + 1) * w):
                 k += seen[i, c]
                 m += mean[i, c]
-            if m <= 0.05:
-                continue
             g = kinds[c]
+            if m <= 0.05 * law[g, 0]:
+                continue
             variance = law[g, 0] * m + law[g, 1] * w_s * m + law[g, 2] * m * m + law[g, 3] * m * m / w_s
             error = (k - m) * (k - m)
             if error >= trim * variance:
-                continue
+                # One long lump lies many deviations out and is no fault: see tails.lumpy.
+                rest = 2.0 * (np.sqrt(max(k, 0.0)) - np.sqrt(m)) ** 2 / law[g, 0]
+                if whole or k < m or rest > 18.0:
+                    continue
             x[0], x[1], x[2], x[3] = m / variance, w_s * m / variance, m * m / variance, m * m / w_s / variance
             # Of counts the count itself is taken off, not its mean: where the mean is a little wrong, that is wrong in
             # the square alone, and many small means that are all wrong alike do not look like a spread.

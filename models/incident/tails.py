@@ -53,6 +53,23 @@ def deviance(count: ArrayLike, mean: ArrayLike, spread: ArrayLike) -> F8:
     return np.maximum(special.xlogy(k, k / m) - (k + size) * (np.log1p(k / size) - np.log1p(m / size)), 0.0)
 
 
+def lumpy(total: ArrayLike, mean: ArrayLike, lump: ArrayLike, spread: ArrayLike) -> F8:
+    """Chernoff exponent of a sum of lumps beyond `total`: ``P(beyond) <= exp(-exponent)``.
+
+    Lumps come as a Poisson process and are exponential with mean `lump` / 2 (so the variance over the mean is `lump`);
+    the process's rate is gamma with relative variance `spread`. One long stall of a cohort that stalls rarely is many
+    times its mean and no wonder: the far tail is that of one lump, ``exp(-2 total / lump)``, and not of a count.
+    Source: the supremum of ``t x - K(t)`` for a compound Poisson law is ``(sqrt x - sqrt m)^2 / (lump / 2)``; with the
+    rate free it is the least over rates of that and the gamma's own exponent.
+    """
+    x, m = np.maximum(np.asarray(total, dtype=np.float64), 0.0), np.maximum(np.asarray(mean, dtype=np.float64), 1e-300)
+    half = np.asarray(lump, dtype=np.float64) / 2
+    size = 1.0 / np.maximum(np.asarray(spread, dtype=np.float64), LEAST_SPREAD)
+    a, b = m / half + size, np.sqrt(m * x) / half
+    root = (b + np.sqrt(b * b + 4.0 * a * size)) / (2.0 * a)  # of the rate, in means
+    return (np.sqrt(x) - root * np.sqrt(m)) ** 2 / half + size * (root * root - 1.0 - 2.0 * np.log(root))
+
+
 def log_p(p: ArrayLike, exponent: ArrayLike) -> F8:
     """Natural logarithm of `p`; where it has underflown, minus the Chernoff exponent."""
     value = np.asarray(p, dtype=np.float64)

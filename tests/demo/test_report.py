@@ -16,6 +16,14 @@ LIVE = date(2026, 1, 12)
 FAULT = FaultWindow(
     "isp_outage", "cedar-de", datetime(2026, 1, 12, 18, tzinfo=UTC), datetime(2026, 1, 12, 19, tzinfo=UTC)
 )
+INCIDENT = {
+    "incident_id": "20260112T180500Z-cedar-de", "state": "resolved", "signal": "exit_before_start_rate",
+    "cohort": "isp=cedar-de", "onset_at": datetime(2026, 1, 12, 18, 1, 20, tzinfo=UTC),
+    "opened_at": datetime(2026, 1, 12, 18, 5, tzinfo=UTC), "resolved_at": datetime(2026, 1, 12, 19, 3, 20, tzinfo=UTC),
+    "window_s": 3_600, "observed": 18.0, "expected": 2.05, "impacted_sessions": 1_025,
+    "example_sessions": ["7-7-a", "7-7-b"], "explanation": "isp cedar-de (97% of the excess)",
+    "runbook": "start-failures.md",
+}  # fmt: skip
 
 
 def minutes() -> pd.DataFrame:
@@ -76,6 +84,7 @@ def story() -> Story:
         ),
         offload={"our plan": 0.55, "LRU": 0.47, "rate oracle": 0.7},
         logged_offload=0.53,
+        incidents=[INCIDENT],
         take_rates=rates,
         lifts={"page": some, "artwork": some},
         page={"profile_id": "p1", "model_id": "als@1", "country": "DE", "device": "tv", "rows": [row]},
@@ -112,6 +121,19 @@ def test_metrics_of_a_day_are_not_sums_of_minutes() -> None:
     shown = {name: (value, unit) for name, value, unit, _ in report.metrics_of_the_day(day)}
     assert [shown["concurrency"], shown["watched_time"], shown["stall_time"]] == [("3", ""), ("2.0", "h"), ("20", "ms")]
     assert shown["played_bitrate"] == ("", "")
+
+
+def test_incidents_stand_beside_the_injected_fault(story: Story) -> None:
+    page = report.html(story)
+    for text in ("isp=cedar-de", "18 where 2.0 were expected in 60 minutes", "onset 18:01:20, raised 18:05:00",
+                 "resolved 19:03:20 (62 minutes)", "97% of the excess", "1,025 sessions",
+                 "matinee --demo session 7-7-a", "alerts show 20260112T180500Z-cedar-de",
+                 "start-failures.md"):  # fmt: skip
+        assert text in page, text
+    assert ("Incidents raised", "isp=cedar-de") in [line[:2] for line in report.headline(story)]
+    story.incidents = []
+    assert "They raised nothing" in report.html(story)
+    assert ("Incidents raised", "none") in [line[:2] for line in report.headline(story)]
 
 
 def test_the_same_story_gives_the_same_bytes(story: Story) -> None:

@@ -143,7 +143,7 @@ def watched(
 def follow(alerts: Alerts, until: Callable[[], bool], patience_s: float = 60.0) -> None:
     """Run until `until()`; the wall clock stands far away, so that only counters move the steps."""
     deadline = time.monotonic() + patience_s
-    alerts.run(lambda: until() or time.monotonic() > deadline, wall=lambda: 0.0)
+    alerts.run(lambda: until() or time.monotonic() > deadline)
     assert until(), "nothing came in time"
 
 

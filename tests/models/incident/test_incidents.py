@@ -57,6 +57,7 @@ def test_a_fault_is_one_incident_named_after_its_cohort(watched: Watched) -> Non
     assert [label(i.name) for i in found] == [label(service.cohorts.names[guilty])]
     assert found[0].opened_s <= start + 90 and found[0].state is State.RESOLVED
     assert found[0].signals == {"start_failure_rate"}
+    assert abs(found[0].onset_s - start) <= 20, "the change point, not the start of the window"
 
 
 def test_kept_beacons_are_a_debt_and_not_a_fault(watched: Watched) -> None:

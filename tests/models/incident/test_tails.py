@@ -47,3 +47,25 @@ def test_the_exponent_bounds_the_tail_and_goes_on_where_it_underflows() -> None:
     assert (p <= np.exp(-exponent) + 1e-300).all()
     score = tails.normal_score(tails.log_p(p, exponent))
     assert (np.diff(score) > 0).all() and np.isfinite(score).all()
+
+
+def test_the_exponent_of_lumps_bounds_the_drawn_tail() -> None:
+    """Compound Poisson of exponential lumps with a gamma rate, drawn: never above the bound, and near it far out."""
+    half, spread, draws = 3.0, 0.05, 400_000
+    for mean in (0.5, 6.0, 60.0):
+        count = RNG.poisson(mean / half * RNG.gamma(1 / spread, spread, draws))
+        total = np.where(count > 0, RNG.gamma(np.maximum(count, 1), half), 0.0)
+        for far in (3.0, 4.5):
+            x = mean + far * np.sqrt(mean * 2 * half + spread * mean**2)
+            p = (total >= x).mean()
+            exponent = tails.lumpy(x, mean, 2 * half, spread)
+            assert p <= np.exp(-exponent) and p >= np.exp(-exponent) / 40
+    np.testing.assert_allclose(tails.lumpy(25.0, 9.0, 2.0, 0.0), 4.0, rtol=1e-3)
+    np.testing.assert_allclose(tails.lumpy(9.0, 9.0, 2.0, 0.3), 0.0, atol=1e-9)
+
+
+def test_one_long_stall_where_stalls_are_rare_is_no_wonder() -> None:
+    """Twenty seconds where 0.03 were expected, lumps of five seconds: a count of units would call it impossible."""
+    exponent = tails.lumpy(20_000.0, 27.0, 10_000.0, 0.01)
+    assert exponent < 5.0
+    assert -tails.log_p(tails.at_least(2.0, 0.0027, 0.01), tails.deviance(2.0, 0.0027, 0.01)) > 10.0

@@ -1,0 +1,183 @@
+"""What the alerts tell the outside names no cohort of fewer than 25 profiles, whoever is hurt: a property over drawn
+services without a broker. And what they cannot read they leave out, count and tell."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as st
+
+from conf import alerts as rules_of
+from conf.errors import InputMissing
+from conf.settings import load
+from models.incident.learn import DIMENSIONS
+from schemas import records, samples, wire
+from streaming import alert_cli
+from streaming.alerts import STEP_S, Alerts
+
+BEGIN_S = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp())
+HOURS, LEAST = 7, 25
+RULES = rules_of.Rules.model_validate({
+    "cohorts": [["isp"], ["device"], ["app_version"], ["isp", "device"], ["device", "app_version"]],
+    "signals": {
+        "start_failure_rate": {"num": "start_failures", "den": ["attempts"], "runbook": "start-failures.md"},
+        "attempts": {"num": "attempts", "runbook": "traffic-fall.md"},
+    },
+})  # fmt: skip
+CELLS = [
+    ("DE", isp, f"cdn-{isp}", device, version)
+    for isp in ("alder-de", "birch-de", "cedar-de") for device in ("tv", "web") for version in ("5.1", "5.2")
+]  # fmt: skip
+
+
+class Broker:
+    """Takes what is produced."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def send(self, _: str, key: bytes, value: bytes) -> None:
+        self.rows.append(wire.decode_one(value)[2])
+
+
+def sessions(profiles: list[int]) -> pd.DataFrame:
+    """Two sessions of every profile of every cell."""
+    row = samples.rows(records.load("qoe_session"), 1)[0]
+    at = datetime.fromtimestamp(BEGIN_S + HOURS * 3_600, UTC)
+    made = [
+        row | dict(zip(DIMENSIONS, cell, strict=True))
+        | {"session_id": f"{i}-{n}-{again}", "profile_id": f"p{i}-{n}", "start_at": at, "end_at": at,
+           "start_failures": 1}
+        for i, cell in enumerate(CELLS) for n in range(profiles[i]) for again in range(2)
+    ]  # fmt: skip
+    return wire.decode_many([wire.encode_one("qoe_session", one) for one in made], "qoe_session")
+
+
+def counters(seed: int, hurt: int, hours: int = HOURS) -> list[bytes]:
+    """Steps of every cell, about one attempt each; in the last quarter of an hour nearly all of cell `hurt` fail."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(BEGIN_S, BEGIN_S + hours * 3_600 + 900, STEP_S)
+    parts = []
+    for i, cell in enumerate(CELLS):
+        attempts = rng.poisson(1.2, len(at))
+        bad = (i == hurt) & (at >= BEGIN_S + hours * 3_600)
+        failures = rng.binomial(attempts, np.where(bad, 0.95, 0.02))
+        zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
+        parts.append(pd.DataFrame({
+            "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"), **dict(zip(DIMENSIONS, cell, strict=True)),
+            "attempts": attempts, "plays": attempts - failures, "start_failures": failures,
+            "alive_ms": 60_000 * attempts, **zeros,
+        }))  # fmt: skip
+    frame = pd.concat(parts, ignore_index=True)
+    return wire.encode_frame("qoe_step", None, frame[frame["attempts"] > 0])
+
+
+def watching(values: list[bytes], people: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Alerts:
+    """The alert process with the counters in hand, its sessions given, and no broker."""
+    alerts = Alerts(load(), RULES, say=lambda text: said.append(text))
+    said: list[str] = []
+    alerts.said = said  # type: ignore[attr-defined]
+    alerts.producer = Broker()  # type: ignore[attr-defined]
+    alerts.rows = {b"%d|%d" % (BEGIN_S * 1_000, n): value for n, value in enumerate(values)}
+
+    def read() -> None:
+        alerts.sessions, alerts.many = people, {}
+
+    monkeypatch.setattr(alerts, "_read_sessions", read)
+    return alerts
+
+
+def live(alerts: Alerts, hours: int = HOURS) -> list[dict[str, Any]]:
+    """Everything that was told during the last quarter of an hour."""
+    begin = BEGIN_S + hours * 3_600
+    alerts._gather()
+    alerts.learn(begin)
+    alerts.arm(begin)
+    for at, cells in alerts._steps(begin, begin + 900):
+        alerts.judge(at, cells)
+    return alerts.producer.rows  # type: ignore[attr-defined,no-any-return]
+
+
+def named(row: dict[str, Any]) -> list[dict[str, str]]:
+    """Every cohort that a row names: as who, as suspect, as cause."""
+    labels = [row["cohort"], *row["suspects"]]
+    found = [dict(part.split("=") for part in text.split(" ")) if text != "everything" else {} for text in labels]
+    for text in row["explanation"].split("; ") if row["explanation"] else []:
+        found.append(dict(part.split(" ") for part in re.sub(r" \(.*", "", text).split(", ")))
+    return found
+
+
+@given(st.lists(st.sampled_from([1, 5, 11, 24, 25, 40]), min_size=len(CELLS), max_size=len(CELLS)),
+       st.integers(0, len(CELLS) - 1), st.integers(0, 99))  # fmt: skip
+@settings(max_examples=6, deadline=None, phases=[Phase.generate])
+def test_no_cohort_under_25_profiles_is_ever_named(profiles: list[int], hurt: int, seed: int) -> None:
+    assume(sum(profiles) >= LEAST)
+    people = sessions(profiles)
+    with pytest.MonkeyPatch.context() as patch:
+        rows = live(watching(counters(seed, hurt), people, patch))
+    assert rows, "the fault of one cell is seen in some cohort"
+    for row in rows:
+        for where in named(row):
+            inside = people
+            for dimension, value in where.items():
+                inside = inside[inside[dimension] == value]
+            assert len(set(inside["profile_id"])) >= LEAST, (where, profiles)
+        seen = " ".join(text for _, text in alert_cli.told(row))
+        assert row["cohort"] in seen and all(suspect in seen for suspect in row["suspects"])
+
+
+def test_the_cause_of_a_small_cell_is_told_as_the_larger_one_that_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell 0 is all of the fault; with 40 profiles it is named to the last value, with 24 it is not."""
+    many = live(watching(counters(1, 0), sessions([40] * len(CELLS)), monkeypatch))
+    few = live(watching(counters(1, 0), sessions([24] + [40] * (len(CELLS) - 1)), monkeypatch))
+    cell = "app_version 5.1, cdn_id cdn-alder-de, country DE, device tv, isp alder-de"
+    assert any(cell in row["explanation"] for row in many)
+    assert not any(cell in row["explanation"] for row in few) and all(row["explanation"] for row in few)
+
+
+def test_a_service_of_few_people_is_told_of_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputMissing, match="sessions of 24 profiles"):
+        live(watching(counters(1, 0), sessions([2] * len(CELLS)), monkeypatch))
+
+
+def test_what_cannot_be_read_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = counters(1, 0)
+    people = sessions([40] * len(CELLS))
+    ahead = wire.decode_one(good[0])[2] | {"step_at": datetime(2096, 1, 1, tzinfo=UTC)}
+    bad = [b"", b"garbage", good[3][:-4], wire.encode_one("incident_command", {
+        "incident_id": "x", "action": "ack", "until_at": None, "given_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "given_by": "t"}), wire.encode_one("qoe_step", ahead)]  # fmt: skip
+    clean, dirty = watching(good, people, monkeypatch), None
+    rows = live(clean)
+    mixed = list(good)
+    for place, value in zip((0, 7, 500, 501, len(good)), bad, strict=True):
+        mixed.insert(place, value)
+    dirty = watching(mixed, people, monkeypatch)
+    assert live(dirty) == rows, "the same incidents as without them"
+    assert (clean.unreadable, dirty.unreadable) == (0, len(bad))
+    (told,) = [text for text in dirty.said if "left out" in text]  # type: ignore[attr-defined]
+    assert "5 messages of qoe_step are left out (5 so far)" in told
+
+
+@pytest.mark.parametrize("word", [{"action": "shout"}, {"action": "mute", "until_at": None}])
+def test_a_word_that_makes_no_sense_is_told_and_changes_nothing(
+    word: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts = watching(counters(1, 0), sessions([40] * len(CELLS)), monkeypatch)
+    rows = list(live(alerts))
+    key = rows[-1]["incident_id"]
+    alerts._listen([b"garbage", wire.encode_one("incident_command", {
+        "incident_id": key, "until_at": None, "given_at": datetime(2026, 1, 1, tzinfo=UTC), "given_by": "t", **word})])
+    alerts._say_words(BEGIN_S + HOURS * 3_600 + 900)
+    assert alerts.unreadable == 2 and alerts.producer.rows == rows  # type: ignore[attr-defined]
+    alerts._listen([wire.encode_one("incident_command", {
+        "incident_id": key, "until_at": None, "given_at": datetime(2026, 1, 1, tzinfo=UTC), "given_by": "t",
+        "action": "ack"})])  # fmt: skip
+    alerts._say_words(BEGIN_S + HOURS * 3_600 + 900)
+    assert alerts.producer.rows[-1]["state"] == "acknowledged"  # type: ignore[attr-defined]

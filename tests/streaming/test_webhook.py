@@ -1,0 +1,99 @@
+"""The webhook: waits that double, refusals that are final, an address that nobody answers, and an end that is told."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from conf.alerts import WebhookRule
+from streaming.webhook import QUEUE, Webhook
+
+
+def change(number: int) -> dict[str, object]:
+    return {"incident_id": f"i{number}", "revision": number}
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[int], list[str]]]:
+    """(address, the answers to give in turn, the keys seen); without answers left it takes everything."""
+    answers: list[int] = []
+    keys: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            keys.append(self.headers["Idempotency-Key"])
+            self.send_response(answers.pop(0) if answers else 204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/hook", answers, keys
+    server.shutdown()
+    server.server_close()
+
+
+def nobody() -> str:
+    """An address where nothing listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{held.getsockname()[1]}/hook"
+
+
+def test_an_address_nobody_answers_is_tried_with_doubling_waits_and_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    waits: list[float] = []
+    hook = Webhook(WebhookRule(url=nobody(), attempts=5, retry_s=1, timeout_s=1), sleep=waits.append)
+    with caplog.at_level(logging.WARNING):
+        hook.send(change(1))
+        hook.send(change(2))
+        hook.close()
+    assert waits == [1, 2, 4, 8] * 2 and (hook.delivered, hook.dropped) == (0, 2)
+    assert "attempt 5 of 5" in caplog.text and "incident i1 revision 1 was not delivered" in caplog.text
+
+
+@pytest.mark.parametrize(("answer", "tries"), [(400, 1), (410, 1), (408, 2), (429, 2), (500, 2), (503, 2)])
+def test_only_what_may_pass_is_tried_again(server: tuple[str, list[int], list[str]], answer: int, tries: int) -> None:
+    url, answers, keys = server
+    answers.append(answer)
+    hook = Webhook(WebhookRule(url=url), sleep=lambda _: None)
+    hook.send(change(7))
+    hook.close()
+    assert keys == ["i7/7"] * tries
+    assert (hook.delivered, hook.dropped) == ((1, 0) if tries > 1 else (0, 1))
+
+
+def test_order_is_kept_over_refusals(server: tuple[str, list[int], list[str]]) -> None:
+    url, answers, keys = server
+    answers += [503, 204, 500]
+    hook = Webhook(WebhookRule(url=url), sleep=lambda _: None)
+    for number in range(3):
+        hook.send(change(number))
+    hook.close()
+    assert list(dict.fromkeys(keys)) == ["i0/0", "i1/1", "i2/2"] and hook.delivered == 3
+
+
+def test_a_full_queue_loses_the_oldest_and_the_end_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    waiting, go = threading.Event(), threading.Event()
+
+    def hang(_: float) -> None:
+        waiting.set()
+        go.wait(60)
+
+    hook = Webhook(WebhookRule(url=nobody(), timeout_s=1), sleep=hang)
+    hook.send(change(0))
+    assert waiting.wait(60), "the first one is being tried"
+    with caplog.at_level(logging.ERROR):
+        for number in range(1, QUEUE + 2):
+            hook.send(change(number))
+        hook.close(patience_s=0.01)
+    assert hook.dropped == 2, "one for the last change, one for the mark of the end"
+    assert f"{QUEUE} changes were not delivered by the end" in caplog.text
+    go.set()
