@@ -137,16 +137,18 @@ def spark_side(
     session.read.parquet(str(folder / "messages.parquet")).createOrReplaceTempView("message")
     session.sql("""
         WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message)
-        SELECT kernel.fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
+        SELECT kernel.fold_session(
+            collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))), 0L, 1L << 62) AS f
         FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id""").write.mode("overwrite").parquet(
         str(folder / "folded")
     )
     folded = session.read.parquet(str(folder / "folded"))
     folded.createOrReplaceTempView("folded")
-    session.sql("SELECT s.* FROM (SELECT explode(f.spans) AS s FROM folded)").createOrReplaceTempView("exact_span")
+    exploded = session.sql("SELECT s.* FROM (SELECT explode(kernel.spans_of(f)) AS s FROM folded)")
+    exploded.createOrReplaceTempView("exact_span")
     sums = session.sql(sql.rollup_sums("exact_span", sql.SPARK)).toPandas()
     spans = session.sql(f"SELECT {_plain(SPAN_COLUMNS)} FROM exact_span").toPandas()
-    exploded = session.sql("SELECT s.* FROM (SELECT explode(f.sessions) AS s FROM folded)")
+    exploded = session.sql("SELECT s.* FROM (SELECT explode(kernel.sessions_of(f)) AS s FROM folded)")
     exploded.createOrReplaceTempView("exact_session")
     sessions = session.sql(f"SELECT {_plain(SESSION_COLUMNS)} FROM exact_session").toPandas()
     return (

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from conf import jars
+from conf import jars, java
 from conf.errors import UsageError
 from conf.settings import FILES, ROOT, Settings, load
 
@@ -83,7 +83,7 @@ def contents() -> Iterator[Path]:
 def properties(place: Path, jar_names: list[str], python: str) -> str:
     """``spark.conf``: a flag of spark-submit, such as ``--master``, wins over its lines."""
     settings = load(profile="cluster")
-    options = f"-Dlog4j2.configurationFile=file:{place}/log4j2.properties -Duser.timezone=UTC"
+    options = f"-Dlog4j2.configurationFile=file:{place}/log4j2.properties -Duser.timezone=UTC {java.SPARK}"
     lines = {
         "spark.master": settings.spark.master,
         "spark.submit.deployMode": "client",
@@ -92,7 +92,7 @@ def properties(place: Path, jar_names: list[str], python: str) -> str:
         "spark.pyspark.driver.python": python,
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.driver.extraJavaOptions": options,
-        "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
+        "spark.executor.extraJavaOptions": f"-Duser.timezone=UTC {java.SPARK}",
     }
     if settings.spark.one_host:
         # Without these the driver listens on every address of the machine.

@@ -11,6 +11,8 @@ from pathlib import Path
 from conf.errors import ConfigError
 
 OLDEST = 17
+SPARK = "-XX:-DontCompileHugeMethods"
+"""For every JVM of Spark: for a wide row it writes methods of more than 8,000 bytes, which Java would never compile."""
 _WAY_OUT = f"install a JDK {OLDEST} or newer (Debian: openjdk-17-jdk-headless) and put it on PATH or in JAVA_HOME"
 
 

@@ -151,7 +151,7 @@ def _resources(settings: Settings) -> dict[str, str]:
         if settings.spark.master.startswith("spark://"):
             raise
     local = settings.spark.master.startswith("local")
-    options = f"-Dlog4j2.configurationFile={LOG_SETTINGS.as_uri()} -Duser.timezone=UTC -XX:+UseParallelGC"
+    options = f"-Dlog4j2.configurationFile={LOG_SETTINGS.as_uri()} -Duser.timezone=UTC -XX:+UseParallelGC {java.SPARK}"
     answer = {
         "spark.master": settings.spark.master,
         "spark.driver.memory": settings.spark.driver_memory,

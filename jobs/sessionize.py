@@ -25,7 +25,7 @@ EVENT_COLUMNS = (
     "impression_id", "page_id", "kafka_partition", "kafka_offset", "stall_count", "stall_total_ms", "error_code",
     "playback_rate", "kept",
 )  # fmt: skip
-"""What the fold reads of an event; fewer columns are a smaller shuffle."""
+"""What the fold reads of an event."""
 
 MARGIN_MS = 60_000
 """Sessions this close to the day are folded too; what they leave in the day is decided by the fold, not by this."""
@@ -37,33 +37,32 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
     Args:
         frames: `playback_event` as landed from the day before to the day after; `title`, newest rows.
     """
+    # Kept as bytes, not as rows: a session's rows repeat its texts and are mostly zeros.
     folded = fold(frames["playback_event"], day).cache()
-    spans = folded.select(F.explode("spans").alias("row")).select("row.*").where(F.col("start_date") == day)
-    ended = folded.select(F.explode("sessions").alias("row")).select("row.*").where(F.col("close_date") == day)
-    return {"span": spans, "session": ended.drop("last_state"), "play": plays(ended, frames["title"], day)}
+    spans = folded.select(F.explode(F.expr("kernel.spans_of(folded)")).alias("row")).select("row.*")
+    sessions = folded.select(F.explode(F.expr("kernel.sessions_of(folded)")).alias("row")).select("row.*")
+    ended = sessions.where(F.col("close_date") == day)
+    return {
+        "span": spans.where(F.col("start_date") == day),
+        "session": ended.drop("last_state"),
+        "play": plays(ended, frames["title"], day),
+    }
 
 
 def fold(events: DataFrame, day: date) -> DataFrame:
-    """Columns `spans` and `sessions` (arrays, both revisions) of every session that touches the day."""
+    """Column `folded`, bytes that ``kernel.spans_of`` and ``kernel.sessions_of`` read, of sessions that touch the day.
+
+    Events are gathered by a hash of their session: a number is sorted faster than a text, and the fold tells sessions
+    of one hash apart. They are shuffled one by one: a list gathered before the shuffle too would be written twice.
+    """
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    first = F.struct("kafka_partition", "kafka_offset")
-    offset = F.expr("unix_millis(received_at) - unix_millis(post_device_at)")
-    # Events are shuffled as they are: a list of structs, gathered before the shuffle too, would be written twice.
-    per_session = (
-        events.repartition("session_id")
-        .groupBy("session_id")
-        .agg(
-            F.collect_list(F.struct(*EVENT_COLUMNS)).alias("events"),
-            F.min_by(offset, first).alias("offset_ms"),
-            F.min(F.unix_millis("device_at")).alias("first_ms"),
-            F.max(F.unix_millis("device_at")).alias("last_ms"),
-        )
+    packed = events.select(
+        F.xxhash64("session_id").alias("place"),
+        F.call_function("kernel.pack_event", F.struct(*EVENT_COLUMNS)).alias("event"),
     )
-    touching = per_session.where(
-        (F.col("first_ms") + F.col("offset_ms") < start + 86_400_000 + MARGIN_MS)
-        & (F.col("last_ms") + F.col("offset_ms") >= start - MARGIN_MS)
-    )
-    return touching.select(F.expr("kernel.fold_session(events)").alias("folded")).select("folded.*")
+    gathered = packed.repartition("place").groupBy("place").agg(F.collect_list("event").alias("events"))
+    window = f"{start - MARGIN_MS}L, {start + 86_400_000 + MARGIN_MS}L"
+    return gathered.select(F.expr(f"kernel.fold_session(events, {window})").alias("folded")).where("folded IS NOT NULL")
 
 
 def plays(ended: DataFrame, titles: DataFrame, day: date) -> DataFrame:

@@ -24,30 +24,39 @@ SMALL = 300_000
 
 COUNT, FIRST, SECOND = "matinee_rows", "matinee_hash_1", "matinee_hash_2"
 _MODULUS = 1 << 128
+_LOW = (1 << 32) - 1
 
 
 def expressions(table: Table, dialect: Dialect) -> list[str]:
     """Aggregates over a table's columns; give their row to `digest`."""
     columns = sorted(tables.columns(table), key=lambda f: f.name)
-    first, second, kind = _spark(columns) if dialect is SPARK else _duckdb(columns)
-    return [
-        f"count(1) AS {COUNT}",
-        f"coalesce(sum(CAST({first} AS {kind})), 0) AS {FIRST}",
-        f"coalesce(sum(CAST({second} AS {kind})), 0) AS {SECOND}",
-    ]
+    first, second = _spark(columns) if dialect is SPARK else _duckdb(columns)
+    total = _spark_total if dialect is SPARK else _duckdb_total
+    return [f"count(1) AS {COUNT}", f"{total(first)} AS {FIRST}", f"{total(second)} AS {SECOND}"]
 
 
-def _spark(columns: Sequence[Field]) -> tuple[str, str, str]:
+def _spark_total(value: str) -> str:
+    """A sum of longs beyond 64 bits, from the sums of their halves: a sum of decimals makes objects of every row."""
+    halves = (f"shiftright({value}, 32)", f"{value} & {_LOW}")
+    high, low = (f"CAST(coalesce(sum({half}), 0) AS DECIMAL(20, 0))" for half in halves)
+    return f"{high} * {_LOW + 1} + {low}"
+
+
+def _duckdb_total(value: str) -> str:
+    return f"coalesce(sum(CAST({value} AS HUGEINT)), 0)"
+
+
+def _spark(columns: Sequence[Field]) -> tuple[str, str]:
     parts = []
     for field in columns:
         name = SPARK.column(field.name)
         value = f"to_json({name}, map('ignoreNullFields', 'false'))" if isinstance(field.type, Array) else name
         parts += [value, f"isnull({name})"]
     row = ", ".join(parts)
-    return f"xxhash64({row})", f"xxhash64('matinee', {row})", "DECIMAL(38, 0)"
+    return f"xxhash64({row})", f"xxhash64('matinee', {row})"
 
 
-def _duckdb(columns: Sequence[Field]) -> tuple[str, str, str]:
+def _duckdb(columns: Sequence[Field]) -> tuple[str, str]:
     """MD5 of the row's text: each value with its length before it, so that no two rows read alike."""
     parts = []
     for field in columns:
@@ -62,7 +71,7 @@ def _duckdb(columns: Sequence[Field]) -> tuple[str, str, str]:
             text = f"CAST({name} AS VARCHAR)"
         parts.append(f"coalesce(length({text}) || ':' || {text}, '-')")
     row = " || ".join(parts)
-    return f"md5_number_lower({row})", f"md5_number_upper({row})", "HUGEINT"
+    return f"md5_number_lower({row})", f"md5_number_upper({row})"
 
 
 def digest(table: Table, row: Mapping[str, Any]) -> str:

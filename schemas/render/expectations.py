@@ -88,8 +88,13 @@ def _all(column: str, test: str, dialect: Dialect) -> str:
     return f"forall({column}, x -> COALESCE({test}, FALSE))"
 
 
+def whole_key(table: Table) -> list[str]:
+    """The columns of which no two rows agree in all: partition and key."""
+    return [*([table.partition] if table.partition and table.partition not in table.key else []), *table.key]
+
+
 def _key(table: Table, dialect: Dialect) -> Rule:
-    whole = [*([table.partition] if table.partition and table.partition not in table.key else []), *table.key]
+    whole = whole_key(table)
     names = ", ".join(dialect.column(name) for name in whole)
     row = f"({names})" if dialect is DUCKDB and len(whole) > 1 else names if len(whole) == 1 else f"struct({names})"
     return Rule(KEY, "", f"COUNT(*) - COUNT(DISTINCT {row})", f"({', '.join(whole)}) is unique")

@@ -57,9 +57,10 @@ def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, 
     _table(session, jvm.encode(events))
     found = session.sql("""
         WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message),
-             folded AS (SELECT kernel.fold_session(collect_list(struct(e.*, kafka_partition, kafka_offset))) AS f
-                        FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id)
-        SELECT f.* FROM folded""").collect()
+             folded AS (SELECT kernel.fold_session(
+                            collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))), 0L, 1L << 62
+                        ) AS f FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id)
+        SELECT kernel.spans_of(f) AS spans, kernel.sessions_of(f) AS sessions FROM folded""").collect()
     by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in events:
         by_session[row["session_id"]].append(row)

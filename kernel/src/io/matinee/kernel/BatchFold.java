@@ -33,6 +33,18 @@ public final class BatchFold {
         return new Both(run(inTime, policy, offset, duplicates, late.size()), full);
     }
 
+    /** Whether the session's events reach into {@code [fromMs, untilMs)}, from first to last, by its corrected clock. */
+    public static boolean touches(List<Event> events, long fromMs, long untilMs) {
+        long first = Long.MAX_VALUE;
+        long last = Long.MIN_VALUE;
+        for (Event event : events) {
+            first = Math.min(first, event.deviceAt);
+            last = Math.max(last, event.deviceAt);
+        }
+        long offset = events.isEmpty() ? 0 : clockOffset(events);
+        return !events.isEmpty() && first + offset < untilMs && last + offset >= fromMs;
+    }
+
     /** By seq; of equal seq the lowest position in the topic. */
     static List<Event> deduplicate(List<Event> events) {
         List<Event> sorted = new ArrayList<>(events);

@@ -60,6 +60,21 @@ final class Codec {
             }
         }
 
+        /** Start again with no bytes. */
+        void clear() {
+            size = 0;
+        }
+
+        /** Bytes with their length before them; null is length -1. */
+        void block(byte[] value) {
+            if (value == null) {
+                number(-1);
+            } else {
+                number(value.length);
+                raw(value);
+            }
+        }
+
         byte[] done() {
             return Arrays.copyOf(bytes, size);
         }
@@ -87,6 +102,18 @@ final class Codec {
 
         boolean flag() {
             return bytes[at++] != 0;
+        }
+
+        boolean more() {
+            return at < bytes.length;
+        }
+
+        int position() {
+            return at;
+        }
+
+        void skip(long length) {
+            at += (int) length;
         }
 
         String string() {

@@ -75,6 +75,16 @@ public final class Event {
 
     void write(Codec.Out out) {
         out.string(sessionId);
+        for (String dim : dims) {
+            out.string(dim);
+        }
+        out.string(impressionId);
+        out.string(pageId);
+        writeNumbers(out);
+    }
+
+    /** Everything but the texts. */
+    void writeNumbers(Codec.Out out) {
         out.number(seq);
         out.number(deviceAt);
         out.number(receivedAt);
@@ -86,11 +96,6 @@ public final class Event {
         out.number(stallTotalMs);
         out.number(rateMilli);
         out.number(errorClass << 2 | (background ? 2 : 0) | (ad ? 1 : 0));
-        for (String dim : dims) {
-            out.string(dim);
-        }
-        out.string(impressionId);
-        out.string(pageId);
         out.number(partition);
         out.number(offset);
         out.number(kept);
@@ -99,28 +104,32 @@ public final class Event {
     static Event read(Codec.In in) {
         Event e = new Event();
         e.sessionId = in.string();
-        e.seq = (int) in.number();
-        e.deviceAt = in.number();
-        e.receivedAt = in.number();
-        e.postDeviceAt = in.number();
-        e.state = State.at((int) in.number());
-        e.bitrateKbps = (int) in.number();
-        e.playheadMs = in.number();
-        e.stallCount = (int) in.number();
-        e.stallTotalMs = in.number();
-        e.rateMilli = (int) in.number();
-        int flags = (int) in.number();
-        e.errorClass = (byte) (flags >> 2);
-        e.background = (flags & 2) != 0;
-        e.ad = (flags & 1) != 0;
         for (int i = 0; i < DIMENSIONS; i++) {
             e.dims[i] = in.string();
         }
         e.impressionId = in.string();
         e.pageId = in.string();
-        e.partition = (int) in.number();
-        e.offset = in.number();
-        e.kept = (int) in.number();
+        e.readNumbers(in);
         return e;
+    }
+
+    void readNumbers(Codec.In in) {
+        seq = (int) in.number();
+        deviceAt = in.number();
+        receivedAt = in.number();
+        postDeviceAt = in.number();
+        state = State.at((int) in.number());
+        bitrateKbps = (int) in.number();
+        playheadMs = in.number();
+        stallCount = (int) in.number();
+        stallTotalMs = in.number();
+        rateMilli = (int) in.number();
+        int flags = (int) in.number();
+        errorClass = (byte) (flags >> 2);
+        background = (flags & 2) != 0;
+        ad = (flags & 1) != 0;
+        partition = (int) in.number();
+        offset = in.number();
+        kept = (int) in.number();
     }
 }

@@ -22,6 +22,7 @@ public final class Rows {
     private static final int IMPRESSION = EVENT.index("impression_id");
     private static final int PAGE = EVENT.index("page_id");
     private static final int KEPT = EVENT.index("kept");
+    private static final int SPAN_REVISION = Schemas.newest("span").index("revision");
     private static final int[] DIMS = new int[Event.DIMENSIONS];
     private static final long DAY_MS = 86_400_000;
 
@@ -62,9 +63,16 @@ public final class Rows {
 
     /** Columns of record span, in its order; timestamps in milliseconds, dates in days. */
     public static Object[] span(SpanRow s, String revision) {
-        Object[] head = {s.segment.last.sessionId, s.segment.number, s.number, revision, s.startAt, s.endAt, s.minuteAt(), day(s.startAt),
+        Object[] head = spanHead(s);
+        head[SPAN_REVISION] = revision;
+        return join(head, new String[0], new Object[0], s.measures);
+    }
+
+    /** The same without the measures, which are the last columns, and without the revision. */
+    public static Object[] spanHead(SpanRow s) {
+        Object[] head = {s.segment.last.sessionId, s.segment.number, s.number, null, s.startAt, s.endAt, s.minuteAt(), day(s.startAt),
                 s.state.label(), s.background, s.ad, s.bitrateKbps < 0 ? null : s.bitrateKbps, s.unobserved};
-        return join(head, s.dims, new Object[0], s.measures);
+        return join(head, s.dims, new Object[0], new long[0]);
     }
 
     /** Columns of record session, in its order. */

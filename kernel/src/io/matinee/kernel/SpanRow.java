@@ -31,6 +31,25 @@ public final class SpanRow {
         this.measures = measures;
     }
 
+    SpanRow(Segment segment, int number, long startAt, long endAt, State state, int flags, int bitrateKbps, String[] dims,
+            long[] measures) {
+        this.segment = segment;
+        this.number = number;
+        this.startAt = startAt;
+        this.endAt = endAt;
+        this.state = state;
+        this.background = (flags & 1) != 0;
+        this.ad = (flags & 2) != 0;
+        this.unobserved = (flags & 4) != 0;
+        this.bitrateKbps = bitrateKbps;
+        this.dims = dims;
+        this.measures = measures;
+    }
+
+    int flags() {
+        return (background ? 1 : 0) | (ad ? 2 : 0) | (unobserved ? 4 : 0);
+    }
+
     public long minuteAt() {
         return Fold.minute(startAt);
     }

@@ -23,7 +23,8 @@ import org.apache.spark.sql.util.CaseInsensitiveStringMap;
  * more for converting than for folding.
  *
  * <p>{@code kernel.decode_<record>(value, key)} for every flat record that has none of the columns it adds,
- * {@code kernel.decode_cmcd} for what the collector wrote, and {@code kernel.fold_session(array of structs)}. Option
+ * {@code kernel.decode_cmcd} for what the collector wrote, {@code pack_event}, {@code fold_session}, {@code spans_of} and
+ * {@code sessions_of}. Option
  * {@code fold} is settings.fold as {@code name:ms,...}.
  */
 public final class KernelCatalog implements FunctionCatalog {
@@ -42,7 +43,10 @@ public final class KernelCatalog implements FunctionCatalog {
             }
         }
         add("decode_cmcd", "value BINARY, key BINARY, partition INT, offset BIGINT", 4, in -> new DecodeCmcd());
-        add("fold_session", "events ARRAY<STRUCT<...>>", 1, in -> new FoldSession(policy, in.fields()[0].dataType()));
+        add("pack_event", "event STRUCT<...>", 1, in -> new PackEvent(in.fields()[0].dataType()));
+        add("fold_session", "events ARRAY<BINARY>, from_ms BIGINT, until_ms BIGINT", 3, in -> new FoldSession(policy));
+        add("spans_of", "folded BINARY", 1, in -> new FoldedRows(true));
+        add("sessions_of", "folded BINARY", 1, in -> new FoldedRows(false));
     }
 
     private void add(String function, String arguments, int count, Function<StructType, BoundFunction> bound) {

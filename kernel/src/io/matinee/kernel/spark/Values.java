@@ -14,10 +14,10 @@ import org.apache.spark.unsafe.types.UTF8String;
 final class Values {
     private Values() {}
 
-    /** {@code values}, in the order of the schema's fields, in place. */
+    /** {@code values}, in the order of the schema's (first) fields, in place. */
     static Object[] internal(Schema schema, Object[] values, Function<String, UTF8String> text) {
         List<Field> fields = schema.fields();
-        for (int i = 0; i < fields.size(); i++) {
+        for (int i = 0; i < values.length; i++) {
             values[i] = values[i] == null ? null : value(fields.get(i).type(), values[i], text);
         }
         return values;

@@ -1,0 +1,112 @@
+package io.matinee.kernel.spark;
+
+import io.matinee.kernel.BatchFold.Folded;
+import io.matinee.kernel.FoldedBytes;
+import io.matinee.kernel.FoldedBytes.Ended;
+import io.matinee.kernel.Rows;
+import io.matinee.kernel.Schemas;
+import io.matinee.kernel.Schemas.Schema;
+import io.matinee.kernel.SpanRow;
+import java.io.Serializable;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.apache.spark.sql.catalyst.InternalRow;
+import org.apache.spark.sql.catalyst.expressions.GenericInternalRow;
+import org.apache.spark.sql.catalyst.util.ArrayData;
+import org.apache.spark.sql.catalyst.util.GenericArrayData;
+import org.apache.spark.sql.connector.catalog.functions.ScalarFunction;
+import org.apache.spark.sql.types.DataType;
+import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.sql.types.StructType;
+import org.apache.spark.unsafe.types.UTF8String;
+
+/**
+ * spans_of and sessions_of: the rows of what fold_session gave.
+ *
+ * <p>Both revisions are given out always, also when no event is late and they differ in their label only: each is
+ * complete by itself, so that a reader filters by revision and never has to fall back from one to the other. A session
+ * also says {@code last_state}: that of its last span before the moment that ended it.
+ */
+public final class FoldedRows implements ScalarFunction<ArrayData>, Serializable {
+    private static final long serialVersionUID = 1;
+    private static final Schema SPAN = Schemas.newest("span");
+    private static final Schema SESSION = Schemas.newest("session");
+    private static final int SPAN_REVISION = SPAN.index("revision");
+    private static final int SESSION_REVISION = SESSION.index("revision");
+    private static final UTF8String LIVE = UTF8String.fromString("live");
+    private static final UTF8String FINAL = UTF8String.fromString("final");
+
+    private final boolean spans;
+
+    FoldedRows(boolean spans) {
+        this.spans = spans;
+    }
+
+    @Override
+    public DataType[] inputTypes() {
+        return new DataType[] {DataTypes.BinaryType};
+    }
+
+    @Override
+    public DataType resultType() {
+        StructType row = spans ? KernelCatalog.struct(SPAN) : KernelCatalog.struct(SESSION).add("last_state", DataTypes.StringType);
+        return DataTypes.createArrayType(row, false);
+    }
+
+    @Override
+    public String name() {
+        return spans ? "spans_of" : "sessions_of";
+    }
+
+    /** Found by its name: Spark calls it from the code it generates. */
+    public ArrayData invoke(byte[] folded) {
+        if (folded == null) {
+            return null;
+        }
+        Made made = new Made();
+        FoldedBytes.read(folded, spans, made);
+        return new GenericArrayData(made.rows.toArray());
+    }
+
+    /** The rows of one call: live, then final, session by session. */
+    private static final class Made implements FoldedBytes.Sink {
+        private final List<Object> rows = new ArrayList<>();
+        private final Values.Texts out = new Values.Texts();
+
+        @Override
+        public void spans(List<SpanRow> live, List<SpanRow> full) {
+            int first = rows.size();
+            live.forEach(span -> rows.add(row(span, LIVE)));
+            if (live == full) {
+                for (int i = first, n = rows.size(); i < n; i++) {
+                    rows.add(((MeasuredRow) rows.get(i)).with(SPAN_REVISION, FINAL));
+                }
+            } else {
+                full.forEach(span -> rows.add(row(span, FINAL)));
+            }
+        }
+
+        private InternalRow row(SpanRow span, UTF8String revision) {
+            Object[] head = Values.internal(SPAN, Rows.spanHead(span), out);
+            head[SPAN_REVISION] = revision;
+            return new MeasuredRow(head, span.measures);
+        }
+
+        @Override
+        public void sessions(List<Ended> live, Folded liveCounts, List<Ended> full, Folded fullCounts) {
+            live.forEach(ended -> rows.add(row(ended, liveCounts, LIVE)));
+            full.forEach(ended -> rows.add(row(ended, fullCounts, FINAL)));
+        }
+
+        private InternalRow row(Ended ended, Folded counts, UTF8String revision) {
+            boolean first = ended.segment().number == 0;
+            Object[] columns = Rows.session(ended.segment(), null, counts.clockOffsetMs(), first ? counts.duplicates() : 0,
+                    first ? counts.late() : 0);
+            Object[] row = Arrays.copyOf(Values.internal(SESSION, columns, out), columns.length + 1);
+            row[SESSION_REVISION] = revision;
+            row[columns.length] = ended.lastState() == null ? null : out.apply(ended.lastState().label());
+            return new GenericInternalRow(row);
+        }
+    }
+}
