@@ -1,4 +1,4 @@
-"""Live a tiny world and make its pages once, so that every compiled loop is in numba's cache.
+"""Live a tiny world, make its pages and watch it once, so that every compiled loop is in numba's cache.
 
 `conf.bootstrap` runs it in set-up (``python -m models.compile``): a first demo day should not wait for a compiler.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from models.incident.detect import Detector, Tuning
+from models.incident.learn import DIMENSIONS, Grid, learned, watched
+from models.incident.signals import Signal
 from models.recommend.pages import home_pages
 from models.world import World, WorldConfig, faults
 from models.world.service import Day
@@ -35,6 +38,21 @@ def some_plays(lived: Day, titles: pd.DataFrame) -> pd.DataFrame:
     })  # fmt: skip
 
 
+def watch() -> None:
+    """Learn from some hours of two cells, as the alerts do, and look at two steps."""
+    at = pd.date_range("2026-01-05", periods=8 * 60, freq="min", tz="UTC").as_unit("ms")
+    cells = [dict(zip(DIMENSIONS, ("DE", isp, isp, "tv", "1"), strict=True)) for isp in ("a", "b")]
+    rows = pd.concat([pd.DataFrame({"step_at": at, **cell, "bad": 1, "all": 9, "alive_ms": 9_000}) for cell in cells])
+    grid = Grid.of(rows.reset_index(drop=True))
+    cohorts = watched(grid, [("isp",)], None, 1)
+    signals = [Signal("rate", "bad", "all"), Signal("sum", "alive_ms", "all", whole=False), Signal("all", "all")]
+    counters, low = ["bad", "all", "alive_ms"], int(at[0].timestamp())
+    models = learned(grid, cohorts, signals, counters, low, low + 8 * 3_600, Tuning())
+    detector = Detector(cohorts, counters, models, 10, Tuning())
+    for step, step_cells in enumerate(grid.sums(low, low + 20, 10, counters)):
+        detector.step(low + 10 * (step + 1), step_cells)
+
+
 def main() -> None:
     """Call every compiled function with arguments of the types it meets."""
     world = World.create(WorldConfig(profiles=60, shows=40, days=2))
@@ -47,6 +65,7 @@ def main() -> None:
         pd.DataFrame({"title_id": catalogue["title"]["title_id"], "plays_1d": 1.0, "plays_7d": 1.0}),
         world.config.date(2), salt="compile", holdback=0.5,
     )  # fmt: skip
+    watch()
 
 
 if __name__ == "__main__":

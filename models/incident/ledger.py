@@ -137,10 +137,41 @@ class Ledger:
         for incident in self.live:
             left = self._unexplained(incident.cohort, left)
         while len(left):
-            incident = self._open(at_s, left, evidence)
+            first = left.take(np.array([int(np.argmax(left.score))]))
+            inner = self._inside(first)
+            if inner is None:
+                incident = self._open(at_s, left, evidence)
+            else:
+                left = left.take(left.cohort != first.cohort[0])
+                if not self._widen(inner, first, at_s):
+                    continue
+                incident = inner
             changed[incident.number] = incident
             left = self._unexplained(incident.cohort, left)
         return list(changed.values())
+
+    def _inside(self, row: Evidence) -> Incident | None:
+        """The strongest live incident of the same signal whose cohort lies in that of a row; a muted one hides
+        nothing."""
+        cohort, name = int(row.cohort[0]), self.detector.models[int(row.signal[0])].signal.name
+        inner = [
+            incident for incident in self.live
+            if name in incident.signals and incident.state is not State.MUTED
+            and self._share(incident.cohort)[cohort] > 0.999
+        ]  # fmt: skip
+        return max(inner, key=lambda incident: incident.score, default=None)
+
+    def _widen(self, incident: Incident, row: Evidence, at_s: int) -> bool:
+        """An alarm around an incident that the incident does not explain: it was named too narrowly if the wider cohort
+        is the likelier cause, and is one incident with it either way."""
+        own = self.detector.window(int(row.signal[0]), int(row.window_s[0]), incident.cohort)
+        if _likelihood(row.count, row.mean)[0] <= _likelihood(*map(np.asarray, own)):
+            return False
+        incident.cohort = int(row.cohort[0])
+        incident.name = self.detector.cohorts.names[incident.cohort]
+        incident.evidence_s = at_s
+        self._describe(incident, row, 0)
+        return True
 
     def _grow(self, incident: Incident, at_s: int, evidence: Evidence) -> bool:
         """Bring one incident up to date; whether anything worth telling changed."""
@@ -274,9 +305,14 @@ def _guilty(rows: Evidence) -> NDArray[np.int64]:
         return np.zeros(0, dtype=np.int64)
     best = int(np.argmax(rows.score))
     same = np.flatnonzero((rows.signal == rows.signal[best]) & (rows.window_s == rows.window_s[best]))
-    k, m = np.maximum(rows.count[same], 0.0), np.maximum(rows.mean[same], 1e-300)
-    ratio = special.xlogy(k, k / m) - (k - m)
+    ratio = _likelihood(rows.count[same], rows.mean[same])
     return np.asarray(same[np.argsort(-ratio, kind="stable")])
+
+
+def _likelihood(count: F8, mean: F8) -> F8:
+    """Poisson log likelihood ratio of a count at its own rate over its mean."""
+    k, m = np.maximum(count, 0.0), np.maximum(mean, 1e-300)
+    return np.asarray(special.xlogy(k, k / m) - (k - m))
 
 
 def _strongest(rows: Evidence) -> Evidence:

@@ -112,7 +112,7 @@ def fit_spread(
     n = int(kinds.max(initial=0)) + 1
     first = 1 if whole else 0
     law = np.zeros((n, 4))
-    law[:, 0] = 1.0 if whole else max(float(((seen - mean) ** 2).sum() / max(mean.sum(), 1e-300)), 1e-300)
+    law[:, 0] = 1.0 if whole else _dispersion(seen, mean)
     for round_ in range(4):
         gram, target, rows = np.zeros((n, 4, 4)), np.zeros((n, 4)), np.zeros(n)
         before = law[:, 0].copy()
@@ -130,6 +130,12 @@ def fit_spread(
     if kind is None:
         return Spread(*map(float, law[0]))
     return Spread(*(np.ascontiguousarray(law[kinds, i]) for i in range(4)))
+
+
+def _dispersion(seen: F8, mean: F8) -> float:
+    """Squared errors over means; where everything came as predicted, a trifle of what comes at a time."""
+    whole = max(float(mean.sum()), 1e-300)
+    return max(float(((seen - mean) ** 2).sum()) / whole, 1e-6 * float((mean**2).sum()) / whole, 1e-300)
 
 
 @njit(cache=True)

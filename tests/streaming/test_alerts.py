@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from conf import alerts as rules_of
 from conf.settings import ROOT, Settings
 from schemas import topics as catalogue
 from schemas import wire
-from streaming import clients, topics
+from streaming import alert_cli, clients, topics
 from streaming.alerts import Alerts, command, incidents
 
 pytestmark = pytest.mark.kafka
@@ -176,6 +177,27 @@ def test_a_fault_is_one_incident_that_survives_a_restart(watched: tuple[Settings
     assert receiver.refusals == 0 and len(receiver.keys) == len(set(receiver.keys)), (
         "two refusals, then each change once"
     )
+
+
+def test_a_day_gone_through_again_finds_the_same_fault(
+    watched: tuple[Settings, rules_of.Rules, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, rules, _ = watched
+    (known,) = incidents(settings)
+    raised = Alerts(settings, rules).replay(DAY)
+    ratios = [row for row in raised if row["signal"] == "start_failure_rate"]
+    assert len(ratios) == 1, [(row["incident_id"], row["signal"], row["window_s"], row["observed"]) for row in raised]
+    found = ratios[0]
+    assert found["cohort"] == known["cohort"] and found["state"] == "resolved"
+    assert abs((found["opened_at"] - known["opened_at"]).total_seconds()) <= 60
+    assert known in incidents(settings), "what is resolved stays so"
+    monkeypatch.setattr(alert_cli, "load", lambda: settings)
+    told = CliRunner().invoke(alert_cli.alerts, ["show", found["incident_id"]])
+    assert told.exit_code == 0, told.output
+    for text in ("isp=birch-de", "start_failure_rate", "resolved", "matinee session birch-de-", "# Start failures"):
+        assert text in told.output
+    nearly = CliRunner().invoke(alert_cli.alerts, ["show", found["incident_id"] + "x"])
+    assert nearly.exit_code and f"did you mean {found['incident_id']}?" in str(nearly.exception)
 
 
 def test_an_unknown_incident_is_refused(watched: tuple[Settings, rules_of.Rules, Receiver]) -> None:
