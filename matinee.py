@@ -40,6 +40,7 @@ COMMANDS = {
     "stream": ("streaming.cli", "stream", "Submit, watch and stop the stream jobs."),
     "alerts": ("streaming.alert_cli", "alerts", "Raise incidents from the stream; list, ack, mute, resolve."),
     "pages": ("streaming.page_cli", "pages", "Correct home pages right after a play; show one."),
+    "profile": ("streaming.profile_cli", "profile", "Say what a profile wants: not this show, forget, opt out, erase."),
     "events": ("schemas.cli", "events", "Check a file of your own events."),
     "job": ("jobs.cli", "job", "Run batch jobs for a date or a range of dates."),
     "model": ("jobs.model_cli", "model", "Show versions of the recommender and why they serve or not; roll back."),

@@ -26,7 +26,7 @@ COUNTRIES = ("DE", "BR", "IN", "US")
 GENRES = ("action", "comedy", "crime", "drama", "family", "horror")
 DEVICES = ("tv", "mobile", "tablet")
 RULES = ("twice", "unknown", "not_out", "licence", "withdrawn", "country", "maturity", "kids", "not_interested",
-         "finished", "removed", "because", "opted_out", "erased", "missing")  # fmt: skip
+         "finished", "again", "removed", "because", "opted_out", "erased", "missing")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,11 @@ def service(seed: int, profiles: int, shows: int) -> Service:
             "erased": gone,
         }
     )
-    many = profiles * 4
+    many = profiles * 5
     who, what = rng.integers(0, profiles, many), (shows * rng.random(many) ** 2).astype(np.int64)
     day, whole = -rng.integers(1, 14, many), rng.random(many) < 0.5
+    twice = many // 5
+    who[-twice:], what[-twice:] = who[:twice], what[:twice]  # some are watched again
     start = pd.Timestamp(PAGE_DATE, tz="UTC") + pd.to_timedelta(day * 24 + rng.integers(0, 24, many), unit="h")
     play = pd.DataFrame(
         {
@@ -181,6 +183,15 @@ def _choice(
     return pd.DataFrame({"profile_id": who, "title_id": what, "choice": choice, "active": active, "chosen_at": at})
 
 
+def _watch_again(block: Block) -> NDArray[np.bool_]:
+    """Which rows of each page are for what was finished: shape (pages, R)."""
+    themes = int(block.built.row.max(initial=-1)) + 1 if block.candidates is None else block.candidates.offered.shape[1]
+    own = block.built.row - themes
+    at = np.searchsorted(block.own.page, np.arange(len(own)))[:, None] + np.maximum(own, 0)
+    kind = np.append(block.own.kind, -1)[np.minimum(at, len(block.own.kind))]
+    return np.asarray((own >= 0) & (kind == KIND["watch_again"]))
+
+
 def violations(given: Service, maker: PageMaker, block: Block) -> Counter[str]:
     """What the pages of a block break, by rule."""
     found: Counter[str] = Counter()
@@ -193,8 +204,11 @@ def violations(given: Service, maker: PageMaker, block: Block) -> Counter[str]:
     found["twice"] = int((ordered[:, 1:] == ordered[:, :-1]).sum())
     found["unknown"] = int((show >= len(maker.title_ids)).sum())
     safe = np.maximum(show, 0)
+    repeated = np.repeat(_watch_again(block), block.built.show.shape[2], axis=1) & there
     for rule, allowed in given.may_see.items():
-        found[rule] = int((~allowed[number[:, None], safe] & there).sum())
+        broken = ~allowed[number[:, None], safe] & there
+        found[rule] = int((broken & ~repeated if rule == "finished" else broken).sum())
+    found["again"] = int((repeated & ~given.finished[number[:, None], safe]).sum())
     found["erased"] = int(given.gone[number].sum())
     found["missing"] = int((~there.any(axis=1)).sum())
     silent = given.silent[number]
@@ -204,7 +218,7 @@ def violations(given: Service, maker: PageMaker, block: Block) -> Counter[str]:
         own = block.own.show[block.own.first[k] : block.own.first[k + 1]]
         if block.own.kind[k] == KIND["continue_watching"]:
             found["removed"] += int((~given.seen[number[page], own]).sum())
-        elif block.candidates is not None:
+        elif block.own.kind[k] == KIND["because_you_watched"] and block.candidates is not None:
             found["because"] += int(not given.finished[number[page], block.candidates.anchor[k]])
     return found
 

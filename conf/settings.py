@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
@@ -194,6 +195,22 @@ class Experiment(_Section):
     artwork_floor: Share
 
 
+class Pages(_Section):
+    """What home pages need to know of the world: the time zone of each country's viewers."""
+
+    time_zones: dict[str, str]
+
+    @field_validator("time_zones")
+    @classmethod
+    def _known(cls, value: dict[str, str]) -> dict[str, str]:
+        for country, zone in value.items():
+            try:
+                ZoneInfo(zone)
+            except (ZoneInfoNotFoundError, ValueError) as error:
+                raise ValueError(f"{country}: {zone!r} is no IANA time zone, such as Europe/Berlin") from error
+        return value
+
+
 class Delivery(_Section):
     """How fill commands name a file (RFC 8007): the address before its path, and this service's id in ``cdn-path``."""
 
@@ -238,6 +255,7 @@ class Settings(_Section):
     jars: Jars
     collector: Collector
     experiment: Experiment
+    pages: Pages
     delivery: Delivery
     alerts: Alerts
     airflow: Airflow

@@ -12,14 +12,12 @@ import click
 from conf.errors import InputMissing, ServiceUnavailable, UsageError
 from conf.settings import Settings, load
 from jobs import registry
+from models.recommend.decision import FALLBACK, MODEL, ROLLBACK, serving_version
 from schemas import tables as t
 
 if TYPE_CHECKING:
     from lake.reader import Lake
 
-MODEL = "recommender"
-FALLBACK = "decayed_popularity"
-ROLLBACK = "rollback"
 READ_BACK_DAYS = max(-read.days[0] for read in registry.job("pages").reads if read.table is t.FACTORS)
 """How far job `pages` looks for the vectors of the version that serves."""
 MEANS = ("ndcg", "recall", "genre_kl", "coverage", "short_ndcg")
@@ -47,7 +45,7 @@ def list_(shown: int) -> None:
         decided = "promoted" if row["promoted"] else "not promoted"
         decided += ", rolled back" if row["decided_by"] == ROLLBACK else ""
         click.echo(
-            f"{row['event_date']!s:<12}{row['version']:<14}{_served(row) or FALLBACK:<20}{row['value']:8.4f}"
+            f"{row['event_date']!s:<12}{row['version']:<14}{serving_version(row) or FALLBACK:<20}{row['value']:8.4f}"
             f"{row['baseline']:10.4f}  {decided}"
         )
 
@@ -62,7 +60,7 @@ def show(version: str) -> None:
     if row is None:
         raise InputMissing(f"no version and no day {version!r}; `matinee model list` names the {len(rows)} there are")
     click.echo(f"{MODEL} {row['version']}, trained up to {row['event_date']}: {row['reason']}")
-    click.echo(f"from {row['valid_from_date']} on {_served(row) or FALLBACK} serves")
+    click.echo(f"from {row['valid_from_date']} on {serving_version(row) or FALLBACK} serves")
     from jobs import tracking
 
     run = tracking.logged(settings, f"{settings.lake.namespace_prefix}{MODEL}", row["run_id"])
@@ -125,7 +123,7 @@ def roll_back(settings: Settings, home: Lake, target: str | None, reason: str) -
     from lake.catalog import bootstrap
 
     rows = decisions(home)
-    newest, now = rows[0], _served(rows[0])
+    newest, now = rows[0], serving_version(rows[0])
     good = good_versions(rows)
     if target is None:
         target = version_before(rows)
@@ -163,9 +161,9 @@ def version_before(rows: Sequence[Row]) -> str | None:
     left = set()
     for place, row in enumerate(rows):
         if row["decided_by"] == ROLLBACK:
-            older = _served(rows[place + 1]) if place + 1 < len(rows) else None
+            older = serving_version(rows[place + 1]) if place + 1 < len(rows) else None
             left.add(row["version"] if row["promoted"] else older)
-    good, now = good_versions(rows), _served(rows[0])
+    good, now = good_versions(rows), serving_version(rows[0])
     until = good[now] if now in good else rows[0]["event_date"]
     return next((version for version, made in good.items() if made < until and version not in left), None)
 
@@ -180,6 +178,9 @@ def told(params: Mapping[str, str], metrics: Mapping[str, float]) -> list[str]:
     for one in models:
         lines.append(f"{one}: " + ", ".join(_figure(metrics, f"{one}.{mean}", mean) for mean in MEANS
                                             if f"{one}.{mean}" in metrics))  # fmt: skip
+    for name in sorted(name for name in metrics if name.startswith("quality.") and name.count(".") == 2):
+        _, arm, metric = name.split(".")
+        lines.append(f"playback, {arm}: " + _figure(metrics, name, metric.replace("_", " ")))
     rivals = sorted(name for name in metrics if name.startswith("gain_over_") and name.endswith(".ndcg"))
     return lines + [_figure(metrics, name, name.removesuffix(".ndcg").replace("_", " ", 2)) for name in rivals]
 
@@ -188,12 +189,6 @@ def _figure(metrics: Mapping[str, float], name: str, word: str) -> str:
     low, high = metrics.get(f"{name}.low", math.nan), metrics.get(f"{name}.high", math.nan)
     interval = f" [{low:.4f}, {high:.4f}]" if math.isfinite(low) else ""
     return f"{word} {metrics[name]:.4f}{interval}"
-
-
-def _served(row: Row) -> str | None:
-    from models.recommend.promote import serving_version
-
-    return serving_version(row)
 
 
 def _check_vectors(home: Lake, version: str, made: date, newest: date) -> None:

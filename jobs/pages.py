@@ -45,5 +45,6 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
         holdback=settings.experiment.page_holdback,
         choices=to_pandas(frames["profile_choice"]),
         impressions=to_pandas(frames["impression_outcome"], "profile_id", "row", "col"),
+        zones=settings.pages.time_zones,
     )
     return {t.HOME_PAGE.name: batches_to_spark(frames["play"].sparkSession, made, t.HOME_PAGE)}

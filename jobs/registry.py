@@ -67,6 +67,7 @@ def _latest(table: Table) -> Read:
     return Read(table, latest=True)
 
 
+_PROFILES = Read(t.BRONZE_PROFILE, required=False, latest=True)
 _PROFILE_CHOICES = Read(t.BRONZE_PROFILE_CHOICE, required=False, latest=True)
 
 JOBS: tuple[JobSpec, ...] = (
@@ -130,6 +131,7 @@ JOBS: tuple[JobSpec, ...] = (
             Read(t.IMPRESSION_OUTCOME, (-6, 0), required=False),
             _latest(t.BRONZE_TITLE),
             _latest(t.BRONZE_PROFILE),
+            _PROFILE_CHOICES,
         ),
         writes=(t.FEATURE_PROFILE, t.FEATURE_TITLE),
     ),
@@ -140,6 +142,7 @@ JOBS: tuple[JobSpec, ...] = (
         reads=(
             Read(t.PROMOTION, (-27, 0), required=False),
             Read(t.IMPRESSION_OUTCOME, (-13, 0), required=False),
+            Read(t.SESSION, (-6, 0), required=False),
             Read(t.PLAY),
             Read(t.PLAY, (-27, 0), required=False),
             _latest(t.BRONZE_TITLE),
@@ -175,6 +178,7 @@ JOBS: tuple[JobSpec, ...] = (
             Read(t.PLAY, (-27, 0), required=False),
             _latest(t.BRONZE_TITLE),
             _latest(t.BRONZE_ARTWORK),
+            _PROFILES,
         ),
         writes=(t.ARTWORK_STATISTICS,),
     ),
@@ -202,6 +206,7 @@ JOBS: tuple[JobSpec, ...] = (
             Read(t.BRONZE_CDN_REQUEST, (-6, 0), required=False),
             _latest(t.BRONZE_TITLE),
             _latest(t.BRONZE_ASSET_FILE),
+            _PROFILES,
         ),
         writes=(t.DEMAND_FORECAST,),
         writes_day=1,

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
 
 from conf.settings import Settings
 from jobs.model_charts import charts
 from jobs.pandas_frames import to_pandas
 from jobs.session import to_spark
+from models.experiment.quality import QUALITY, quality_by_arm
+from models.recommend.decision import MODEL, ROLLBACK
 from models.recommend.evaluate import MEANS
-from models.recommend.page_rules import usable_plays
-from models.recommend.promote import ROLLBACK, incumbent
-from models.recommend.train import METRIC, MODEL, Training, train
+from models.recommend.page_rules import silent, usable_plays
+from models.recommend.promote import incumbent
+from models.recommend.train import METRIC, Training, train
 from schemas import tables as t
+from schemas.render.sql import row_expressions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +73,7 @@ def effects(
             experiment=MODEL,
             key=row["run_id"],
             params=run.params | run.splits | {"day": day.isoformat(), "version": run.version},
-            metrics=metrics(run),
+            metrics=metrics(run) | quality(frames, settings),
             tags={"promoted": str(run.promoted).lower(), "reason": run.verdict.reason}
             | {f"data.{k}": str(v) for k, v in run.data.items()},
             snapshots=dict(snapshots),
@@ -146,6 +150,19 @@ def metrics(run: Training) -> dict[str, float]:
     for name, found in (paired | against).items():
         out |= {f"{name}.low": found.low, f"{name}.high": found.high}
     return out
+
+
+def quality(frames: dict[str, DataFrame], settings: Settings) -> dict[str, float]:
+    """Rebuffer ratio and start failures of the last week's sessions by arm of the page experiment; the final revision
+    of a session counts, of who opted out none."""
+    last = Window.partitionBy("session_id", "segment").orderBy("revision")  # 'final' sorts before 'live'
+    one = frames["session"].withColumn("place", F.row_number().over(last)).where("place = 1")
+    sums = one.groupBy("profile_id").agg(
+        *(F.sum(F.expr(expression)).alias(name) for name, expression in row_expressions(QUALITY))
+    )
+    table = to_pandas(sums.where("profile_id IS NOT NULL").orderBy("profile_id"))
+    table = table[~table["profile_id"].isin(silent(to_pandas(frames["profile"])))]
+    return quality_by_arm(table, settings.experiment.page_salt, settings.experiment.page_holdback)
 
 
 def artifacts(run: Training, day: date) -> dict[str, bytes]:

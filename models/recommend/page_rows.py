@@ -25,6 +25,11 @@ LEAST_LIFT = 1.0
 LIFT_PULL = 3.0
 """Titles by which a lift is drawn to 1."""
 WATCHED_ROWS = 3
+AGAIN_DAYS = 7
+"""Days since a show was finished before it may be offered again."""
+AGAIN_LEAST = 2
+LEAST_REPEATS = 0.01
+"""Share of plays that are repeats, below which a service has no row of them."""
 QUARTERS = ("00-06", "06-12", "12-18", "18-24")
 MOOD_LIFT = 1.2
 MOOD_LEAST = 5.0
@@ -42,20 +47,22 @@ class History:
     Attributes:
         who: place of the profile, ascending. show: place of the show.
         finished: a completed film, or a series all of whose episodes out were completed; else it is under way.
+        day: epoch day of the last play.
     """
 
     who: NDArray[np.int64]
     show: NDArray[np.int64]
     finished: NDArray[np.bool_]
+    day: NDArray[np.int64]
 
     def of(self, first: int, last: int) -> Self:
         """Pairs of profiles `first` to `last` (exclusive), counted from `first`."""
         cut = slice(*np.searchsorted(self.who, [first, last]).tolist())
-        return type(self)(self.who[cut] - first, self.show[cut], self.finished[cut])
+        return type(self)(self.who[cut] - first, self.show[cut], self.finished[cut], self.day[cut])
 
     def only(self, keep: NDArray[np.bool_]) -> Self:
         """Some of the pairs."""
-        return type(self)(self.who[keep], self.show[keep], self.finished[keep])
+        return type(self)(self.who[keep], self.show[keep], self.finished[keep], self.day[keep])
 
     def flat(self, profiles: int) -> tuple[NDArray[np.int64], Ints]:
         """(first, show) as page_themes.because_rows takes it."""
@@ -83,8 +90,40 @@ def history(
     completed = done.reindex(pairs).fillna(0).to_numpy()
     required = needed.reindex(last["show_id"]).fillna(np.inf).to_numpy()
     at = pd.DatetimeIndex(last["at"]).asi8 if len(last) else np.zeros(0, dtype=np.int64)
+    day = epoch_days(last["at"]) if len(last) else at
     order = np.lexsort((show, -at, who))
-    return History(who[order], show[order], (completed >= required)[order])
+    return History(who[order], show[order], (completed >= required)[order], day[order])
+
+
+def repeats(plays: pd.DataFrame) -> float:
+    """Share of quality plays whose title the profile had completed before: how much a service's viewers watch again."""
+    good = plays[plays["quality_play"].astype(bool)].sort_values(["started_at", "session_id"], kind="mergesort")
+    done = good["completed"].astype(np.int64)
+    before = done.groupby([good["profile_id"], good["title_id"]]).cumsum() - done
+    return float((before > 0).mean()) if len(good) else 0.0
+
+
+def again(past: History, allowed: NDArray[np.bool_], scores: Floats, top: Floats, share: float, today: int) -> OwnRows:
+    """Rows of what was finished at least AGAIN_DAYS ago and may be seen, best first; none below LEAST_REPEATS.
+
+    Args:
+        allowed, scores: shape (profiles, shows). top: shape (profiles, 1), the best score of what is new to a profile.
+        share: see `repeats`; a show finished before is worth so much of what it would be worth unseen.
+    """
+    if share < LEAST_REPEATS:
+        return OwnRows.of([])
+    kept = past.only(past.finished & allowed[past.who, past.show] & (today - past.day >= AGAIN_DAYS))
+    worth = share * np.exp(np.minimum(scores[kept.who, kept.show] - top[kept.who, 0], 0.0))
+    order = np.lexsort((kept.show, -worth, kept.who))
+    page, first = np.unique(kept.who, return_index=True)
+    return OwnRows(
+        page,
+        np.full(len(page), KIND["watch_again"], dtype=np.int32),
+        np.full(len(page), AGAIN_LEAST, dtype=np.int32),
+        np.append(first, len(order)).astype(np.int64),
+        kept.show[order].astype(np.int32),
+        worth[order],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +163,12 @@ class RowMaker:
         features: pd.DataFrame,
         today: int,
         more: int,
+        zones: Mapping[str, str] | None = None,
     ) -> None:
-        """`catalogue`: interactions.shows. `past`: of `people`, in their order. `more`: rows a page may have."""
+        """`catalogue`: interactions.shows. `past`: of `people`, in their order. `more`: rows a page may have. `zones`:
+        IANA time zone by country; UTC where none is named."""
         self.names, self.ids = catalogue["name"].tolist(), catalogue["title_id"].tolist()
-        self.today = today
+        self.today, self.zones = today, zones or {}
         interactions = from_plays(plays)
         self.trend = _trends(interactions, catalogue, features, today)
         self._moods(interactions, plays, catalogue, people)
@@ -178,11 +219,15 @@ class RowMaker:
     def _moods(
         self, interactions: pd.DataFrame, plays: pd.DataFrame, catalogue: pd.DataFrame, people: pd.DataFrame
     ) -> None:
-        """Shows a country watches more in a quarter of the day (UTC) than in others, and each profile's quarter."""
+        """Shows a country watches more in a quarter of its day than in others, and each profile's quarter."""
         good = plays[plays["quality_play"].astype(bool)]
-        quarter = pd.DatetimeIndex(pd.to_datetime(good["started_at"], utc=True)).hour.to_numpy() // 6
         show, who = places(catalogue["title_id"], good["show_id"]), places(people["profile_id"], good["profile_id"])
         country = good["country"].to_numpy(dtype=object)
+        at = pd.DatetimeIndex(pd.to_datetime(good["started_at"], utc=True))
+        quarter = np.zeros(len(at), dtype=np.int64)
+        for name in set(country):
+            here = country == name
+            quarter[here] = at[here].tz_convert(self.zones.get(name, "UTC")).hour.to_numpy() // 6
         self.moods: dict[tuple[str, int], NDArray[np.bool_]] = {}
         for name in sorted(set(country)):
             mine = (country == name) & (show >= 0)
@@ -204,13 +249,14 @@ class RowMaker:
         country: list[str],
         past: History,
         under_way: OwnRows,
+        seen: OwnRows,
         rows: int,
     ) -> Candidates:
         """Of the profiles from `first` on.
 
         Args:
             shows, worth: as page_build.build takes them. past: of these profiles, by their place among them.
-            under_way: their continue-watching rows, which are pinned to the top.
+            under_way: their continue-watching rows, which are pinned to the top. seen: rows of what may be seen again.
         """
         n = len(shows)
         watched = self.watched[first : first + n]
@@ -225,12 +271,13 @@ class RowMaker:
             mood = self.mood_theme.get((name, int(self.quarter[first + i])))
             if mood is not None:
                 offered[i, mood] = True
-        own, anchor = under_way, np.full(len(under_way.page), -1, dtype=np.int32)
+        own, _ = joined(under_way, seen)
+        anchor = np.full(len(own.page), -1, dtype=np.int32)
         if self.near is not None:
             because, about = because_rows(
                 shows, worth, self.near, past.flat(n), past.only(past.finished).flat(n), WATCHED_ROWS
             )
-            own, order = joined(under_way, because)
+            own, order = joined(own, because)
             anchor = np.concatenate([anchor, about])[order]
         pins = np.full((n, rows), -1, dtype=np.int32)
         pins[under_way.page, 0] = len(self.themes.kind)  # it is the first of a page's own rows
@@ -246,7 +293,8 @@ class RowMaker:
             "top_picks": "ranked by what you watched",
             "new": f"out for at most {NEW_DAYS} days",
             "trending": f"watched more than usual in {country} in the last days",
-            "mood": f"{country} watches it more than at other hours when you watch most, {self._hours(profile)} UTC",
+            "mood": f"{country} watches it more than at other hours when you watch most, {self._hours(profile)} "
+            f"{'local time' if country in self.zones else 'UTC'}",
             "more": "ranked next for you",
         }
         return kind, heading, reasons[kind]

@@ -45,6 +45,11 @@ def active(choices: pd.DataFrame, choice: str) -> pd.DataFrame:
     return newest[flags(newest, "active")]
 
 
+def silent(profiles: pd.DataFrame) -> set[str]:
+    """Profiles of which nothing may be learned: opted out, or erased."""
+    return set(profiles.loc[flags(profiles, "opted_out") | flags(profiles, "erased"), "profile_id"])
+
+
 def usable_plays(
     plays: pd.DataFrame, profiles: pd.DataFrame, titles: pd.DataFrame, choices: pd.DataFrame
 ) -> pd.DataFrame:
@@ -55,8 +60,7 @@ def usable_plays(
             on which its title was removed counts as removed).
         choices: record profile_choice; an episode stands for its series.
     """
-    silent = set(profiles.loc[flags(profiles, "opted_out") | flags(profiles, "erased"), "profile_id"])
-    keep = ~plays["profile_id"].isin(silent).to_numpy()
+    keep = ~plays["profile_id"].isin(silent(profiles)).to_numpy()
     removed = active(choices, REMOVED)
     if len(removed) and len(plays):
         shown = of_show(removed["title_id"], titles)

@@ -8,7 +8,7 @@ would get, ranked by what its country watches.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
@@ -21,13 +21,23 @@ from models.days import epoch_day
 from models.experiment.assign import HOLDBACK, arms
 from models.frames import places
 from models.recommend.blend import dot_scores
+from models.recommend.decision import FALLBACK, MODEL, serving_version
 from models.recommend.interactions import from_plays, shows
 from models.recommend.page_build import Built, Floats, Ints, OwnRows, Sparse, Weights, build
-from models.recommend.page_rows import Candidates, History, RowMaker, contextual_popularity, history, under_way
+from models.recommend.page_rows import (
+    AGAIN_DAYS,
+    Candidates,
+    History,
+    RowMaker,
+    again,
+    contextual_popularity,
+    history,
+    repeats,
+    under_way,
+)
 from models.recommend.page_rules import Rules, flags, no_choices, usable_plays
 from models.recommend.page_themes import CONTRIBUTORS, KIND, KINDS, explain
 from models.recommend.page_view import View, learn_view
-from models.recommend.promote import FALLBACK, serving_version
 from models.recommend.protocol import BLOCK, single_threaded
 from models.recommend.strong import ranked
 
@@ -63,9 +73,9 @@ class Serving:
 
 def served_model(promotion: pd.DataFrame) -> str | None:
     """`model_id` of the version that the day's promotion row lets serve, None for the fallback."""
-    rows = promotion[promotion["model"] == "recommender"].to_dict("records")
+    rows = promotion[promotion["model"] == MODEL].to_dict("records")
     version = serving_version({str(name): value for name, value in rows[0].items()}) if rows else None
-    return f"recommender-{version}" if version is not None else None
+    return f"{MODEL}-{version}" if version is not None else None
 
 
 def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFrame) -> Serving:
@@ -103,11 +113,12 @@ def home_pages(
     holdback: float,
     choices: pd.DataFrame | None = None,
     impressions: pd.DataFrame | None = None,
+    zones: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Record home_page of every profile, sorted by profile_id; see page_batches, which needs less memory."""
     made = page_batches(
         plays, titles, profiles, factors, promotion, features, page_date,
-        salt=salt, holdback=holdback, choices=choices, impressions=impressions,
+        salt=salt, holdback=holdback, choices=choices, impressions=impressions, zones=zones,
     )  # fmt: skip
     pages = pd.concat(list(made), ignore_index=True)
     return pages.sort_values("profile_id", kind="mergesort", ignore_index=True)
@@ -126,6 +137,7 @@ def page_batches(
     holdback: float,
     choices: pd.DataFrame | None = None,
     impressions: pd.DataFrame | None = None,
+    zones: Mapping[str, str] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Record home_page of every profile, at most BLOCK of them at a time; one empty frame if there is nobody.
 
@@ -134,10 +146,22 @@ def page_batches(
         features: record feature_title of the day before.
         salt, holdback: of the page experiment; the share of profiles whose page is decayed popularity.
         choices: newest rows of record profile_choice. impressions: record impression_outcome of the last days.
+        zones: IANA time zone by country, for rows about hours of the day; UTC where none is named.
     """
     with single_threaded():
         maker = PageMaker(
-            plays, titles, profiles, factors, promotion, features, page_date, salt, holdback, choices, impressions
+            plays,
+            titles,
+            profiles,
+            factors,
+            promotion,
+            features,
+            page_date,
+            salt,
+            holdback,
+            choices,
+            impressions,
+            zones,
         )
         for block in maker.blocks():
             yield pd.DataFrame(list(maker.records(block)), columns=PAGE_COLUMNS)
@@ -178,6 +202,7 @@ class PageMaker:
         holdback: float,
         choices: pd.DataFrame | None = None,
         impressions: pd.DataFrame | None = None,
+        zones: Mapping[str, str] | None = None,
         weights: Weights = WEIGHTS,
         pin_under_way: bool = True,
     ) -> None:
@@ -202,7 +227,10 @@ class PageMaker:
         self.past = history(used, titles, self.catalogue, self.people["profile_id"], today)
         self.popular, self.by_country = contextual_popularity(from_plays(used), self.catalogue, today)
         vectors = self.model.title_vectors
-        self.maker = RowMaker(self.catalogue, titles, used, self.people, self.past, vectors, features, today, ROWS)
+        self.maker = RowMaker(
+            self.catalogue, titles, used, self.people, self.past, vectors, features, today, ROWS, zones
+        )
+        self.repeats = repeats(used)
         self.view = learned_view(impressions, self.people)
 
     def blocks(self) -> Iterator[Block]:
@@ -222,7 +250,8 @@ class PageMaker:
         n = last - first
         country = self.people["country"].iloc[first:last].astype(str).tolist()
         past = self.past.of(first, last)
-        allowed = self.rules.allowed(first, last)
+        may_see = self.rules.allowed(first, last)
+        allowed = may_see.copy()
         allowed[past.who[past.finished], past.show[past.finished]] = False
         if opted_out:
             scores = np.stack([self.by_country.get(name, self.popular) for name in country])
@@ -238,7 +267,8 @@ class PageMaker:
         order, value = rank(free, worth)
         if held:
             return Block(first, last, None, begun, self._plain(order, value, begun), worth, past)
-        offer = self.maker.candidates(first, order, value, country, past, begun, ROWS)
+        seen = again(past, may_see, scores, top, self.repeats, epoch_day(self.page_date))
+        offer = self.maker.candidates(first, order, value, country, past, begun, seen, ROWS)
         if not self.pin_under_way:
             offer.pins[:] = -1
         built = self._build(order, value, view, first, last, offer)
@@ -325,6 +355,8 @@ class PageMaker:
             k = own_first + theme - themes
             if block.own.kind[k] == KIND["continue_watching"]:
                 return "continue_watching", "Continue watching", "begun and not finished"
+            if block.own.kind[k] == KIND["watch_again"]:
+                return "watch_again", "Watch again", f"finished at least {AGAIN_DAYS} days ago"
             assert block.candidates is not None
             show = int(block.candidates.anchor[k])
             name, title_id = self.maker.names[show], self.maker.ids[show]

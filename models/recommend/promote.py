@@ -14,24 +14,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.recommend.decision import FALLBACK, INCUMBENT, serving_version
 from models.recommend.evaluate import Judged
 from models.recommend.strong import Paired, paired_bootstrap
 
-FALLBACK = "decayed_popularity"
-INCUMBENT = "incumbent"
 LOSS = 0.02
 """Most that a guard may lose, as a share of what it is now."""
 GUARDS = {"coverage": 1, "genre_kl": -1, "short_ndcg": 1}
 """Means (evaluate.MEANS) that must not get worse; -1 where less is better."""
 DRAWS = 2000
-ROLLBACK = "rollback"
-"""`decided_by` of a promotion row that `matinee model rollback` wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +53,6 @@ class Verdict:
     reason: str
     against: dict[str, Paired]
     intervals: dict[str, dict[str, Paired]]
-
-
-def serving_version(row: Mapping[str, Any]) -> str | None:
-    """Version that a promotion row lets serve, None for the fallback. Rows of v1 know their own version alone."""
-    version = row.get("serves")
-    if isinstance(version, str):
-        return version
-    known = isinstance(row.get("recipe"), str)  # a row of v2 without `serves` means the fallback
-    return str(row["version"]) if bool(row["promoted"]) and not known else None
 
 
 def incumbent(promotions: pd.DataFrame) -> Incumbent | None:

@@ -57,15 +57,16 @@ def strong_split(
     held: float = 0.1,
     target: float = 0.2,
     households: Mapping[str, str] | None = None,
+    least: int = 5,
 ) -> StrongSplit:
     """Permute profiles; the last `held` of them test, as many before validate; of each a random `target` is sought.
 
     Args:
-        pairs: unique profile_id, title_id; profiles with fewer than 5 are left out.
+        pairs: unique profile_id, title_id; profiles with fewer than `least` are left out.
         households: by profile_id. Those who share one share their evenings too: they are permuted as one.
     """
     count = pairs.groupby("profile_id").size()
-    pairs = pairs[pairs["profile_id"].isin(count.index[count >= 5])]
+    pairs = pairs[pairs["profile_id"].isin(count.index[count >= least])]
     rng = np.random.default_rng(seed)
     profiles = np.unique(pairs["profile_id"].to_numpy(dtype=object).astype(str))
     homes, home = np.unique([(households or {}).get(p, p) for p in profiles], return_inverse=True)

@@ -15,16 +15,16 @@ from models.days import as_date, epoch_day
 from models.recommend.als import ImplicitALS
 from models.recommend.blend import HELD, Blend
 from models.recommend.choices import rows_read
+from models.recommend.decision import FALLBACK, INCUMBENT, MODEL
 from models.recommend.evaluate import Judged, evaluate, time_split
 from models.recommend.interactions import from_plays, shows
 from models.recommend.parts import Kept
 from models.recommend.popularity import DecayedPopularity
-from models.recommend.promote import FALLBACK, INCUMBENT, Incumbent, Verdict, decide
+from models.recommend.promote import Incumbent, Verdict, decide
 from models.recommend.protocol import Recommender
 
 __all__ = ["FALLBACK", "METRIC", "MODEL", "Training", "train"]
 
-MODEL = "recommender"
 METRIC = "ndcg_at_10"
 ORIGINS = 3
 """Last days that judge, each the models of the days before it."""

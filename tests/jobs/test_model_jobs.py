@@ -67,8 +67,12 @@ def universe(seed: int = 4, profiles: int = 30, films: int = 24) -> dict[str, pd
                 "watched_ms": int(3_600_000 * share), "duration_ms": 3_600_000, "watched_share": share,
                 "completed": share == 1.0, "quality_play": True, "censored": False, "impression_id": None,
                 "event_at": at(day, i + 60), "available_at": at(day, 26 * 60)})  # fmt: skip
-            session.append({"session_id": sid, "segment": 0, "revision": "live", "profile_id": person.profile_id,
-                            "close_date": day, "stall_ms": 10, "play_ms": 90})  # fmt: skip
+            session += [
+                {"session_id": sid, "segment": 0, "revision": revision, "profile_id": person.profile_id,
+                 "close_date": day, "stall_ms": stall, "play_ms": 90, "attempts": 2, "start_failures": 1,
+                 "start_failures_recovered": 0}
+                for revision, stall in (("live", 999), ("final", 10))
+            ]  # fmt: skip
             request += [{"request_id": f"{sid}.{k}", "session_id": sid, "file_id": f"{film}-avc-{i % 2}",
                          "cdn_id": common["cdn_id"], "tier": "origin", "bytes": 300, "requests": 3, "plan_id": None,
                          "minute_at": at(day, i + k), "received_at": at(day, i + k)} for k in (0, 1, 1)]  # fmt: skip
@@ -142,6 +146,37 @@ def test_every_table_has_its_keys_once_and_its_day(made: dict[str, pd.DataFrame]
             days=1 if table.producer in ("pages", "choose_artwork", "popularity", "fill_plan") else 0
         )
         assert set(frame[table.partition]) == {written}, table.name
+
+
+def test_who_opted_out_or_is_erased_says_nothing(
+    spark: SparkSession, lake_settings: Settings, tables: dict[str, pd.DataFrame], made: dict[str, pd.DataFrame]
+) -> None:
+    """The tables of a day are those of a service in which two profiles never played or saw anything."""
+    from jobs.registry import job as spec
+
+    gone = tables["profile"]["profile_id"].isin(["p03", "p04"])
+    people = tables["profile"].assign(
+        kids=False, opted_out=tables["profile"]["profile_id"] == "p03", erased=tables["profile"]["profile_id"] == "p04"
+    )
+    silent = tables["profile"].loc[gone, "profile_id"]
+    without = {
+        name: frame[~frame["profile_id"].isin(silent)] if name in ("play", "session", "impression_outcome") else frame
+        for name, frame in tables.items()
+    }
+    one = Day(spark, lake_settings, {**tables, "profile": people})
+    other = Day(spark, lake_settings, {**without, "profile": people})
+    for job in ("features", "train_artwork"):
+        found, wanted = one.run(job), other.run(job)
+        for table in spec(job).writes:
+            key = list(table.key)
+            pd.testing.assert_frame_equal(
+                found[table.name].sort_values(key, ignore_index=True),
+                wanted[table.name].sort_values(key, ignore_index=True),
+            )
+            assert not found[table.name].equals(made[table.name])
+    features = one.run("features")["feature_profile"].set_index("profile_id")
+    assert "p04" not in features.index and features.loc["p03", "plays_28d"] == 0
+    assert len(features) == len(people) - 1
 
 
 def test_a_repeated_log_line_counts_once(made: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame]) -> None:
@@ -237,7 +272,11 @@ def test_mlflow_holds_one_run_and_one_version_however_often(
     wanted = {f"{name}.ndcg{end}" for name in ("als_blend", "decayed_popularity", "implicit_als")
               for end in ("", ".low", ".high")}  # fmt: skip
     wanted |= {"gain_over_implicit_als.ndcg.low", "als_blend.coverage", "als_blend.genre_kl", "als_blend.reachable"}
+    wanted |= {f"quality.{arm}.{metric}{end}" for arm in ("policy", "holdback", "difference")
+               for metric in ("rebuffer_ratio", "start_failure_rate") for end in ("", ".low", ".high")}  # fmt: skip
     assert wanted <= set(run.data.metrics)
+    assert run.data.metrics["quality.policy.rebuffer_ratio"] == pytest.approx(0.1), "the final revision alone"
+    assert run.data.metrics["quality.holdback.start_failure_rate"] == pytest.approx(0.5)
     assert run.data.metrics["als_blend.ndcg.low"] <= run.data.metrics["als_blend.ndcg"]
     assert run.data.params["origins"] == "2026-02-05 2026-02-06 2026-02-07"
     assert run.data.params["train_until"] == DAY.isoformat()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.page_rules import PAGE_DATE, RULES, Service, service, violations
+from models.recommend.page_rows import repeats
 from models.recommend.page_rules import Rules, active, no_choices, usable_plays
 from models.recommend.pages import CONTEXTUAL, PageMaker, home_pages
 
@@ -71,6 +72,48 @@ def test_records_hold_what_was_built_and_both_arms_obey() -> None:
             assert page["model_id"] == CONTEXTUAL
             kinds = {row["row_kind"] for row in page["rows"]}
             assert not kinds & {"because_you_watched", "continue_watching", "top_picks", "watch_again"}
+
+
+def test_watch_again_holds_what_was_finished_a_week_ago_where_people_do_watch_again() -> None:
+    given = service(5, 300, 120)
+    few = given.frames["plays"]
+    often = few.assign(started_at=few["started_at"] - pd.Timedelta(days=8), completed=True)
+    often["play_date"] = often["started_at"].dt.date
+    plays = pd.concat([few, often, often.assign(started_at=often["started_at"] + pd.Timedelta(minutes=5))])
+    pages = home_pages(**{**given.frames, "plays": plays, "choices": no_choices()})
+    last = plays.groupby(["profile_id", "title_id"])["play_date"].max()
+    done = set(map(tuple, plays.loc[plays["completed"], ["profile_id", "title_id"]].to_numpy()))
+    shown = [
+        (page["profile_id"], title)
+        for page in pages.to_dict("records")
+        for row in page["rows"]
+        if row["row_kind"] == "watch_again"
+        for title in row["title_ids"]
+    ]
+    assert len(shown) > 20
+    for person, title in shown:
+        assert (person, title) in done
+        assert (PAGE_DATE - last[person, title]).days >= 7
+    once = plays.drop_duplicates(["profile_id", "title_id"])
+    assert 0.5 < repeats(plays) < 0.8 and repeats(once) == 0.0
+    kinds = {row["row_kind"] for rows in home_pages(**{**given.frames, "plays": once})["rows"] for row in rows}
+    assert "watch_again" not in kinds and "because_you_watched" in kinds
+
+
+def test_hours_of_the_day_are_those_of_the_country() -> None:
+    """India watches everything from 18 UTC on, when its night has begun."""
+    given = service(5, 300, 120)
+    plays = given.frames["plays"]
+    midnight = pd.to_datetime(plays["play_date"]).dt.tz_localize("UTC")
+    hour = np.where(plays["country"] == "IN", 19, 9) + 6 * (np.arange(len(plays)) % 3 == 0)
+    frames = {**given.frames, "plays": plays.assign(started_at=midnight + pd.to_timedelta(hour, unit="h"))}
+    assert PageMaker(**frames).maker.quarter.max() == 3
+    zoned = PageMaker(**frames, zones={"IN": "Asia/Kolkata"})
+    there = (zoned.people["country"] == "IN").to_numpy() & (zoned.maker.quarter >= 0)
+    assert set(zoned.maker.quarter[there]) <= {0, 1} and set(zoned.maker.quarter[~there]) <= {-1, 1, 2}
+    theme = next(iter(zoned.maker.mood_theme.values()))
+    told = zoned.maker.words(theme, 1.0, "IN", int(np.flatnonzero(there)[0]))[2]
+    assert told.endswith("local time") and zoned.maker.words(theme, 1.0, "DE", 0)[2].endswith("UTC")
 
 
 def test_an_opted_out_profile_gets_what_a_new_one_would() -> None:

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from models.recommend.blend import Blend
+from models.recommend.decision import FALLBACK, INCUMBENT, serving_version
 from models.recommend.evaluate import Judged
-from models.recommend.promote import FALLBACK, INCUMBENT, Incumbent, Verdict, decide, incumbent, serving_version
+from models.recommend.promote import Incumbent, Verdict, decide, incumbent
 from models.recommend.strong import paired_bootstrap
 from models.recommend.train import train
 from tests.models.recommend.test_pages import PAGE_DATE, service
