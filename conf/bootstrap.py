@@ -186,3 +186,6 @@ if __name__ == "__main__":
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: `make setup` goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -15,6 +15,12 @@ from rich.table import Table
 
 from conf.errors import ConfigError
 from conf.settings import explain, load
+
+if TYPE_CHECKING:
+    from conf.settings import Settings
+
+LEFT = ("airflow", "bench", "demo", "lake", "mlflow", "stream", "world")
+"""What runs leave in ``paths.var``, beside the stack's data."""
 
 
 def _say(text: str) -> None:
@@ -187,19 +193,31 @@ def dist(folder: Path | None, place: Path | None, python: str) -> None:
     "--all", "everything", is_flag=True, help="The jars, the kernel and uv too; `make setup` brings them back."
 )
 def clean(everything: bool) -> None:
-    """Remove lake, demos, stack data and MLflow runs under var/; environments stay. Refused while the stack runs."""
-    from conf import stack, supervisor
+    """Remove lake, demos, stack data and MLflow runs under var/; environments stay, and so does whatever is not ours.
+    Refused while the stack or the Spark cluster runs."""
+    from conf import spark_cluster as cluster
+    from conf import supervisor
 
     settings = load()
-    state = supervisor.read_state(settings.stack.dir)
-    if state is not None and (state.alive or any(child.alive for child in state.children)):
-        raise ConfigError(
-            f"the stack runs with its data in {settings.stack.dir}: run `make down` first ({', '.join(stack.SERVICES)})"
-        )
-    kept = set() if everything else {settings.jars.dir, settings.paths.build, settings.paths.var / "bootstrap"}
-    removed = 0
-    for path in sorted(settings.paths.var.glob("*")):
-        if path not in kept:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            removed += 1
-    click.echo(f"removed {removed} entries of {settings.paths.var}")
+    running = {settings.stack.dir: "make down", cluster.folder(settings): "matinee spark-cluster down"}
+    for folder, way_out in running.items():
+        state = supervisor.read_state(folder)
+        if state is not None and (state.alive or any(child.alive for child in state.children)):
+            raise ConfigError(f"what was started still runs with its data in {folder}: run `{way_out}` first")
+    var = settings.paths.var
+    ours = {var / name for name in LEFT} | {settings.stack.dir}
+    if everything:
+        ours |= _brought(settings)
+    there = sorted(path for path in ours if path.exists() or path.is_symlink())
+    for path in there:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    names = f" ({', '.join(path.name for path in there)})" if there else ""
+    click.echo(f"removed {len(there)} entries of {var}{names}")
+    rest = sorted(path.name for path in var.glob("*") if everything or path not in _brought(settings))
+    if rest:
+        click.echo(f"left alone, as matinee did not make them: {', '.join(rest)}")
+
+
+def _brought(settings: Settings) -> set[Path]:
+    """What `make setup` brings under var/."""
+    return {settings.jars.dir, settings.paths.build, settings.paths.var / "bootstrap"}

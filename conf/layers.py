@@ -110,8 +110,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def from_environment(environ: Mapping[str, str], prefix: str, shape: Shape) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each ``PREFIX__SECTION__KEY=value`` as (variable, nested mapping); YAML is read for free-form mappings alone.
+def from_environment(
+    environ: Mapping[str, str], prefix: str, shape: Shape, structured: frozenset[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each ``PREFIX__SECTION__KEY=value`` as (variable, nested mapping); YAML is read for `structured` keys, mappings
+    and lists, alone.
 
     ``ConfigError`` on a variable that would be one if it had both underscores: it would have no effect.
     """
@@ -125,7 +128,7 @@ def from_environment(environ: Mapping[str, str], prefix: str, shape: Shape) -> I
         if name.startswith(prefix):
             words = name.removeprefix(prefix).lower().split("__")
             raw: Any = environ[name]
-            if words[-1] == "extra" and raw:
+            if ".".join(words) in structured and raw:
                 try:
                     raw = load_yaml(raw)
                 except yaml.YAMLError as error:

@@ -12,7 +12,7 @@ import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -52,7 +52,7 @@ class Kafka(_Section):
     """The broker's address; every topic's real name is ``topic_prefix`` + name."""
 
     bootstrap: str
-    topic_prefix: str
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,150}$")]
     partitions: PositiveInt
     retention_ms: Annotated[int, Field(ge=-1)]
 
@@ -271,6 +271,12 @@ def load(
     return _settings(*merge(profile, config, overrides, environ))
 
 
+def given_settings(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The settings file that ``--config`` or ``MATINEE_CONFIG`` names, as it is; empty without one."""
+    chosen = (os.environ if environ is None else environ).get(CONFIG_VARIABLE)
+    return read_yaml(Path(chosen).expanduser()) if chosen else {}
+
+
 def explain(
     profile: str | None = None, config: str | Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, Any, str]]:
@@ -294,7 +300,7 @@ def merge(
     chosen = config or environ.get(CONFIG_VARIABLE)
     if chosen:
         layers.append((str(chosen), read_yaml(Path(chosen).expanduser())))
-    layers += from_environment(environ, PREFIX, shape)
+    layers += from_environment(environ, PREFIX, shape, frozenset(_structured(Settings)))
     layers.append(("command line", dict(overrides or {})))
     named = profile or next((layer["profile"] for _, layer in reversed(layers) if "profile" in layer), None)
     named = str(named or "local")
@@ -309,7 +315,10 @@ def merge(
         tree.lay(layer, source)
     tree.lay({"profile": named}, "profile" if profile else tree.sources["profile"])
     fixed = {"root": str(ROOT)}
-    var = Path(tree.value("paths.var", fixed)).expanduser()
+    var = tree.value("paths.var", fixed)
+    if not isinstance(var, str):
+        raise ConfigError(f"paths.var = {var!r} ({tree.sources['paths.var']}): a folder's path is needed")
+    var = Path(var).expanduser()
     fixed["var"] = str(ROOT / var)
     return tree, tree.filled(fixed, verbatim=frozenset({"spark.extra"}))
 
@@ -369,6 +378,16 @@ def _shape(model: type[BaseModel]) -> Shape:
         kind = info.annotation
         shape[name] = _shape(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
     return shape
+
+
+def _structured(model: type[BaseModel]) -> Iterator[str]:
+    """Dotted keys of the mappings and lists."""
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from (f"{name}.{key}" for key in _structured(kind))
+        elif get_origin(kind) in (dict, tuple):
+            yield name
 
 
 def _loopback(host: str) -> bool:

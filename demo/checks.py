@@ -114,7 +114,7 @@ def measured_against_truth(settings: Settings, sessions: int) -> Iterator[str]:
     absent = int((~exact["session_id"].isin(measured["session_id"])).sum())
     yield f"{len(truth):,} sessions lived, {int((~over).sum()):,} of them past the last day at rest and left out"
     yield f"{len(exact):,} without beacon loss, {absent:,} of them not at rest"
-    wrong = yield from _errors(exact, measured)
+    wrong = absent + (yield from _errors(exact, measured))
     some = exact.iloc[exact["session_id"].map(_scattered).argsort(kind="stable")[:sessions]]
     yield f"{len(some):,} of them folded once more by models.playback.spans, without the player's own counters"
     wrong += yield from _errors(some, _folded_without_counters(settings, lake, list(some["session_id"])))
@@ -157,6 +157,7 @@ def attempts_against_ratings(settings: Settings, folder: Path) -> Iterator[str]:
     """Anti-join ratings and attempts in the lake, both ways, by session id; yields one line a finding.
 
     Raises:
+        InputMissing: no session is at rest.
         AuditFailed: a rating without its one attempt, or a rated attempt without a rating.
     """
     found = world_input.read_ratings(folder)
@@ -171,6 +172,7 @@ def attempts_against_ratings(settings: Settings, folder: Path) -> Iterator[str]:
         }
     )
     lake = Lake(settings)
+    _last_day_at_rest(lake)
     attempts = lake.sql(
         "SELECT session_id, SUM(attempts) AS attempts FROM silver.session WHERE revision = 'final' GROUP BY session_id"
     )

@@ -14,7 +14,7 @@ import click
 import psutil
 
 from conf.errors import stopped
-from conf.settings import load
+from conf.settings import given_settings, load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ OVERLAY = {"flink": {"checkpoint_interval_ms": 5_000}}
     show_default=True,
     help="Days before the live day.",
 )
-@click.option("--seed", type=int, default=7, show_default=True, help="Seed of the world.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=7, show_default=True, help="Seed of the world.")
 @click.option("--kill", is_flag=True, help="kill -9 the TaskManager in mid-day and ingest's driver at three points.")
 @click.pass_context
 def demo(
@@ -137,7 +137,7 @@ def play(given: Input) -> None:
     with meter.step("start broker and Flink"):
         stack.up(base, say=lambda text: console.print(f"  [dim]{text}[/dim]"))
     try:
-        made = universe.create(base.paths.var, base.stack.dir, datetime.now(), overlay=OVERLAY)
+        made = universe.create(base.paths.var, base.stack.dir, datetime.now(), OVERLAY, given_settings())
         os.environ["MATINEE_CONFIG"] = str(made.config)
         settings = load()
         with meter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,12 +29,14 @@ class Universe:
         return self.folder / "report.html"
 
 
-def create(var: Path, stack: Path, now: datetime, overlay: dict[str, Any]) -> Universe:
+def create(
+    var: Path, stack: Path, now: datetime, overlay: dict[str, Any], given: Mapping[str, Any] | None = None
+) -> Universe:
     """A new, empty universe under ``var/demo``, and `latest` pointing at it.
 
-    Ids are times of day, with a counter when two demos start in the same second. `overlay` is the part of the settings
-    the demo chooses itself (salts, holdbacks); the folder of everything it leaves and the topic prefix are added here.
-    `stack` is the folder of the broker and Flink that all demos share.
+    Ids are times of day, with a counter when two demos start in the same second. `given` is the user's own settings
+    file, which wins over `overlay`, what the demo chooses itself; the folder of everything it leaves and the topic
+    prefix are the universe's. `stack` is the folder of the broker and Flink that all demos share.
     """
     home = var / "demo"
     home.mkdir(parents=True, exist_ok=True)
@@ -51,8 +54,12 @@ def create(var: Path, stack: Path, now: datetime, overlay: dict[str, Any]) -> Un
         "kafka": {"topic_prefix": f"demo-{name}."},
         "paths": {"var": str(universe.folder)},
         "stack": {"dir": str(stack)},
+        "lake": {"catalog_uri": "sqlite:///{var}/lake/catalog.db", "warehouse": "file://{var}/lake/warehouse"},
+        "mlflow": {"tracking_uri": "sqlite:///{var}/mlflow/mlflow.db"},
     }
-    merged = {key: {**overlay.get(key, {}), **places.get(key, {})} for key in {*overlay, *places}}
+    merged: dict[str, Any] = dict(given or {})
+    for key in {*overlay, *places}:
+        merged[key] = {**overlay.get(key, {}), **(merged.get(key) or {}), **places.get(key, {})}
     universe.config.write_text(yaml.safe_dump(merged, sort_keys=True), encoding="utf-8")
     _point_latest(home, name)
     return universe

@@ -20,7 +20,8 @@ WIDEST = 60
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("text")
 @click.option("--format", "form", default="table", metavar="|".join(FORMATS), help="How to print the answer.")
-@click.option("--limit", default=200, metavar="N", help="Most rows of a table that are printed (csv and json: all).")
+@click.option("--limit", type=click.IntRange(0), default=200, metavar="N",
+              help="Most rows of a table that are printed (csv and json: all).")
 @click.option("--as-of", "as_of", metavar="TIME", help="The lake as it stood then, e.g. 2026-11-01T12:00:00Z.")
 def sql(text: str, form: str, limit: int, as_of: str | None) -> None:
     """Answer a DuckDB query over the lake's tables, named NAMESPACE.NAME.
@@ -33,7 +34,11 @@ def sql(text: str, form: str, limit: int, as_of: str | None) -> None:
     import lake
 
     answer = lake.connect().sql(text, to="arrow", as_of=_moment(as_of) if as_of else None)
-    for line in render(answer, form, limit):
+    try:
+        lines = render(answer, form, limit)
+    except (OverflowError, ValueError) as error:
+        raise UsageError(f"the answer cannot be shown ({error}); cast it to VARCHAR") from error
+    for line in lines:
         click.echo(line)
 
 
@@ -105,7 +110,8 @@ def placement_told(page: dict[str, Any], names: dict[str, str], title: str) -> l
 
 
 def render(table: pa.Table, form: str, limit: int) -> list[str]:
-    """The answer as lines."""
+    """The answer as lines; of columns with one name the later ones get a number, as in DuckDB's own frames."""
+    table = table.rename_columns(_apart(table.column_names))
     if form == "json":
         return [json.dumps(row, default=_text) for row in table.to_pylist()]
     if form == "csv":
@@ -118,6 +124,18 @@ def render(table: pa.Table, form: str, limit: int) -> list[str]:
     if table.num_rows > limit:
         lines.append(f"({limit} of {table.num_rows:,} rows; --limit shows more)")
     return lines
+
+
+def _apart(names: list[str]) -> list[str]:
+    """Names with `_1`, `_2`, ... behind those that stand before already."""
+    taken: list[str] = []
+    for name in names:
+        free, number = name, 0
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken.append(free)
+    return taken
 
 
 def _line(cells: list[str], widths: list[int], numeric: list[bool]) -> str:

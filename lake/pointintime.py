@@ -132,8 +132,10 @@ def features(
         as_of: read the tables as they were at a moment, or a manifest's ``snapshots`` to repeat an earlier answer.
 
     Raises:
-        UsageError: a name, key or time column that is not there; a null key; a time without zone or null.
+        UsageError: a name, key or time column that is not there; a null key or one of another type; a time without
+            zone or null; two columns of one name.
     """
+    import duckdb
     import pyarrow as pa
 
     wanted = parse(names)
@@ -159,7 +161,11 @@ def features(
     text = f"SELECT {', '.join(selected)} FROM spine s {' '.join(joins)} ORDER BY s.{ROW}"
     from lake.reader import convert
 
-    found = convert(connection.sql(text), "arrow")
+    try:
+        found = convert(connection.sql(text), "arrow")
+    except duckdb.ConversionException as error:
+        types = ", ".join(f"{k} {rows.schema.field(k).type}" for k in sorted({k for ks in keys.values() for k in ks}))
+        raise UsageError(f"the spine's keys ({types}) are not of the features' type: {error}") from error
     for name in names:
         rows = rows.append_column(name, found[name])
     manifest = {
@@ -186,6 +192,9 @@ def _arrow(spine: Any) -> pa.Table:
         return spine
     if hasattr(spine, "to_arrow"):
         return spine.to_arrow()
+    twice = sorted({str(name) for name in spine.columns if list(spine.columns).count(name) > 1})
+    if twice:
+        raise UsageError(f"the spine has two columns {', '.join(twice)}; name them apart")
     return pa.Table.from_pandas(spine, preserve_index=False)
 
 

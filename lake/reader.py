@@ -170,7 +170,9 @@ class Lake:
             return convert(connection.sql(text), to)
         except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
             raise UsageError(f"the query was refused: {error}. Tables are: {', '.join(self.tables())}") from error
-        except (duckdb.DataError, duckdb.IOException) as error:
+        except duckdb.InternalException:
+            raise
+        except (duckdb.Error, OverflowError) as error:  # also dates that Python does not have
             raise UsageError(f"the query cannot be answered: {str(error).splitlines()[0]}") from error
 
     def features(

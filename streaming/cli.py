@@ -16,9 +16,11 @@ from rich.table import Table
 from conf.errors import AuditFailed, UsageError
 from conf.settings import load
 
+FIRST_YEAR, LAST_YEAR = 1971, 2200
+
 
 class Day(click.ParamType):
-    """A UTC date, 2026-03-14."""
+    """A UTC date, 2026-03-14, of a year that milliseconds since 1970 hold in every engine."""
 
     name = "date"
 
@@ -27,9 +29,12 @@ class Day(click.ParamType):
         if isinstance(value, date):
             return value
         try:
-            return datetime.strptime(value, "%Y-%m-%d").date()
+            day = datetime.strptime(value, "%Y-%m-%d").date()
         except ValueError:
             self.fail(f"{value!r} is no date; write it as 2026-03-14", param, ctx)
+        if not FIRST_YEAR <= day.year <= LAST_YEAR:
+            self.fail(f"{value} is not of the years {FIRST_YEAR} to {LAST_YEAR}", param, ctx)
+        return day
 
 
 @click.group()
@@ -39,8 +44,9 @@ def world() -> None:
 
 @world.command()
 @click.option("--from", "first", type=Day(), help="First day (UTC); default: the world's own first day.")
-@click.option("--days", default=1, show_default=True, type=click.IntRange(min=1), help="How many days.")
-@click.option("--seed", default=7, show_default=True, help="Equal seeds make equal worlds.")
+@click.option("--days", default=1, show_default=True, type=click.IntRange(1, 3_660), help="How many days.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, 2**63 - 1),
+              help="Equal seeds make equal worlds.")
 @click.option("--profiles", default=2_000, show_default=True, type=click.IntRange(min=1), help="Viewers.")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="N times real time; default: full speed.")
 @click.option("--ratings", type=click.Path(path_type=Path), help="A MovieLens folder: each rating becomes a viewing.")
@@ -236,6 +242,16 @@ def replay(file: Any) -> None:
         raise AuditFailed(f"{len(done.wrong)} letters are still wrong and were not sent: correct them, replay again")
 
 
+def _json(line: str) -> Any:
+    """The line's value; text that is no JSON stays text, which is no event either."""
+    import json
+
+    try:
+        return json.loads(line)
+    except ValueError:
+        return line
+
+
 @stream.command()
 @click.argument("file", type=click.File())
 def snowplow(file: Any) -> None:
@@ -247,7 +263,8 @@ def snowplow(file: Any) -> None:
 
     from models.playback import snowplow as adapter
 
-    done = adapter.adapt(json.loads(line) for line in file if line.strip())
+    lines = [line for line in file if line.strip()]
+    done = adapter.adapt(map(_json, lines))
     for row in done.rows:
         click.echo(json.dumps(row, ensure_ascii=False))
     for place, why in done.refused:

@@ -26,6 +26,9 @@ def read_ratings(folder: Path | None) -> tuple[pd.DataFrame, pd.DataFrame] | Non
         return None
     _folder(folder, "--ratings")
     files = {name: (folder / name).read_bytes() for name in RATINGS_FILES if (folder / name).is_file()}
+    if not files:
+        held = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+        raise UsageError(f"--ratings {folder} holds none of {', '.join(RATINGS_FILES)}; it holds {held}")
     return rated.parse(files)
 
 

@@ -70,6 +70,9 @@ def adapt(events: Iterable[Mapping[str, Any]]) -> Adapted:
     refused: list[tuple[int, str]] = []
     seen: set[Any] = set()
     for place, event in enumerate(events):
+        if not isinstance(event, Mapping):
+            refused.append((place, "no JSON object"))
+            continue
         identity = event.get("event_id")
         if identity is not None and identity in seen:
             continue

@@ -36,6 +36,7 @@ MOOD_LEAST = 5.0
 """Plays of a show in a quarter of the day before it can be a mood."""
 LABEL_LEAST = 12
 """Shows a label needs to be a row."""
+BY_HISTORY = "ranked by what you watched"
 COUNTRY_PULL = 30.0
 """Plays by which a country's popularity is drawn to everybody's."""
 
@@ -283,14 +284,16 @@ class RowMaker:
         pins[under_way.page, 0] = len(self.themes.kind)  # it is the first of a page's own rows
         return Candidates(own, anchor, offered, pins, lift)
 
-    def words(self, theme: int, lift: float, country: str, profile: int) -> tuple[str, str, str]:
-        """(kind, heading, reason) of a shared theme's row."""
+    def words(
+        self, theme: int, lift: float, country: str, profile: int, ranked_by: str = BY_HISTORY
+    ) -> tuple[str, str, str]:
+        """(kind, heading, reason) of a shared theme's row; `ranked_by` where nothing else speaks for it."""
         kind, heading = self.themes.kind[theme], self.themes.heading[theme]
         if kind in ("genre", "micro_genre"):
             more = f"you watch {lift:.1f} times as much of it as others"
-            return kind, heading, more if lift >= 1.05 else "ranked by what you watched"
+            return kind, heading, more if lift >= 1.05 else ranked_by
         reasons = {
-            "top_picks": "ranked by what you watched",
+            "top_picks": ranked_by,
             "new": f"out for at most {NEW_DAYS} days",
             "trending": f"watched more than usual in {country} in the last days",
             "mood": f"{country} watches it more than at other hours when you watch most, {self._hours(profile)} "

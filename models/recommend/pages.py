@@ -26,6 +26,7 @@ from models.recommend.interactions import from_plays, shows
 from models.recommend.page_build import Built, Floats, Ints, OwnRows, Sparse, Weights, build
 from models.recommend.page_rows import (
     AGAIN_DAYS,
+    BY_HISTORY,
     Candidates,
     History,
     RowMaker,
@@ -364,9 +365,15 @@ class PageMaker:
         if block.candidates is None:
             return "popular", "Popular", "most watched, newer plays count more"
         place = block.first + i
-        if self.people["opted_out"].iat[place] and self.maker.themes.kind[theme] in ("top_picks", "more"):
-            return "popular", f"Popular in {country}", "most watched in the country, newer plays count more"
-        return self.maker.words(theme, float(block.candidates.lift[i, theme]), country, place)
+        by_country = bool(self.people["opted_out"].iat[place])
+        popularity = by_country or self.model.profile_vectors is None
+        if popularity and self.maker.themes.kind[theme] in ("top_picks", "more"):
+            heading, most = "Popular", "most watched"
+            if by_country:
+                heading, most = f"Popular in {country}", "most watched in the country"
+            return "popular", heading, f"{most}, newer plays count more"
+        ranked_by = "most watched first" if popularity else BY_HISTORY
+        return self.maker.words(theme, float(block.candidates.lift[i, theme]), country, place, ranked_by)
 
     def _because(self, block: Block) -> tuple[NDArray[np.int32], Floats]:
         """Contributors of every cell and their shares, shape (profiles, R, C, CONTRIBUTORS); -1 and 0 without."""

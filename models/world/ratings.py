@@ -63,7 +63,11 @@ def _rows(
 ) -> dict[int, list[str]]:
     """Split lines by their number, each with as many columns as the layout has; the first must be `head`, if given."""
     raw = source if isinstance(source, bytes) else source.read()
-    text = raw.decode("utf-8-sig", errors="replace") if name.endswith(".csv") else raw.decode("latin-1")
+    try:
+        text = raw.decode("utf-8-sig" if name.endswith(".csv") else "latin-1")
+    except UnicodeDecodeError as error:
+        where = raw.count(b"\n", 0, error.start) + 1
+        raise WorldError(f"{name} line {where} is no UTF-8; save the file in UTF-8") from error
     rows: dict[int, list[str]] = {}
     for number, line in enumerate(io.StringIO(text), 1):
         line = line.rstrip("\r\n")
@@ -214,7 +218,7 @@ def taste(config: WorldConfig, people: Population, what: Shows, ratings: pd.Data
     genre = genre_taste @ what.genres.T
     out = config.taste * (genre - genre.mean()) / (genre.std() or 1.0)
     rank = min(LATENT, min(matrix.shape) - 1)
-    if rank >= 1:
+    if rank >= 1 and np.abs(centred).max(initial=0.0) > 0:  # who rates all alike tells no more than what they chose
         start = stream(config.seed, "svd").normal(size=min(matrix.shape))
         u, s, v = svds(matrix.astype(np.float64), k=rank, v0=start)
         hidden = (u * s) @ v

@@ -98,6 +98,24 @@ def test_a_variable_with_one_underscore_is_not_passed_over(name: str) -> None:
         load(environ={name: "19092"})
 
 
+def test_mappings_and_lists_come_from_the_environment_too() -> None:
+    variables = {"MATINEE__COLLECTOR__HOSTS": "{a.example: cdn-a}", "MATINEE__COLLECTOR__ORIGINS": "[https://a, https://b]"}
+    found = load(environ=variables).collector
+    assert (found.hosts, found.origins) == ({"a.example": "cdn-a"}, ("https://a", "https://b"))
+
+
+@pytest.mark.parametrize("text", ["paths: {var: 7}\n", "paths: {var: }\n"])
+def test_a_folder_that_is_no_path_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"paths\.var = .*mine\.yaml.*a folder's path is needed"):
+        load(config=tmp_path / "mine.yaml", environ={})
+
+
+def test_a_prefix_that_no_topic_can_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"kafka\.topic_prefix = 'a b/c'"):
+        load(environ={"MATINEE__KAFKA__TOPIC_PREFIX": "a b/c"})
+
+
 def test_two_settings_on_one_port_are_named_with_their_source() -> None:
     with pytest.raises(ConfigError, match=r"broker_port and .* \(MATINEE__STACK__FLINK_REST_PORT\) are both 9"):
         load(environ={"MATINEE__STACK__FLINK_REST_PORT": "9", "MATINEE__STACK__BROKER_PORT": "9"})

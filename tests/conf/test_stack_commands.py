@@ -111,7 +111,13 @@ def test_clean_refuses_while_the_stack_runs_and_keeps_what_set_up_made(
     assert "make down" in done.stderr
     assert (tmp_path / "lake" / "file").exists()
     supervisor.stop(folder)
-    assert _matinee(variables, "clean").returncode == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bootstrap", "build", "jars"]
+    supervisor.start(folder / "spark", [Process("spark-master", SLEEPER)], Bounds())
+    done = _matinee(variables, "clean")
+    assert (done.returncode, "spark-cluster down" in done.stderr) == (2, True)
+    supervisor.stop(folder / "spark")
+    (tmp_path / "thesis.tex").write_text("not ours")
+    done = _matinee(variables, "clean")
+    assert done.returncode == 0 and "left alone, as matinee did not make them: thesis.tex\n" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bootstrap", "build", "jars", "thesis.tex"]
     assert _matinee(variables, "clean", "--all").returncode == 0
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -116,6 +116,11 @@ class TestOnARealLake:
         truth.to_parquet(file)
         with pytest.raises(AuditFailed, match="^2 sessions were not measured as they happened"):
             list(checks.measured_against_truth(copied, 5_000))
+        truth.loc[at, "stall_ms"] -= 1
+        lost = truth.loc[[at]].assign(session_id="lost", **dict.fromkeys(checks.MEASURED, 0))
+        pd.concat([truth, lost]).to_parquet(file)
+        with pytest.raises(AuditFailed, match="^1 sessions were not measured as they happened"):
+            list(checks.measured_against_truth(copied, 1))
 
     def test_ratings(self, service: Settings, tmp_path: Path) -> None:
         told = list(checks.attempts_against_ratings(service, service.paths.var / "ratings"))

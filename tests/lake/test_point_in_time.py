@@ -108,6 +108,7 @@ def test_manifest_repeats_an_answer_after_more_facts(settings: Settings, known: 
     ("change", "words"),
     [
         ({"profile_id": [None, "p1"]}, "nulls"),
+        ({"profile_id": [17, 18]}, r"keys \(profile_id int64\) are not of the features' type"),
         ({"at": pd.to_datetime(["2026-11-02", "2026-11-03"])}, "time zone"),
         ({"at": pd.to_datetime(["2026-11-02", None], utc=True)}, "nulls"),
     ],
@@ -123,6 +124,12 @@ def test_unknown_features_name_what_there_is(settings: Settings, known: list[dic
     spine = pd.DataFrame({"profile_id": ["p0"], "at": pd.to_datetime([START])})
     with pytest.raises(UsageError, match="feature_profile"):
         lake.connect(settings).features(spine, [name])
+
+
+def test_a_spine_with_a_column_twice(settings: Settings, known: list[dict[str, Any]]) -> None:
+    spine = pd.DataFrame({"profile_id": ["p0"], "at": pd.to_datetime([START]), "x": 1})
+    with pytest.raises(UsageError, match="two columns x"):
+        lake.connect(settings).features(spine[["profile_id", "at", "x", "x"]], ["feature_profile.plays_7d"])
 
 
 def test_a_spine_without_its_key(settings: Settings, known: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -117,7 +117,14 @@ def test_the_tables_that_are_there(settings: Settings, text: str) -> None:
     assert found.index.tolist() == lake.connect(settings).tables(), "facts.settings_of makes them all"
 
 
-@pytest.mark.parametrize("text", ["SELECT CAST('x' AS INT)", "SELECT * FROM read_csv('/nope.csv')"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT CAST('x' AS INT)", "SELECT * FROM read_csv('/nope.csv')", "SELECT (SELECT unnest([1, 2]))",
+        "SELECT strptime('x', '%Y')", "SELECT regexp_matches('a', '(')", "SELECT json('{')", "SELECT error('x')",
+        "SELECT * FROM iceberg_scan('/nosuch')",
+    ],
+)
 def test_a_query_that_cannot_be_answered_is_the_askers_mistake(settings: Settings, text: str) -> None:
     with pytest.raises(UsageError, match="the query cannot be answered: .+"):
         lake.connect(settings).sql(text)
@@ -179,6 +186,14 @@ def test_command_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> No
         "s0                   0",
         "s1                1000",
     ]
+    twice = "SELECT a.session_id, b.session_id, a.watched_ms AS session_id_1 FROM silver.play a JOIN silver.play b " \
+            "ON a.session_id = b.session_id WHERE a.watched_ms = 7"  # fmt: skip
+    for form, line in (("table", "later       later                      7"), ("csv", "later,later,7"),
+                       ("json", '{"session_id": "later", "session_id_1": "later", "session_id_1_1": 7}')):  # fmt: skip
+        assert line in CliRunner().invoke(sql, [twice, "--format", form]).output.splitlines()
+    for form in ("table", "json"):
+        error = CliRunner().invoke(sql, ["SELECT DATE 'infinity' AS d", "--format", form]).exception
+        assert isinstance(error, UsageError) and "cannot be shown" in str(error)
     as_json = CliRunner().invoke(sql, [text, "--format", "json"])
     assert as_json.output.splitlines()[0] == '{"session_id": "later", "watched_ms": 7}'
     as_csv = CliRunner().invoke(sql, [text, "--format", "csv"])

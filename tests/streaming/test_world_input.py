@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from conf.errors import UsageError
 from models.world.errors import WorldError
 from streaming import world_input
+from streaming.cli import world
 
 STEP = {"duration_ms": 1000, "bandwidth_kbps": 4000, "latency_ms": 20}
 
@@ -50,6 +52,18 @@ def test_an_object_that_is_no_ladder_is_not_passed_over(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(read: object, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no folder"):
         read(tmp_path / "nowhere")  # type: ignore[operator]
+
+
+def test_a_folder_without_ratings_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"holds none of ratings\.csv.*it holds notes\.txt"):
+        world_input.read_ratings(tmp_path)
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_days_that_no_engine_holds_are_refused(day: str) -> None:
+    done = CliRunner().invoke(world, ["produce", "--from", day])
+    assert done.exit_code == 2 and "not of the years 1971 to 2200" in done.output
 
 
 def test_ratings_of_a_folder(tmp_path: Path) -> None:

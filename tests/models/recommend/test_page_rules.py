@@ -55,7 +55,11 @@ def test_records_hold_what_was_built_and_both_arms_obey() -> None:
     for page in pages.to_dict("records"):
         who = int(page["profile_id"][1:])
         on = [int(t[1:]) for row in page["rows"] for t in row["title_ids"]]
-        assert on and len(on) == len(set(on)) and all(m[who, on].all() for m in given.may_see.values())
+        assert on and len(on) == len(set(on))
+        assert all(m[who, on].all() for rule, m in given.may_see.items() if rule != "finished")
+        for row in page["rows"]:
+            seen_to_the_end = given.finished[who, [int(t[1:]) for t in row["title_ids"]]]
+            assert (seen_to_the_end == (row["row_kind"] == "watch_again")).all()
         assert [e["title_id"] for e in page["evidence"]] == [t for row in page["rows"] for t in row["title_ids"]]
         for placed in page["evidence"]:
             assert len(placed["because_ids"]) == len(placed["because_shares"]) <= 3

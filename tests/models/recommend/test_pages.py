@@ -181,6 +181,9 @@ def test_without_a_promoted_model_popularity_serves_and_says_so() -> None:
     features = pd.DataFrame({"title_id": titles["title_id"], "plays_1d": 0, "plays_7d": 0})
     pages = home_pages(plays, titles, people, empty, lost, features, PAGE_DATE, salt="s", holdback=0.2)
     assert set(pages["model_id"]) == {FALLBACK}
+    reasons = {row["reason"] for rows in pages["rows"] for row in rows}
+    assert "most watched, newer plays count more" in reasons
+    assert not [reason for reason in reasons if "ranked by what you watched" in reason or "for you" in reason]
 
 
 def test_pages_do_not_depend_on_row_order() -> None:

@@ -65,6 +65,7 @@ ONE = {"ratings.dat": b"1::2::3::5\n"}
         ({"ratings.csv": b"userId,movieId,rating,timestamp\n\n,2,3,5\n"}, "line 3: user_id is empty"),
         ({"ratings.dat": b"1::2::3::5\n\n1::2::3::inf\n"}, "line 3: rated_at is 'inf', must be seconds since 1970"),
         ({"ratings.dat": b"1::2::3::1700000000000\n"}, "line 1: rated_at is '1700000000000', must be seconds"),
+        ({"ratings.csv": b"userId,movieId,rating,timestamp\n\xe9,2,3,5\n"}, "line 2 is no UTF-8"),
         ({"ratings.dat": b"1::2::3::5\n", "movies.csv": b"id,name\n"}, "must begin with movieId, title, genres"),
         ({**ONE, "movies.csv": b""}, "movies.csv has columns ; must begin with movieId"),
         ({**ONE, "movies.csv": MOVIES + b"9,caf\xe9,Drama\n"}, "movies.csv cannot be read: 'utf-8'"),
@@ -77,6 +78,14 @@ ONE = {"ratings.dat": b"1::2::3::5\n"}
 def test_corrupt_ratings_are_named(files: dict[str, bytes], message: str) -> None:
     with pytest.raises(WorldError, match=message):
         ratings.parse(files)
+
+
+def test_ratings_that_are_all_equal_say_what_was_chosen_and_no_more() -> None:
+    lines = b"".join(f"{u},{(u * 7 + n) % 20},1,{1_000_000_000 + n}\n".encode() for u in range(8) for n in range(5))
+    frame, movies = ratings.parse({"ratings.csv": b"userId,movieId,rating,timestamp\n" + lines, "movies.csv": MOVIES})
+    config = WorldConfig(seed=3, days=2, ratings_days=2, isps_per_country=1, disturb=CLEAN)
+    made_of_them = World.create(config, ratings_frame=frame, movies=movies)
+    assert np.isfinite(made_of_them.liking).all() and made_of_them.liking.std() > 0
 
 
 def test_every_rating_is_one_attempt_of_its_title_in_its_order(world: World) -> None:
