@@ -91,6 +91,7 @@ class Alerts:
         self.webhook = Webhook(rules.webhook) if rules.webhook.url else None
         self.unknown_cells = self.unreadable = 0
         self.ids: dict[int, str] = {}
+        self.silent: set[int] = set()
         self.following = False
         self.sessions_read_s = 0.0
 
@@ -182,7 +183,7 @@ class Alerts:
         self.ledger = Ledger(
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
-        self.ids = {}
+        self.ids, self.silent = {}, set()
         for row in self.books.live():
             self._restore(row)
 
@@ -237,7 +238,8 @@ class Alerts:
         key = self.ids.setdefault(incident.number, name)
         old = self.books.rows.get(key)
         if new and old is not None and old["state"] == State.RESOLVED.value:
-            incident.state = State.RESOLVED
+            self.silent.add(incident.number)  # it stays in the ledger: else the next step would open it once more
+        if incident.number in self.silent:
             return
         hurt, examples = self._hurt(incident)
         row = {

@@ -44,7 +44,7 @@ class Tuning:
     windows_s: tuple[int, ...] = (10, 20, 30, 40, 60, 80, 120, 180, 240, 360, 480, 720, 1_080, 1_440, 2_160, 3_600)
     false_alarms_a_day: float = 1.0
     clumping: float = 4.0
-    ratio_caution: float = 2.0
+    ratio_caution: float = 1.3
     volume_caution: float = 2.0
     least_events: float = 4.0
     screen_z: float = 4.0

@@ -138,14 +138,13 @@ class Ledger:
             left = self._unexplained(incident.cohort, left)
         while len(left):
             first = left.take(np.array([int(np.argmax(left.score))]))
-            inner = self._inside(first)
-            if inner is None:
-                incident = self._open(at_s, left, evidence)
-            else:
-                left = left.take(left.cohort != first.cohort[0])
-                if not self._widen(inner, first, at_s):
-                    continue
-                incident = inner
+            alarms, best = self._likeliest(first, evidence)
+            row = alarms.take(np.array([best]))
+            inner = self._inside(row)
+            left = left.take(left.cohort != first.cohort[0])
+            if inner is not None and not self._widen(inner, row, at_s):
+                continue
+            incident = inner or self._open(at_s, alarms, best, evidence)
             changed[incident.number] = incident
             left = self._unexplained(incident.cohort, left)
         return list(changed.values())
@@ -238,14 +237,16 @@ class Ledger:
                 break
         return tuple(Suspect(cohort, score) for cohort, score in seen.items())
 
-    def _open(self, at_s: int, alarms: Evidence, evidence: Evidence) -> Incident:
-        first = alarms.take(np.array([int(np.argmax(alarms.score))]))
+    def _likeliest(self, first: Evidence, evidence: Evidence) -> tuple[Evidence, int]:
+        """The evidence around an alarm, and which of its rows is the likeliest cause that explains it."""
         related = evidence.take(self._related(int(first.cohort[0]))[evidence.cohort])
         taken = {other.cohort for other in self.live}
-        alarms = related
         best = next((int(i) for i in _guilty(related) if int(related.cohort[i]) == int(first.cohort[0])
                      or (int(related.cohort[i]) not in taken
                          and not len(self._unexplained(int(related.cohort[i]), first)))), 0)  # fmt: skip
+        return related, best
+
+    def _open(self, at_s: int, alarms: Evidence, best: int, evidence: Evidence) -> Incident:
         cohort = int(alarms.cohort[best])
         related = evidence.take(self._related(cohort)[evidence.cohort])
         name = self.detector.cohorts.names[cohort]

@@ -92,8 +92,9 @@ def fit_spread(
     """Estimate the spread from predictions and what came, by non-negative least squares over squared errors.
 
     The errors are those of predictions made before the fact, with a season that did not know these days: what the
-    season and the level get wrong is part of the spread. Weights are one over the squared variance, in three rounds;
-    what lies beyond six deviations (a fault in the history) is left out from the second round on. Sums that come in
+    season and the level get wrong is part of the spread. Weights are one over the squared variance, in three rounds,
+    and every length of window weighs alike: the short ones, which are more, know little of an error that moves slowly.
+    What lies beyond six deviations (a fault in the history) is left out from the second round on. Sums that come in
     lumps begin with the index of dispersion, as nobody knows how long a lump is.
 
     Cohorts of one kind share their spread: one provider's viewers rise and fall together, those of a device are spread
@@ -152,8 +153,8 @@ def _equations(
     target: F8,
     rows: F8,
 ) -> None:
-    """Normal equations of squared errors over windows of `w` steps, added by kind to `gram` (kinds, 4, 4), `target`
-    (kinds, 4) and their number to `rows` (kinds,)."""
+    """Normal equations of squared errors over windows of `w` steps, each weighing `w`, added by kind to `gram`
+    (kinds, 4, 4) and `target` (kinds, 4), and their number to `rows` (kinds,)."""
     x = np.empty(4)
     for block in range(len(seen) // w):
         for c in range(seen.shape[1]):
@@ -174,9 +175,9 @@ def _equations(
             x[0], x[1], x[2], x[3] = m / variance, w_s * m / variance, m * m / variance, m * m / w_s / variance
             # Of counts the count itself is taken off, not its mean: where the mean is a little wrong, that is wrong in
             # the square alone, and many small means that are all wrong alike do not look like a spread.
-            left = (error - k if whole else error) / variance
+            left = w * (error - k if whole else error) / variance
             rows[g] += 1
             for i in range(4):
                 target[g, i] += x[i] * left
                 for j in range(4):
-                    gram[g, i, j] += x[i] * x[j]
+                    gram[g, i, j] += w * x[i] * x[j]

@@ -11,7 +11,7 @@ from bench.incident_models import learn
 from bench.qoe_alerts import WARM_S, Run, reached, uniformity
 from models.incident import cohorts as hierarchy
 from models.incident.cohorts import label
-from models.incident.detect import Model, Tuning
+from models.incident.detect import Evidence, Model, Tuning
 from models.incident.ledger import Incident, Ledger, Maintenance, Rules, State, commanded
 from models.incident.signals import fit_spread
 
@@ -58,6 +58,32 @@ def test_a_fault_is_one_incident_named_after_its_cohort(watched: Watched) -> Non
     assert found[0].opened_s <= start + 90 and found[0].state is State.RESOLVED
     assert found[0].signals == {"start_failure_rate"}
     assert abs(found[0].onset_s - start) <= 20, "the change point, not the start of the window"
+
+
+def test_an_alarm_around_an_incident_is_the_same_incident(watched: Watched) -> None:
+    """Named after a child by chance, the incident becomes its parent's when that is the likelier cause, and no second
+    one opens; where the child is the likelier cause it keeps its name."""
+    service, models = watched
+    run = Run(service, models, [12])
+    run.go(WARM_S)
+    traffic, names = service.cohorts.traffic(), service.cohorts.names
+    parent = _cohort(service, "isp")
+    child = max((i for i, name in enumerate(names) if set(names[parent]) < set(name)), key=lambda i: traffic[i])
+
+    def evidence(rows: list[tuple[int, float, float]]) -> Evidence:
+        n = len(rows)
+        score = np.array([20.0] * n)
+        return Evidence(np.zeros(n, dtype=np.int64), np.array([c for c, _, _ in rows]), np.full(n, 60),
+                        np.array([k for _, k, _ in rows]), np.array([m for _, _, m in rows]), -score, score,
+                        np.ones(n, dtype=bool))  # fmt: skip
+
+    for wider, whole in ((400.0, parent), (60.0, child)):
+        ledger = Ledger(run.detector)
+        ledger.update(WARM_S, evidence([(child, 50.0, 5.0)]))
+        ledger.detector.window = lambda *_: (50.0, 5.0)  # type: ignore[method-assign]
+        ledger._unexplained = lambda by, rows: rows.take(rows.cohort != by)  # type: ignore[method-assign]
+        ledger.update(WARM_S + 200, evidence([(parent, wider, 40.0)]))
+        assert [incident.cohort for incident in ledger.incidents] == [whole]
 
 
 def test_kept_beacons_are_a_debt_and_not_a_fault(watched: Watched) -> None:
