@@ -53,13 +53,14 @@ def _plain(row: Any) -> dict[str, Any]:
     return plain
 
 
-def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("together", ["e.session_id", "length(e.session_id)"], ids=["alone", "of one hash"])
+def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, Any]], together: str) -> None:
     _table(session, jvm.encode(events))
-    found = session.sql("""
+    found = session.sql(f"""
         WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message),
              folded AS (SELECT kernel.fold_session(
                             collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))), 0L, 1L << 62
-                        ) AS f FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id)
+                        ) AS f FROM decoded WHERE e.error_class IS NULL GROUP BY {together})
         SELECT kernel.spans_of(f) AS spans, kernel.sessions_of(f) AS sessions FROM folded""").collect()
     by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in events:
@@ -76,6 +77,30 @@ def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, 
         assert all(tuple(row) == columns for row in rows)
         expected = [row for folded in reference for row in getattr(folded, kind)]
         assert sorted(map(str, rows)) == sorted(map(str, expected))
+
+
+def test_only_sessions_that_touch_the_window_are_folded(session: SparkSession, events: list[dict[str, Any]]) -> None:
+    _table(session, jvm.encode(events))
+    by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in events:
+        by_session[row["session_id"]].append(row)
+    seen = {}
+    for name, rows in by_session.items():
+        first = min(rows, key=lambda row: (row["kafka_partition"], row["kafka_offset"]))
+        times = [row["device_at"] + first["received_at"] - first["post_device_at"] for row in rows]
+        seen[name] = (min(times), max(times))
+    from_ms = sorted(last for _, last in seen.values())[len(seen) // 3]
+    until_ms = sorted(first for first, _ in seen.values())[2 * len(seen) // 3]
+    expected = {name for name, (first, last) in seen.items() if first < until_ms and last >= from_ms}
+    found = session.sql(f"""
+        WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message),
+             folded AS (SELECT kernel.fold_session(
+                            collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))),
+                            {from_ms}L, {until_ms}L
+                        ) AS f FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id)
+        SELECT inline(kernel.sessions_of(f)) FROM folded WHERE f IS NOT NULL""").collect()
+    assert {row.session_id for row in found} == expected
+    assert 0 < len(expected) < len(seen)
 
 
 def test_decode_every_outcome(session: SparkSession) -> None:

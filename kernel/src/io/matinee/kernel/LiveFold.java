@@ -29,7 +29,7 @@ public final class LiveFold {
         void gone(String sessionId, int segment);
     }
 
-    private static final byte VERSION = 3;
+    private static final byte VERSION = 4;
 
     private record Waiting(Event event, long arrival) {}
 

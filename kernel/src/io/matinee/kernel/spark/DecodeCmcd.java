@@ -4,14 +4,12 @@ import io.matinee.kernel.CmcdMessage;
 import io.matinee.kernel.Decoder;
 import io.matinee.kernel.Schemas;
 import io.matinee.kernel.Schemas.Schema;
-import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.GenericInternalRow;
 import org.apache.spark.sql.catalyst.util.GenericArrayData;
-import org.apache.spark.sql.connector.catalog.functions.ScalarFunction;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
@@ -21,7 +19,7 @@ import org.apache.spark.unsafe.types.UTF8String;
  * decode_cmcd(value, key, partition, offset): the events of a message of topic cmcd, with their position, and its refused
  * lines; null for a control record.
  */
-public final class DecodeCmcd implements ScalarFunction<InternalRow>, Serializable {
+public final class DecodeCmcd implements Once<InternalRow> {
     private static final long serialVersionUID = 2;
     private static final Schema EVENT = Schemas.newest("playback_event");
     private transient CmcdMessage reader;

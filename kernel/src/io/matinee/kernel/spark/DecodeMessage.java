@@ -3,19 +3,18 @@ package io.matinee.kernel.spark;
 import io.matinee.kernel.Decoder;
 import io.matinee.kernel.Decoder.Decoded;
 import io.matinee.kernel.Schemas;
-import java.io.Serializable;
 import java.util.Arrays;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.GenericInternalRow;
-import org.apache.spark.sql.connector.catalog.functions.ScalarFunction;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.unsafe.types.UTF8String;
 
 /** decode_&lt;record&gt;: the columns of the newest version, then schema_id, error_class, reason; null for a control record. */
-public final class DecodeMessage implements ScalarFunction<InternalRow>, Serializable {
+public final class DecodeMessage implements Once<InternalRow> {
     private static final long serialVersionUID = 2;
     private final String record;
+    private transient int columns;
 
     DecodeMessage(String record) {
         this.record = record;
@@ -43,7 +42,9 @@ public final class DecodeMessage implements ScalarFunction<InternalRow>, Seriali
         if (decoded.control()) {
             return null;
         }
-        int columns = Schemas.newest(record).fields().size();
+        if (columns == 0) {
+            columns = Schemas.newest(record).fields().size();
+        }
         Object[] row = decoded.good()
                 ? Arrays.copyOf(Values.internal(decoded.schema(), decoded.values(), UTF8String::fromString), columns + 3)
                 : new Object[columns + 3];

@@ -5,13 +5,11 @@ import io.matinee.kernel.Event;
 import io.matinee.kernel.EventBytes;
 import io.matinee.kernel.FoldedBytes;
 import io.matinee.kernel.Policy;
-import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.apache.spark.sql.catalyst.util.ArrayData;
-import org.apache.spark.sql.connector.catalog.functions.ScalarFunction;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.DataTypes;
 
@@ -19,7 +17,7 @@ import org.apache.spark.sql.types.DataTypes;
  * fold_session: all packed events of one or more sessions to folded sessions, as bytes that spans_of and sessions_of
  * read; null if none has an event in {@code [from_ms, until_ms)} of the session's corrected clock.
  */
-public final class FoldSession implements ScalarFunction<byte[]>, Serializable {
+public final class FoldSession implements Once<byte[]> {
     private static final long serialVersionUID = 3;
 
     private final Policy policy;

@@ -7,7 +7,6 @@ import io.matinee.kernel.Rows;
 import io.matinee.kernel.Schemas;
 import io.matinee.kernel.Schemas.Schema;
 import io.matinee.kernel.SpanRow;
-import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -15,7 +14,6 @@ import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.GenericInternalRow;
 import org.apache.spark.sql.catalyst.util.ArrayData;
 import org.apache.spark.sql.catalyst.util.GenericArrayData;
-import org.apache.spark.sql.connector.catalog.functions.ScalarFunction;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
@@ -28,7 +26,7 @@ import org.apache.spark.unsafe.types.UTF8String;
  * complete by itself, so that a reader filters by revision and never has to fall back from one to the other. A session
  * also says {@code last_state}: that of its last span before the moment that ended it.
  */
-public final class FoldedRows implements ScalarFunction<ArrayData>, Serializable {
+public final class FoldedRows implements Once<ArrayData> {
     private static final long serialVersionUID = 1;
     private static final Schema SPAN = Schemas.newest("span");
     private static final Schema SESSION = Schemas.newest("session");
