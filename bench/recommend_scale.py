@@ -99,7 +99,7 @@ def drawn(size: Size) -> Drawn:
         }
     )
     base = -np.log(rng.permutation(size.shows) + 10.0).astype(np.float32)
-    there = rng.normal(0, 0.5, (len(COUNTRIES), size.shows)).astype(np.float32)
+    there = rng.normal(0, 1.0, (len(COUNTRIES), size.shows)).astype(np.float32)
     hidden = rng.normal(0, 1, (size.shows, 8)).astype(np.float32)
     activity = rng.gamma(1.0, 1.0, size.profiles) * (rng.random(size.profiles) < 0.9)
     visitor = rng.choice(size.profiles, size.visits, p=activity / activity.sum())
@@ -113,7 +113,7 @@ def drawn(size: Size) -> Drawn:
     for first in range(0, size.profiles, 2000):
         who = profiles[first : first + 2000]
         liking = rng.normal(0, 1.5, (len(who), len(GENRES))).astype(np.float32) @ has.T
-        liking += rng.normal(0, 0.4, (len(who), 8)).astype(np.float32) @ hidden.T
+        liking += rng.normal(0, 0.3, (len(who), 8)).astype(np.float32) @ hidden.T
         utility = liking + there[country[who]] + base
         noisy = utility + rng.gumbel(size=utility.shape).astype(np.float32)
         most = min(int(many[who].max(initial=0)), size.shows)
