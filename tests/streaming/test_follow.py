@@ -70,7 +70,8 @@ def nobody() -> int:
 
 
 def test_broker_and_cluster_away_are_exit_5_with_the_way_out(nobody: int) -> None:
-    settings = load(overrides={"stack": {"broker_port": nobody, "flink_rest_port": nobody}})
+    rest = f"http://127.0.0.1:{nobody}"
+    settings = load(overrides={"stack": {"broker_port": nobody}, "flink": {"rest_url": rest}})
     with pytest.raises(ServiceUnavailable, match=f"127.0.0.1:{nobody}.*matinee up") as broker:
         topics.create(settings)
     with pytest.raises(ServiceUnavailable, match="make up") as cluster:

@@ -47,9 +47,10 @@ class Service:
             }
 
     def films(self, page: dict[str, Any]) -> list[str]:
-        """Films on a page, in reading order."""
+        """Films on a page that were not played yet, in reading order."""
         kind = self.titles.set_index("title_id")["kind"]
-        return [t for row in page["rows"] for t in row["title_ids"] if kind[t] == "film"]
+        rows = [row for row in page["rows"] if row["row_kind"] not in ("continue_watching", "watch_again")]
+        return [t for row in rows for t in row["title_ids"] if kind[t] == "film"]
 
     def play(self, profile: str, title: str, hour: float, share: float, days: int = 0) -> Rows:
         """A live session as the stream writes it."""
