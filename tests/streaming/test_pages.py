@@ -227,19 +227,21 @@ def test_on_a_broker(given: Service, universe: Callable[[str], Settings]) -> Non
                 producer.send(topics.real_name(topic, settings), key=key, value=value)
             producer.close()
 
+    def heard(lines: int) -> None:
+        patience = time.monotonic() + 120  # no test of speed: what never comes must not be waited for
+        while len(said) < lines:
+            assert process.is_alive() and time.monotonic() < patience, said
+            time.sleep(0.05)
+
     for topic in (*KNOWN, catalogue.HOME_PAGE):
         send(topic, given.topics[topic.name])
     ended, said = threading.Event(), list[str]()
     process = threading.Thread(target=Pages(settings, said.append).run, args=(ended.is_set,))
     process.start()
     try:
-        while not said:
-            assert process.is_alive()
-            time.sleep(0.05)
+        heard(1)
         send(catalogue.QOE_SESSION, given.play(profile, one, 9, 0.5))
-        while len(said) < 2:
-            assert process.is_alive()
-            time.sleep(0.05)
+        heard(2)
     finally:
         ended.set()
         process.join()
