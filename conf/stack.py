@@ -149,8 +149,7 @@ def _runs_already(settings: Settings) -> bool:
 
 
 def _refuse_busy_ports(settings: Settings) -> None:
-    wanted = ports(settings)
-    busy = supervisor.busy_ports(wanted)
+    busy = supervisor.busy_ports(ports(settings))
     if busy:
         raise ConfigError(
             "; ".join(busy) + ". Stop it, or move ours by the setting named, e.g. MATINEE__STACK__BROKER_PORT=19092"

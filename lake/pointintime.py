@@ -142,13 +142,14 @@ def features(
     rows = _arrow(spine)
     known = feature_tables()
     keys = {name: list(known[name].key) for name in wanted}
-    _check_spine(rows, sorted({k for ks in keys.values() for k in ks}), at)
+    every_key = sorted({k for ks in keys.values() for k in ks})
+    _check_spine(rows, every_key, at)
     if not isinstance(rows.schema.field(at).type, pa.TimestampType) or rows.schema.field(at).type.tz is None:
         raise UsageError(
             f"spine column {at!r} is {rows.schema.field(at).type}; it must be a timestamp with time zone (UTC)"
         )
     connection = lake.connection([])
-    connection.register("spine", _join_columns(rows, sorted({k for ks in keys.values() for k in ks}), at))
+    connection.register("spine", _join_columns(rows, every_key, at))
     joins, selected, snapshots = [], [], {}
     for i, (name, columns) in enumerate(wanted.items()):
         table = known[name]
@@ -164,7 +165,7 @@ def features(
     try:
         found = convert(connection.sql(text), "arrow")
     except duckdb.ConversionException as error:
-        types = ", ".join(f"{k} {rows.schema.field(k).type}" for k in sorted({k for ks in keys.values() for k in ks}))
+        types = ", ".join(f"{k} {rows.schema.field(k).type}" for k in every_key)
         raise UsageError(f"the spine's keys ({types}) are not of the features' type: {error}") from error
     for name in names:
         rows = rows.append_column(name, found[name])

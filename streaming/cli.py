@@ -263,8 +263,7 @@ def snowplow(file: Any) -> None:
 
     from models.playback import snowplow as adapter
 
-    lines = [line for line in file if line.strip()]
-    done = adapter.adapt(map(_json, lines))
+    done = adapter.adapt(_json(line) for line in file if line.strip())
     for row in done.rows:
         click.echo(json.dumps(row, ensure_ascii=False))
     for place, why in done.refused:
