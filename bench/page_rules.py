@@ -112,6 +112,7 @@ def service(seed: int, profiles: int, shows: int) -> Service:
             "started_at": start,
             "play_date": [PAGE_DATE + timedelta(days=int(d)) for d in day],
             "country": np.array(COUNTRIES, dtype=object)[country[who]],
+            "device": np.array(DEVICES, dtype=object)[rng.integers(0, len(DEVICES), many)],
             "quality_play": True,
             "censored": False,
             "completed": whole,

@@ -64,7 +64,7 @@ class Drawn:
 
 
 def drawn(size: Size) -> Drawn:
-    """Viewers who choose by popularity, genre, country and eight things nobody knows; a tenth of them watch nothing."""
+    """Viewers who choose by popularity, genre, country, device and eight things nobody knows; a tenth watch nothing."""
     rng = np.random.default_rng(size.seed)
     shows, profiles = np.arange(size.shows), np.arange(size.profiles)
     show_id = np.array([f"t{i:05d}" for i in shows], dtype=object)
@@ -87,11 +87,12 @@ def drawn(size: Size) -> Drawn:
         }
     )
     country = rng.integers(0, len(COUNTRIES), size.profiles)
+    device = rng.integers(0, len(DEVICES), size.profiles)
     profile = pd.DataFrame(
         {
             "profile_id": profile_id,
             "country": np.array(COUNTRIES, dtype=object)[country],
-            "device": np.array(DEVICES, dtype=object)[rng.integers(0, len(DEVICES), size.profiles)],
+            "device": np.array(DEVICES, dtype=object)[device],
             "maturity_limit": 18,
             "kids": False,
             "opted_out": rng.random(size.profiles) < 0.01,
@@ -100,6 +101,7 @@ def drawn(size: Size) -> Drawn:
     )
     base = -np.log(rng.permutation(size.shows) + 10.0).astype(np.float32)
     there = rng.normal(0, 1.0, (len(COUNTRIES), size.shows)).astype(np.float32)
+    on = rng.normal(0, 0.6, (len(DEVICES), size.shows)).astype(np.float32)
     hidden = rng.normal(0, 1, (size.shows, 8)).astype(np.float32)
     activity = rng.gamma(1.0, 1.0, size.profiles) * (rng.random(size.profiles) < 0.9)
     visitor = rng.choice(size.profiles, size.visits, p=activity / activity.sum())
@@ -114,7 +116,8 @@ def drawn(size: Size) -> Drawn:
         who = profiles[first : first + 2000]
         liking = rng.normal(0, 1.5, (len(who), len(GENRES))).astype(np.float32) @ has.T
         liking += rng.normal(0, 0.3, (len(who), 8)).astype(np.float32) @ hidden.T
-        utility = liking + there[country[who]] + base
+        liking += there[country[who]] + on[device[who]]
+        utility = liking + base
         noisy = utility + rng.gumbel(size=utility.shape).astype(np.float32)
         most = min(int(many[who].max(initial=0)), size.shows)
         best = np.argpartition(-noisy, most - 1, axis=1)[:, :most] if most else np.zeros((len(who), 0), dtype=int)
@@ -154,6 +157,7 @@ def drawn(size: Size) -> Drawn:
             "quality_play": share >= 0.1,
             "censored": rng.random(len(day)) < 0.02,
             "country": np.array(COUNTRIES, dtype=object)[country[who]],
+            "device": np.array(DEVICES, dtype=object)[device[who]],
             "impression_id": np.concatenate([np.full(len(pairs), None, dtype=object), impression]),
         }
     )

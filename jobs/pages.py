@@ -26,6 +26,7 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
         "started_at",
         "play_date",
         "country",
+        "device",
         "quality_play",
         "censored",
         "completed",

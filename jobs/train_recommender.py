@@ -209,6 +209,7 @@ def _train(frames: dict[str, DataFrame], day: date) -> Training:
         "play_date",
         "started_at",
         "country",
+        "device",
         "quality_play",
         "censored",
         "watched_share",

@@ -31,6 +31,7 @@ def some_plays(lived: Day, titles: pd.DataFrame) -> pd.DataFrame:
         "started_at": first["received_at"],
         "play_date": first["received_at"].dt.date,
         "country": first["country"],
+        "device": first["device"],
         "quality_play": True,
         "censored": False,
         "completed": True,

@@ -1,4 +1,4 @@
-"""The recommender that serves: ALS, EDLAE, genre taste, country, decayed popularity and newness in one dot product.
+"""The recommender that serves: ALS, EDLAE, genre taste, context, decayed popularity and newness in one dot product.
 
 The weights of the parts are learned by a conditional logit (McFadden 1974) from the choices of the last days
 (choices.py), with parts fitted on the days before. Written as two towers, the whole ranking is one vector per profile
@@ -28,10 +28,12 @@ PRIOR_WEIGHTS = {
     "linear": 0.1,
     "genre": 0.5,
     "country": 0.1,
+    "device": 0.1,
     "new": 0.2,
     "unplayed": -0.3,
-    "appeal": 0.5,
-    "appeal_there": 0.5,
+    "appeal": 0.6,
+    "appeal_country": 0.8,
+    "appeal_device": 0.8,
 }
 PRIOR_STRENGTH = 4.0
 """Pull of the prior weights, in plays; thin data stay near them."""

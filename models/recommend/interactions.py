@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from models.days import epoch_day, epoch_days
 from models.frames import places
 
-COLUMNS = ("profile_id", "title_id", "day", "country", "weight", "searched")
+COLUMNS = ("profile_id", "title_id", "day", "country", "device", "weight", "searched")
 
 
 def from_plays(plays: pd.DataFrame, *, until: date | None = None) -> pd.DataFrame:
-    """Chosen shows as interactions: profile_id, title_id (the show), day (epoch days), country, weight, searched.
+    """Chosen shows as interactions: profile_id, title_id (the show), day (epoch days), country, device, weight,
+    searched.
 
     A quality play is evidence of weight 1, growing to 2 with the share watched. Of a play that playback cut short
     (`censored`) the choice is known and the share is not: it counts with the mean share of those that were not cut
@@ -40,6 +41,7 @@ def from_plays(plays: pd.DataFrame, *, until: date | None = None) -> pd.DataFram
             "title_id": good["show_id"].astype(str).to_numpy(dtype=object),
             "day": epoch_days(good["play_date"]),
             "country": good["country"].astype(str).to_numpy(dtype=object),
+            "device": good["device"].astype(str).to_numpy(dtype=object),
             "weight": 1.0 + share[quality | cut],
             "searched": good["impression_id"].isna().to_numpy() if "impression_id" in good else True,
         }

@@ -16,7 +16,6 @@ from models.frames import places
 from models.recommend.interactions import decay, from_plays, genre_matrix
 from models.recommend.page_build import Floats, Ints, OwnRows, Sparse
 from models.recommend.page_themes import KIND, Near, Themes, because_rows, label_themes, lifts, shares
-from models.recommend.popularity import HALF_LIFE_DAYS
 
 NEW_DAYS = 14
 TREND_HALF_LIFE_DAYS = 1.5
@@ -37,8 +36,6 @@ MOOD_LEAST = 5.0
 LABEL_LEAST = 12
 """Shows a label needs to be a row."""
 BY_HISTORY = "ranked by what you watched"
-COUNTRY_PULL = 30.0
-"""Plays by which a country's popularity is drawn to everybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,30 +365,6 @@ def near_by_vectors(title_vectors: NDArray[np.float64] | None, n: int = 100, blo
         likeness[start : start + block] = np.where(value > 0, value, 0.0)
         show[start : start + block] = np.where(value > 0, np.take_along_axis(best, order, axis=1), -1)
     return Near(show, likeness)
-
-
-def contextual_popularity(
-    interactions: pd.DataFrame, catalogue: pd.DataFrame, today: int
-) -> tuple[Floats, dict[str, Floats]]:
-    """Log of decayed plays plus one: everybody's, shape (shows,), and by country, drawn to everybody's share.
-
-    Args:
-        interactions: from_plays, none after `today` - 1.
-    """
-    place = places(catalogue["title_id"], interactions["title_id"])
-    weight = decay(interactions["day"].to_numpy(dtype=np.int64), today - 1, HALF_LIFE_DAYS)
-    known = place >= 0
-
-    def counts(mine: NDArray[np.bool_]) -> Floats:
-        return np.bincount(place[mine], weights=weight[mine], minlength=len(catalogue)).astype(np.float64)
-
-    everywhere = counts(known)
-    share = (everywhere + 1.0) / (everywhere.sum() + len(everywhere))
-    country = interactions["country"].to_numpy(dtype=object)
-    by_country = {
-        name: np.log1p(counts(known & (country == name)) + COUNTRY_PULL * share) for name in sorted(set(country))
-    }
-    return np.log1p(everywhere), by_country
 
 
 def _trends(

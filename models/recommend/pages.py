@@ -2,7 +2,7 @@
 
 The holdback's page has the same shape and rules, continue watching too, and ranks by decayed popularity alone: the
 experiment measures the model, not the rules. A profile that opted out gets what a new profile of its country and device
-would get, ranked by what its country watches.
+would get, ranked by what is begun there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from models.recommend.page_rows import (
     History,
     RowMaker,
     again,
-    contextual_popularity,
     history,
     repeats,
     under_way,
@@ -39,6 +38,7 @@ from models.recommend.page_rows import (
 from models.recommend.page_rules import Rules, flags, no_choices, usable_plays
 from models.recommend.page_themes import CONTRIBUTORS, KIND, KINDS, explain
 from models.recommend.page_view import View, learn_view
+from models.recommend.popularity import Contextual, log_plays
 from models.recommend.protocol import BLOCK, single_threaded
 from models.recommend.strong import ranked
 
@@ -226,7 +226,12 @@ class PageMaker:
         used = usable_plays(plays, profiles, titles, choices)
         self.model = serving(factors, promotion, self.catalogue)
         self.past = history(used, titles, self.catalogue, self.people["profile_id"], today)
-        self.popular, self.by_country = contextual_popularity(from_plays(used), self.catalogue, today)
+        interactions = from_plays(used)
+        self.popular = log_plays(interactions, self.title_ids, today)
+        self.contextual = Contextual.of(interactions, self.title_ids, today)
+        new = places(self.model.profiles, self.people["profile_id"]) < 0
+        new &= self.model.profile_vectors is not None
+        self.people["by_context"] = self.people["opted_out"] | (new & ~self.people["held"])
         vectors = self.model.title_vectors
         self.maker = RowMaker(
             self.catalogue, titles, used, self.people, self.past, vectors, features, today, ROWS, zones
@@ -255,11 +260,13 @@ class PageMaker:
         allowed = may_see.copy()
         allowed[past.who[past.finished], past.show[past.finished]] = False
         if opted_out:
-            scores = np.stack([self.by_country.get(name, self.popular) for name in country])
+            scores = self.contextual.scores(self.people.iloc[first:last])
         elif held:
             scores = np.repeat(self.popular[None, :], n, axis=0)
         else:
             scores = self.model.scores(self.ids[first:last], self.popular)
+            new = np.flatnonzero(self.people["by_context"].iloc[first:last])
+            scores[new] = self.contextual.scores(self.people.iloc[first + new])
         top = np.max(scores, axis=1, where=allowed, initial=-700.0, keepdims=True)
         worth = np.where(allowed, np.exp(np.minimum(scores - top, 0.0)), 0.0)
         begun = under_way(past, allowed, worth)
@@ -335,7 +342,7 @@ class PageMaker:
                             "because_shares": [round(float(x), 4) for x in share[i, r, c][named]],
                         }
                     )
-            model_id = CONTEXTUAL if person["opted_out"] else FALLBACK if offer is None else self.model.model_id
+            model_id = CONTEXTUAL if person["by_context"] else FALLBACK if offer is None else self.model.model_id
             arm = str(person["arm"])
             text = json.dumps([self.ids[place], self.page_date.isoformat(), arm, model_id, rows], sort_keys=True)
             yield {
@@ -365,12 +372,12 @@ class PageMaker:
         if block.candidates is None:
             return "popular", "Popular", "most watched, newer plays count more"
         place = block.first + i
-        by_country = bool(self.people["opted_out"].iat[place])
-        popularity = by_country or self.model.profile_vectors is None
+        by_context = bool(self.people["by_context"].iat[place])
+        popularity = by_context or self.model.profile_vectors is None
         if popularity and self.maker.themes.kind[theme] in ("top_picks", "more"):
             heading, most = "Popular", "most watched"
-            if by_country:
-                heading, most = f"Popular in {country}", "most watched in the country"
+            if by_context:
+                heading, most = f"Popular in {country}", "most begun in the country and on such a device"
             return "popular", heading, f"{most}, newer plays count more"
         ranked_by = "most watched first" if popularity else BY_HISTORY
         return self.maker.words(theme, float(block.candidates.lift[i, theme]), country, place, ranked_by)

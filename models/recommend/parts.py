@@ -1,4 +1,4 @@
-"""The parts of a ranking: popularity, country, factors, taste, newness, each a number per profile and show."""
+"""The parts of a ranking: popularity, context, factors, taste, newness, each a number per profile and show."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from typing import Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from models.frames import places
-from models.recommend.appeal import appeal
 from models.recommend.histories import Histories
 from models.recommend.ials import Ials
 from models.recommend.interactions import decay, genre_counts, genre_matrix
-from models.recommend.likings import likings
+from models.recommend.leanings import Cells, Leanings, Searches, leanings
 from models.recommend.linear import Edlae, played
-from models.recommend.popularity import HALF_LIFE_DAYS
+from models.recommend.popularity import CONTEXT, HALF_LIFE_DAYS, beside_all
 from models.recommend.protocol import single_threaded
 
-NAMES = ("popularity", "factors", "linear", "genre", "country", "new", "unplayed", "appeal", "appeal_there")
-PERSONAL = ("factors", "linear", "genre", "country", "appeal_there")
+NAMES = (
+    "popularity", "factors", "linear", "genre", "country", "device", "new", "unplayed", "appeal", "appeal_country",
+    "appeal_device",
+)  # fmt: skip
+PERSONAL = ("factors", "linear", "genre", "country", "device", "appeal_country", "appeal_device")
 """Those that differ from profile to profile."""
-PRECISION = 0.5
-"""Of the prior on likings of genres: a liking of 1.4, four times as many takes, is one standard deviation."""
 LINEAR_RANK = 48
 """Columns EDLAE's weights are cut to, so that they can be served as vectors."""
 NEW_DAYS = 7.0
@@ -68,7 +67,7 @@ class Parts:
             catalogue: see interactions.shows.
             ials, edlae: fitted here.
             read: rows of pages, see choices.rows_read; those before `today` count. Without any, what pages tell is 0.
-            by_place: see appeal.appeal.
+            by_place: see leanings.Cells.
         """
         titles = catalogue["title_id"].to_numpy(dtype=object)
         histories = Histories.from_pairs(interactions)
@@ -86,10 +85,15 @@ class Parts:
         }
         left["factors"], right["factors"] = _factor_part(ials.fit(histories), histories, titles)
         left["linear"], right["linear"] = _linear_part(edlae.fit(histories), histories, titles)
-        left["country"], right["country"] = _country_part(interactions, plays, show, counts, profiles)
+        for kind in CONTEXT:
+            left[kind], right[kind] = _context_part(kind, interactions, plays, show, len(titles), profiles)
         past = read[read["day"] < today] if read is not None else None
-        shown = _appeal_parts(left, right, past, interactions, titles, profiles, by_place)
-        left["genre"], right["genre"] = _genre_part(interactions, catalogue, profiles, shown)
+        told = _leanings(past, interactions, catalogue, profiles, by_place)
+        left["appeal"], right["appeal"] = constant, told.appeal[:, None]
+        for kind, (values, added) in told.there.items():
+            left[f"appeal_{kind}"] = _one_hot(places(values, _usual(kind, interactions).reindex(profiles)), len(values))
+            right[f"appeal_{kind}"] = added.T
+        left["genre"], right["genre"] = told.likings, _scaled(told.likings, genre_matrix(catalogue)[1])
         return cls(profiles, titles, left, right, catalogue["launch_day"].to_numpy(dtype=np.int64), today)
 
     def values(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -163,53 +167,41 @@ def _aligned(
     return out
 
 
-def _genre_part(
-    interactions: pd.DataFrame, catalogue: pd.DataFrame, profiles: NDArray[np.object_], shown: csr_matrix | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Likings (likings.py). Without rows of pages every play is taken for a search: `shown` is None."""
-    _, genres = genre_matrix(catalogue)
-    show, who = places(catalogue["title_id"], interactions["title_id"]), places(profiles, interactions["profile_id"])
-    took = genre_counts(interactions.assign(weight=1.0), catalogue, genres, profiles.tolist())
-    free = show >= 0
-    if shown is None:
-        shown = csr_matrix((len(profiles), len(genres)))
-    else:
-        free &= interactions["searched"].to_numpy(dtype=bool)
-    share = np.bincount(show[free], minlength=len(genres)) + 1.0
-    searches = np.bincount(who[free], minlength=len(profiles)).astype(np.float64)
-    found = likings(took, searches, share / share.sum(), shown, genres, PRECISION)
-    return found, _scaled(found, genres)
-
-
-def _appeal_parts(
-    left: dict[str, NDArray[np.float64]],
-    right: dict[str, NDArray[np.float64]],
+def _leanings(
     read: pd.DataFrame | None,
     interactions: pd.DataFrame,
-    titles: NDArray[np.object_],
+    catalogue: pd.DataFrame,
     profiles: NDArray[np.object_],
     by_place: bool,
-) -> csr_matrix | None:
-    """Add what pages told (appeal.py) of a show, also in the profile's country; gives the takes expected."""
-    left["appeal"] = np.ones((len(profiles), 1))
-    if read is None or not len(read):
-        right["appeal"] = np.zeros((len(titles), 1))
-        left["appeal_there"], right["appeal_there"] = np.zeros((len(profiles), 1)), np.zeros((len(titles), 1))
-        return None
-    home = _home(interactions)
-    told = appeal(read, titles, profiles, home, by_place=by_place)
-    right["appeal"] = told.title[:, None]
-    left["appeal_there"] = _one_hot(places(told.countries, home.reindex(profiles)), len(told.countries))
-    right["appeal_there"] = told.country
-    return told.expected
+) -> Leanings:
+    """See leanings.py. Without rows of pages every play is taken for a search."""
+    titles = catalogue["title_id"].to_numpy(dtype=object)
+    _, genres = genre_matrix(catalogue)
+    took = genre_counts(interactions.assign(weight=1.0), catalogue, genres, profiles.tolist())
+    show, who = places(titles, interactions["title_id"]), places(profiles, interactions["profile_id"])
+    free = show >= 0
+    if read is not None and len(read):
+        free &= interactions["searched"].to_numpy(dtype=bool)
+        cells = Cells.of(read, profiles, titles, by_place=by_place)
+    else:
+        none = np.zeros(0, dtype=np.int64)
+        cells = Cells(none, none, none, np.zeros(0))
+    days = np.sort(interactions["day"].to_numpy(dtype=np.int64)[free])
+    before = np.searchsorted(days, catalogue["launch_day"].to_numpy(dtype=np.int64))
+    searches = Searches(who[free], show[free], 1.0 - before / max(len(days), 1))
+    home = pd.DataFrame({kind: _usual(kind, interactions).reindex(profiles) for kind in CONTEXT})
+    return leanings(cells, searches, home, genres, took)
 
 
-def _home(interactions: pd.DataFrame) -> pd.Series:
-    """Latest country by profile_id."""
-    latest = interactions.sort_values(["profile_id", "day", "country"], kind="mergesort").drop_duplicates(
-        "profile_id", keep="last"
-    )
-    return latest.set_index("profile_id")["country"]
+def _usual(kind: str, interactions: pd.DataFrame) -> pd.Series:
+    """Country of the latest play, or the device of most plays, by profile_id; ties go to the later name."""
+    if kind == "country":
+        order = interactions[["profile_id", "day", kind]]
+    else:
+        order = interactions.groupby(["profile_id", kind], as_index=False).size()
+        order = order[["profile_id", "size", kind]]
+    latest = order.sort_values(list(order.columns), kind="mergesort").drop_duplicates("profile_id", keep="last")
+    return latest.set_index("profile_id")[kind]
 
 
 def _one_hot(code: NDArray[np.int64], size: int) -> NDArray[np.float64]:
@@ -219,22 +211,17 @@ def _one_hot(code: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     return out
 
 
-def _country_part(
+def _context_part(
+    kind: str,
     interactions: pd.DataFrame,
     plays: NDArray[np.float64],
     show: NDArray[np.int64],
-    counts: NDArray[np.float64],
+    titles: int,
     profiles: NDArray[np.object_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log of a show's share in a country over its share everywhere, shrunk; a profile has its latest country."""
-    countries = sorted(set(interactions["country"]))
-    index = pd.Index(countries)
-    code = places(index, interactions["country"])
-    table = np.zeros((len(countries), len(counts)))
-    known = show >= 0
-    np.add.at(table, (code[known], show[known]), plays[known])
-    share = table.sum(axis=1, keepdims=True) / max(table.sum(), 1e-12)
-    expected = share * counts
-    ratio = np.log((table + expected * 0.0 + 5.0 * share) / (expected + 5.0 * share + 1e-12)).T
-    left = _one_hot(places(index, _home(interactions).reindex(profiles)), len(countries))
-    return left, _scaled(left, ratio)
+    """What a country or a device makes of a show; a profile is where it usually is."""
+    values = sorted(set(interactions[kind]))
+    code, known = places(values, interactions[kind]), show >= 0
+    ratio = beside_all(code[known], show[known], plays[known], len(values), titles)
+    left = _one_hot(places(values, _usual(kind, interactions).reindex(profiles)), len(values))
+    return left, _scaled(left, ratio.T)

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from models.world.config import WorldConfig
-from models.world.population import F8, I8, LATENT, Clusters, Obj
+from models.world.population import DEVICES, F8, I8, LATENT, Clusters, Obj
 from models.world.rng import stream
 
 CHUNK_MS = 4_000
@@ -38,6 +38,8 @@ _ADJECTIVES = (
     "Little",
     "Burning",
 )
+_LONG = (0.8, -0.8, -0.3, 0.0, 0.3)
+"""How much more of a long show each of DEVICES takes."""
 _NOUNS = (
     "Harbour",
     "Garden",
@@ -72,6 +74,7 @@ class Shows:
     titles: I8
     quality: F8
     quality_in: F8  # (countries, shows)
+    quality_on: F8  # (devices, shows)
     genres: F8  # (shows, genres)
     latent: F8  # (shows, LATENT)
     launch: I8
@@ -135,13 +138,21 @@ def synthetic_shows(config: WorldConfig) -> Shows:
         series,
         np.where(series, rng.integers(low, high, n, endpoint=True), 1),
         rng.normal(0.0, 1.0, n),
-        rng.normal(0.0, 0.6, (len(config.countries), n)),
+        rng.normal(0.0, 1.0, (len(config.countries), n)) * config.country_spread,
+        _quality_on(config, minutes),
         rng.dirichlet(np.full(g, 0.18), n),
         rng.normal(0.0, 1.0, (n, LATENT)),
         launch,
         rng.choice([0, 6, 12, 16, 18], n, p=[0.2, 0.2, 0.35, 0.2, 0.05]),
         minutes,
     )
+
+
+def _quality_on(config: WorldConfig, minutes: I8) -> F8:
+    """What devices add to shows (devices, shows): to long ones on television, to short ones on phones; a rest."""
+    long = (minutes - minutes.mean()) / (minutes.std() or 1.0)
+    rest = stream(config.seed, "devices").normal(0.0, 1.0, (len(DEVICES), len(minutes)))
+    return np.asarray(config.device_spread * (np.array(_LONG)[:, None] * long + np.sqrt(0.5) * rest))
 
 
 def build(config: WorldConfig, shows: Shows, rungs: tuple[int, int] = (3, 5), extra: bool = True) -> Catalogue:

@@ -202,6 +202,7 @@ def shows(config: WorldConfig, ratings: pd.DataFrame, movies: pd.DataFrame) -> t
         genres=mixture,
         quality=quality,
         quality_in=base.quality_in * 0.3,
+        quality_on=base.quality_on * 0.3,
         launch=np.minimum(base.launch, -30),
         maturity=np.zeros(len(items), dtype=np.int64),
     )

@@ -30,8 +30,8 @@ def utility(
 ) -> F4:
     """Take logit of every show for every profile before place and image (profiles, shows); IMPOSSIBLE if not playable.
 
-    Popularity is the show's quality and its country's fancy; a launch adds interest that fades within a week; shows
-    under way pull, finished ones repel.
+    Popularity is the show's quality, its country's fancy and what suits the profile's usual device; a launch adds
+    interest that fades within a week; shows under way pull, finished ones repel.
     """
     age = day - shows.launch
     fresh = np.where(age >= 0, config.launch_boost * np.exp(-np.maximum(age, 0) / 5.0), 0.0) - 0.25 * np.log1p(
@@ -39,6 +39,7 @@ def utility(
     )
     common = config.popularity * (shows.quality[None, :] + shows.quality_in) + fresh[None, :]
     out = liking + common.astype(np.float32)[people.country]
+    out += (config.popularity * shows.quality_on).astype(np.float32)[people.device]
     done = progress >= shows.titles[None, :]
     out += np.where(done, np.float32(-3.0), np.where(progress > 0, np.float32(1.2), np.float32(0.0)))
     out[:, age < 0] = IMPOSSIBLE

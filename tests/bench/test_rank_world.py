@@ -14,7 +14,7 @@ from bench.rank_world import Log, table, worth
 
 def test_a_ranking_is_worth_the_chance_of_the_next_play_by_hand() -> None:
     odds = np.array([[1.0, 0.0, 3.0, 4.0], [2.0, 2.0, 0.0, 0.0]])
-    homes = np.array(["DE", "US"], dtype=object)
+    homes = pd.DataFrame({"country": ["DE", "US"], "device": "tv"})
     log = Log(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), 0, ["a", "b"], odds, odds == 3.0, odds, homes)
     scores = np.array([[3.0, 9.0, 2.0, 1.0], [1.0, 2.0, 9.0, 9.0]])  # what must not be listed stands nowhere
     second, third = 1 / np.log2(3), 0.5
@@ -31,4 +31,6 @@ def test_once_through(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "gap from decayed popularity to oracle closed" in out and "nan" not in out
     assert out.count(", p ") == 4
     told = [float(one) for one in re.findall(r"\(([\d.]+)\)", out.splitlines()[-1])]
-    assert told[0] == 1.0 and told[3] >= told[2] > 1.0  # nothing beats the best there is, by country least of all
+    assert told[0] == 1.0 and len(told) == 7
+    assert told[6] >= told[5] >= told[4] > 1.0, "the more of the context is known, the better the best there is"
+    assert told[6] >= told[3], "nothing beats the best there is"

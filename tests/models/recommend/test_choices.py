@@ -1,4 +1,4 @@
-"""Choices, what pages told, and likings: planted truths are found, place and playback do not bend them."""
+"""Choices: planted truths are found, place and playback do not bend them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
 
-from models.recommend.appeal import appeal
 from models.recommend.blend import conditional_logit
 from models.recommend.choices import Choices, in_rows, rows_read
 from models.recommend.ials import Ials
-from models.recommend.likings import likings
 from models.recommend.linear import Edlae
 from models.recommend.parts import NAMES, Parts
 from tests.models.recommend.test_recommenders import catalogue, checkerboard
@@ -76,63 +73,3 @@ def test_place_as_a_control_recovers_what_a_page_confounds() -> None:
     naive = conditional_logit([Choices(values[:, :, :2], valid)], np.zeros(2), 0.1)
     assert honest[0] == pytest.approx(0.6, abs=0.06) and honest[2] == pytest.approx(-0.4, abs=0.06)
     assert naive[0] > 0.8
-
-
-def test_a_show_is_not_liked_for_its_place() -> None:
-    """Two equal shows, one always first: takes differ threefold by place alone."""
-    rng = np.random.default_rng(2)
-    n = 4000
-    first = pd.DataFrame({"title_id": "x", "row": 0, "col": 0, "taken": rng.random(n) < 0.15})
-    mixed = [
-        pd.DataFrame({"title_id": t, "row": 0, "col": c, "taken": rng.random(n) < (0.15, 0.05)[c]})
-        for t, c in (("z", 0), ("z", 1), ("y", 1))
-    ]
-    read = pd.concat([first, *mixed], ignore_index=True).assign(profile_id="p", day=1)
-    titles = np.array(["x", "y", "z"], dtype=object)
-    home = pd.Series({"p": "DE"})
-    by_place = appeal(read, titles, np.array(["p"], dtype=object), home)
-    assert np.abs(by_place.title).max() < 0.2 and by_place.country.shape == (3, 1)
-    blind = appeal(read, titles, np.array(["p"], dtype=object), home, by_place=False)
-    assert blind.title[0] - blind.title[1] > 0.9
-    assert by_place.expected.sum() == pytest.approx(read["taken"].sum(), rel=0.02)
-
-
-def test_what_is_liked_does_not_hide_behind_the_place_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Show x is liked twice as much and nearly always first; places differ threefold. Rates by place alone would give
-    the place what is the show's."""
-    rng = np.random.default_rng(4)
-    like, rate = {"x": 2.0, "y": 1.0}, (0.15, 0.05)
-    cells = [("x", 0, 19_000), ("x", 1, 1_000), ("y", 0, 1_000), ("y", 1, 19_000)]
-    shown = [
-        pd.DataFrame({"title_id": t, "row": 0, "col": c, "taken": rng.random(n) < like[t] * rate[c]})
-        for t, c, n in cells
-    ]
-    read = pd.concat(shown).assign(profile_id="p", day=1)
-    titles, home = np.array(["x", "y"], dtype=object), pd.Series({"p": "DE"})
-    gaps = []
-    for rounds in (1, 100):
-        monkeypatch.setattr("models.recommend.appeal.ROUNDS", rounds)
-        found = appeal(read, titles, np.array(["p"], dtype=object), home).title
-        gaps.append(found[0] - found[1])
-    assert gaps[0] < 0.3 and gaps[1] == pytest.approx(np.log(2.0), abs=0.1)
-
-
-def test_likings_find_planted_ones_from_searches_and_from_cells() -> None:
-    rng = np.random.default_rng(3)
-    genres = np.eye(4)[rng.integers(0, 4, 60)]
-    share = rng.dirichlet(np.ones(60))
-    theta = rng.normal(0.0, 1.0, (50, 4))
-    chance = share * np.exp(theta @ genres.T)
-    chance /= chance.sum(axis=1, keepdims=True)
-    searched = np.array([rng.multinomial(400, row) for row in chance]).astype(float)
-    none = csr_matrix((50, 60))
-    found = likings(searched @ genres, np.full(50, 400.0), share, none, genres, 0.1)
-    centred = [one - one.mean(axis=1, keepdims=True) for one in (found, theta)]
-    assert np.abs(centred[0] - centred[1]).mean() < 0.25
-    shown = csr_matrix(np.full((50, 60), 1.5))
-    taken = rng.poisson(1.5 * np.exp(theta @ genres.T)).astype(float)
-    by_cells = likings(taken @ genres, np.zeros(50), share, shown, genres, 0.1)
-    assert np.abs(by_cells - theta).mean() < 0.25
-    left = likings(np.zeros((50, 4)), np.zeros(50), share, shown, genres, 0.5)
-    assert left.max() < -1.0, "shown and left is a dislike"
-    assert not likings(np.zeros((2, 4)), np.zeros(2), share, csr_matrix((2, 60)), genres, 0.5).any()

@@ -32,6 +32,7 @@ def log(seed: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
             "title_id": [f"t{i:02d}" for i in what],
             "day": TODAY - rng.integers(0, 6, len(who)),
             "country": "DE",
+            "device": "tv",
             "weight": 1.5,
             "searched": True,
         }

@@ -57,6 +57,7 @@ def service(seed: int = 2, profiles: int = 60, films: int = 80) -> tuple[pd.Data
         {
             "profile_id": [f"p{i:03d}" for i in range(profiles)],
             "country": ["DE", "FR"] * (profiles // 2),
+            "device": [("tv", "web", "mobile")[i % 3] for i in range(profiles)],
             "maturity_limit": [6 if i % 5 == 0 else 21 for i in range(profiles)],
         }
     )
@@ -79,6 +80,7 @@ def service(seed: int = 2, profiles: int = 60, films: int = 80) -> tuple[pd.Data
                         "show_id": title["show_id"],
                         "play_date": START + timedelta(days=d),
                         "country": person["country"],
+                        "device": person["device"],
                         "started_at": pd.Timestamp(START, tz="UTC") + pd.Timedelta(days=d, hours=n),
                         "quality_play": True,
                         "censored": False,

@@ -18,7 +18,7 @@ from models.recommend.popularity import DecayedPopularity
 
 def interactions(pairs: list[tuple[str, str, int]]) -> pd.DataFrame:
     frame = pd.DataFrame(pairs, columns=["profile_id", "title_id", "day"])
-    return frame.assign(country="DE", weight=1.5, searched=True)
+    return frame.assign(country="DE", device="tv", weight=1.5, searched=True)
 
 
 def checkerboard(size: int = 40) -> pd.DataFrame:
@@ -205,6 +205,7 @@ def test_of_a_play_cut_short_the_choice_counts_and_the_share_is_unknown() -> Non
             "show_id": ["s", "t", "s", "u", "u"],
             "play_date": pd.to_datetime(["2026-01-02"] * 5),
             "country": "DE",
+            "device": "tv",
             "quality_play": [True, True, False, False, True],
             "censored": [False, True, False, True, True],
             "watched_share": [0.5, 0.1, 1.0, 0.0, 0.9],
