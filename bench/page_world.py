@@ -42,7 +42,7 @@ from models.world.population import DEVICES
 from models.world.service import World
 from models.world.taste import IMPOSSIBLE
 
-FIRST_SEED = 20260801
+FIRST_SEED = 20261501
 HISTORY = 8
 
 
@@ -80,8 +80,14 @@ class OnTruth(PageMaker):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
+    """Serving, of one block of profiles, by somebody who knows what they like."""
+
     utility: NDArray[np.float64]
     model_id: str = "truth"
+
+    @property
+    def profile_vectors(self) -> NDArray[np.float64]:
+        return self.utility
 
     def scores(self, _profiles: list[str], _popular: Floats) -> Floats:
         return self.utility.copy()
@@ -91,6 +97,7 @@ def on_truth(world: World, given: tuple[object, ...], day: int) -> OnTruth:
     """A maker of pages that knows what every profile would like."""
     maker = OnTruth(*given)  # type: ignore[arg-type]
     who, what = places(world.people.profile_id, maker.ids), places(world.cat.shows.show_id, maker.title_ids)
+    maker.people["by_context"] = False  # nobody is new to it
     maker.utility = world.useful(day)[np.ix_(who, what)].astype(np.float64)
     return maker
 

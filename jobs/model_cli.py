@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date, timedelta
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,18 +87,37 @@ def rollback(target: str | None, reason: str) -> None:
     day's training decides anew, with what serves now as its measure.
     """
     settings = load()
-    row = roll_back(settings, _lake(settings), target, reason)
-    day = row["event_date"]
-    click.echo(f"from {row['valid_from_date']} on {row['serves'] or FALLBACK} serves: {row['reason']}")
-    click.echo(f"pages that are made already: matinee job pages choose_artwork publish --date {day}")
-    from jobs import tracking
-
-    try:
+    # MLflow takes as long to import as the lake takes to decide: it does so meanwhile, on another core
+    with ProcessPoolExecutor(1, get_context("fork"), initializer=_meanwhile) as other:
+        other.submit(_connect, settings)
+        row = roll_back(settings, _lake(settings), target, reason)
+        day = row["event_date"]
+        click.echo(f"from {row['valid_from_date']} on {row['serves'] or FALLBACK} serves: {row['reason']}")
+        click.echo(f"pages that are made already: matinee job pages choose_artwork publish --date {day}")
         name = f"{settings.lake.namespace_prefix}{MODEL}"
-        tracking.serve(settings, name, row["serves"], day, row["reason"])
+        moved = other.submit(_move_alias, settings, name, row["serves"], day, row["reason"])
+    try:
+        moved.result()
     except ServiceUnavailable as error:  # what serves is the row in the lake; the alias is for people
         again = f"matinee model rollback --to {row['serves'] or FALLBACK}"
         raise ServiceUnavailable(f"the rollback stands; its alias does not: {error} Then: {again}") from error
+
+
+def _meanwhile() -> None:
+    """The process beside leaves an interrupt to the command, which waits for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _connect(settings: Settings) -> None:
+    from jobs import tracking
+
+    tracking.connect(settings)
+
+
+def _move_alias(settings: Settings, name: str, version: str | None, day: date, reason: str) -> None:
+    from jobs import tracking
+
+    tracking.serve(settings, name, version, day, reason)
 
 
 def decisions(home: Lake) -> list[dict[str, Any]]:
