@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -32,6 +31,8 @@ import pandas as pd
 import psutil
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from bench.memory import forget_peak, peak_mb
 
 DAY = date(2026, 3, 1)
 DAYS = 28
@@ -217,10 +218,10 @@ class Steps:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Measure a block."""
-        _forget_peak()
+        forget_peak()
         wall, cpu = time.monotonic(), _cpu_s()
         yield
-        self.done.append((name, time.monotonic() - wall, _cpu_s() - cpu, _peak_mb()))
+        self.done.append((name, time.monotonic() - wall, _cpu_s() - cpu, peak_mb()))
         print(f"  {name:44s}{self.done[-1][1]:8.1f} s wall{self.done[-1][2]:8.1f} CPU s"
               f"{self.done[-1][3]:9,.0f} MB", flush=True)  # fmt: skip
 
@@ -233,21 +234,6 @@ def _cpu_s() -> float:
     own = psutil.Process()
     times = [one.cpu_times() for one in (own, *own.children(recursive=True))]
     return sum(one.user + one.system for one in times)
-
-
-def _forget_peak() -> None:
-    """Linux: the peak of the resident set starts anew; elsewhere it is that of the process so far."""
-    refs = Path("/proc/self/clear_refs")
-    if refs.exists():
-        refs.write_text("5")
-
-
-def _peak_mb() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def by_functions(given: Drawn, folder: Path) -> tuple[dict[str, str], Steps, int]:
