@@ -32,7 +32,7 @@ from models.delivery.tomorrow import cluster_forecast, fill_plans, held_now
 from models.demand.files import demand_forecast
 from models.experiment.intervals import Comparison, compare, per_profile
 from models.recommend.features import profile_features, title_features
-from models.recommend.pages import home_pages
+from models.recommend.pages import PageInputs, home_pages
 from models.recommend.train import FALLBACK, MODEL, Training, train
 from models.world.config import WorldConfig
 from models.world.service import Day, World
@@ -113,15 +113,18 @@ class Logs:
         titles, artworks = catalogue["title"], catalogue["artwork"]
         run = train(plays, titles, day, outcomes=outcomes)
         pages = home_pages(
-            plays,
-            titles,
-            catalogue["profile"],
-            factors(run),
-            promotion(run),
-            title_features(plays, outcomes, titles, day, 2),
-            tomorrow,
-            salt="page-bench",
-            holdback=sizes.holdback,
+            PageInputs(
+                plays,
+                titles,
+                catalogue["profile"],
+                factors(run),
+                promotion(run),
+                title_features(plays, outcomes, titles, day, 2),
+                tomorrow,
+                salt="page-bench",
+                holdback=sizes.holdback,
+                impressions=outcomes,
+            )
         )
         sessions = pd.DataFrame(
             {

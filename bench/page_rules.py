@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.recommend.page_themes import KIND
-from models.recommend.pages import Block, PageMaker
+from models.recommend.pages import Block, PageInputs, PageMaker
 from models.recommend.protocol import single_threaded
 
 PAGE_DATE = date(2026, 3, 2)
@@ -34,11 +34,11 @@ class Service:
     """Records of a day, and the arrays they were made from: the truth a page is held against.
 
     Attributes:
-        frames: keywords of PageMaker. may_see: shape (profiles, shows). seen: plays of each profile and show that
-            count, shape (profiles, shows); finished: the same, of finished shows. silent: opted out; gone: erased.
+        inputs: what its pages are made from. may_see: shape (profiles, shows). seen: plays of each profile and show
+            that count, shape (profiles, shows); finished: those of finished shows. silent: opted out; gone: erased.
     """
 
-    frames: dict[str, object]
+    inputs: PageInputs
     may_see: dict[str, NDArray[np.bool_]]
     seen: NDArray[np.bool_]
     finished: NDArray[np.bool_]
@@ -162,19 +162,19 @@ def service(seed: int, profiles: int, shows: int) -> Service:
             "vector": list(np.concatenate([mine, vectors])),
         }
     )
-    frames: dict[str, object] = {
-        "plays": play,
-        "titles": title,
-        "profiles": profile,
-        "factors": factors,
-        "promotion": pd.DataFrame([{"model": "recommender", "version": "v", "promoted": bool(seed % 4)}]),
-        "features": pd.DataFrame({"title_id": ids, "plays_1d": 1, "plays_7d": 5}),
-        "page_date": PAGE_DATE,
-        "salt": f"s{seed}",
-        "holdback": 0.2,
-        "choices": said,
-    }
-    return Service(frames, may_see, seen, finished, silent, gone)
+    inputs = PageInputs(
+        plays=play,
+        titles=title,
+        profiles=profile,
+        factors=factors,
+        promotion=pd.DataFrame([{"model": "recommender", "version": "v", "promoted": bool(seed % 4)}]),
+        features=pd.DataFrame({"title_id": ids, "plays_1d": 1, "plays_7d": 5}),
+        page_date=PAGE_DATE,
+        salt=f"s{seed}",
+        holdback=0.2,
+        choices=said,
+    )
+    return Service(inputs, may_see, seen, finished, silent, gone)
 
 
 def _choice(
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with single_threaded():
         while pages < given.pages:
             made = service(seed, given.profiles, given.shows)
-            maker = PageMaker(**made.frames)  # type: ignore[arg-type]
+            maker = PageMaker(made.inputs)
             for block in maker.blocks():
                 total += violations(made, maker, block)
                 pages += block.last - block.first

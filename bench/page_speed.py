@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = service(5, profiles, given.shows)
             spent.clear()
             begun = time.process_time()
-            maker = PageMaker(**made.frames)  # type: ignore[arg-type]
+            maker = PageMaker(made.inputs)
             prepared = time.process_time() - begun
             begun, count, records, writing = time.process_time(), 0, [], 0.0
             for block in maker.blocks():

@@ -33,7 +33,7 @@ from models.recommend.page_build import Built, Floats, Ints
 from models.recommend.page_rows import Candidates
 from models.recommend.page_rules import no_choices
 from models.recommend.page_view import learn_view
-from models.recommend.pages import COLUMNS, PLAIN, ROWS, Block, PageMaker
+from models.recommend.pages import COLUMNS, PLAIN, ROWS, Block, PageInputs, PageMaker
 from models.recommend.protocol import single_threaded
 from models.recommend.train import train
 from models.world import home
@@ -93,22 +93,22 @@ class _Known:
         return self.utility.copy()
 
 
-def on_truth(world: World, given: tuple[object, ...], day: int) -> OnTruth:
+def on_truth(world: World, given: PageInputs, day: int) -> OnTruth:
     """A maker of pages that knows what every profile would like."""
-    maker = OnTruth(*given)  # type: ignore[arg-type]
+    maker = OnTruth(given)
     who, what = places(world.people.profile_id, maker.ids), places(world.cat.shows.show_id, maker.title_ids)
     maker.people["by_context"] = False  # nobody is new to it
     maker.utility = world.useful(day)[np.ix_(who, what)].astype(np.float64)
     return maker
 
 
-def decided(world: World, logs: Logs, day: date, number: int) -> tuple[object, ...]:
+def decided(world: World, logs: Logs, day: date, number: int) -> PageInputs:
     """What pages of the day after are made from."""
     catalogue = world.catalogue(number)
     plays, outcomes = pd.concat(logs.plays, ignore_index=True), pd.concat(logs.outcomes, ignore_index=True)
     run = train(plays, catalogue["title"], day, outcomes=outcomes)
     features = title_features(plays, outcomes, catalogue["title"], day, 2)
-    return (
+    return PageInputs(
         plays, catalogue["title"], catalogue["profile"], factors(run), promotion(run), features,
         day + timedelta(days=1), "bench", 0.0, no_choices(), outcomes,
     )  # fmt: skip
@@ -174,8 +174,8 @@ def take(seeds: int, profiles: int, shows_: int, first_seed: int) -> bool:
         given = decided(world, logs, world.config.date(HISTORY - 1), HISTORY - 1)
         with single_threaded():
             makers = {
-                "own rows": Template(*given),  # type: ignore[arg-type]
-                "ours": PageMaker(*given),  # type: ignore[arg-type]
+                "own rows": Template(given),
+                "ours": PageMaker(given),
                 "on truth": on_truth(world, given, HISTORY),
             }
             made = {

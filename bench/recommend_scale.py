@@ -33,6 +33,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.memory import forget_peak, peak_mb
+from models.days import DAY_MS
 
 DAY = date(2026, 3, 1)
 DAYS = 28
@@ -140,7 +141,7 @@ def drawn(size: Size) -> Drawn:
     day = np.concatenate([day, visit_day[takes]])
     impression = np.array([f"i{v:07d}-{c:02d}" for v, c in zip(takes, taken[takes], strict=True)], dtype=object)
     midnight = np.datetime64(DAY, "ms")
-    started = midnight + day * 86_400_000 + rng.integers(0, 86_000_000, len(day))
+    started = midnight + day * DAY_MS + rng.integers(0, 86_000_000, len(day))
     share = np.round(rng.beta(2.0, 1.0, len(day)), 3)
     play = pd.DataFrame(
         {
@@ -188,7 +189,7 @@ def _outcomes(
 ) -> pd.DataFrame:
     width = ROWS * COLUMNS
     visit, cell = np.repeat(np.arange(size.visits), width), np.tile(np.arange(width), size.visits)
-    shown = np.datetime64(DAY, "ms") + day * 86_400_000 + 1000 * (np.arange(size.visits) % 80_000)
+    shown = np.datetime64(DAY, "ms") + day * DAY_MS + 1000 * (np.arange(size.visits) % 80_000)
     return pd.DataFrame(
         {
             "impression_id": [f"i{v:07d}-{c:02d}" for v, c in zip(visit.tolist(), cell.tolist(), strict=True)],
@@ -244,7 +245,7 @@ def by_functions(given: Drawn, folder: Path) -> tuple[dict[str, str], Steps, int
     from jobs.model_charts import charts
     from models.recommend.features import title_features
     from models.recommend.page_rules import no_choices, usable_plays
-    from models.recommend.pages import page_batches
+    from models.recommend.pages import PageInputs, page_batches
     from models.recommend.train import MODEL, train
     from schemas import tables as t
     from schemas.render import iceberg
@@ -276,10 +277,11 @@ def by_functions(given: Drawn, folder: Path) -> tuple[dict[str, str], Steps, int
     schema = iceberg.schema(t.HOME_PAGE).as_arrow()
     digest, count = hashlib.sha256(), 0
     with steps.step(f"pages of {len(given.profile):,} profiles, as Arrow"):
-        for batch in page_batches(
+        inputs = PageInputs(
             given.play, given.title, given.profile, factors, promotion, features, DAY + timedelta(days=1),
             salt="bench", holdback=0.1, choices=no_choices(), impressions=given.outcome,
-        ):  # fmt: skip
+        )  # fmt: skip
+        for batch in page_batches(inputs):
             arrow = pa.RecordBatch.from_pandas(batch, schema=schema, preserve_index=False)
             digest.update(arrow.serialize())
             count += arrow.num_rows

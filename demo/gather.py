@@ -15,7 +15,7 @@ from conf.settings import Settings
 from demo import score
 from demo.story import FaultWindow, Story
 from lake.reader import Lake
-from models.days import epoch_day
+from models.days import DAY_MS, epoch_day
 from models.delivery.yardsticks import offload_lines
 from schemas import tables as t
 from schemas import topics
@@ -25,7 +25,6 @@ from streaming.produce import truth_folder
 
 CATALOGUE = (t.BRONZE_TITLE, t.BRONZE_ARTWORK, t.BRONZE_ASSET_FILE, t.BRONZE_PROFILE, t.BRONZE_CDN_CLUSTER)
 RUN = "run.json"
-DAY_MS = 86_400_000
 
 
 @dataclass

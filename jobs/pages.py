@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from conf.settings import Settings
 from jobs.pandas_frames import to_pandas
 from jobs.session import batches_to_spark
-from models.recommend.pages import page_batches, served_model
+from models.recommend.pages import PageInputs, page_batches, served_model
 from schemas import tables as t
 
 
@@ -34,7 +34,7 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
     )
     promotion = to_pandas(frames["promotion"])
     factors = frames["factors"].where(F.col("model_id") == F.lit(served_model(promotion)))
-    made = page_batches(
+    given = PageInputs(
         plays,
         to_pandas(frames["title"]),
         to_pandas(frames["profile"]),
@@ -48,4 +48,5 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
         impressions=to_pandas(frames["impression_outcome"], "profile_id", "row", "col"),
         zones=settings.pages.time_zones,
     )
+    made = page_batches(given)
     return {t.HOME_PAGE.name: batches_to_spark(frames["play"].sparkSession, made, t.HOME_PAGE)}

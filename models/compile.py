@@ -10,7 +10,7 @@ import pandas as pd
 from models.incident.detect import Detector, Tuning
 from models.incident.learn import DIMENSIONS, Grid, learned, watched
 from models.incident.signals import Signal
-from models.recommend.pages import home_pages
+from models.recommend.pages import PageInputs, home_pages
 from models.world import World, WorldConfig, faults
 from models.world.service import Day
 
@@ -61,11 +61,11 @@ def main() -> None:
         lived = world.live(day, faults=(faults.isp_outage(world.isps.isp[0], start=1_200, minutes=30),))
     catalogue = world.catalogue(1)
     plays = some_plays(lived, catalogue["title"])
-    home_pages(
+    home_pages(PageInputs(
         plays, catalogue["title"], catalogue["profile"], FACTORS, PROMOTION,
         pd.DataFrame({"title_id": catalogue["title"]["title_id"], "plays_1d": 1.0, "plays_7d": 1.0}),
         world.config.date(2), salt="compile", holdback=0.5,
-    )  # fmt: skip
+    ))  # fmt: skip
     watch()
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 EPOCH = date(1970, 1, 1)
+DAY_MS = 86_400_000
 
 
 def epoch_day(day: date) -> int:

@@ -23,7 +23,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from conf.errors import InputMissing
 from conf.settings import Settings
-from models.days import epoch_day, epoch_days
+from models.days import DAY_MS, epoch_day, epoch_days
 from models.playback import watched
 from models.recommend.interactions import shows
 from models.recommend.online import Played, after_plays
@@ -36,7 +36,6 @@ from streaming import clients, consume, topics
 
 LOG = logging.getLogger(__name__)
 POLL_MS = 200
-DAY_MS = 86_400_000
 KNOWN = (catalogue.TITLE, catalogue.PROFILE, catalogue.PROFILE_CHOICE)
 FOLLOWED = (*KNOWN, catalogue.HOME_PAGE, catalogue.QOE_SESSION)
 Rows = dict[bytes, bytes]

@@ -101,69 +101,43 @@ def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFr
     return Serving(str(model_id), who["entity_id"].to_numpy(dtype=object), vectors, titles)
 
 
-def home_pages(
-    plays: pd.DataFrame,
-    titles: pd.DataFrame,
-    profiles: pd.DataFrame,
-    factors: pd.DataFrame,
-    promotion: pd.DataFrame,
-    features: pd.DataFrame,
-    page_date: date,
-    *,
-    salt: str,
-    holdback: float,
-    choices: pd.DataFrame | None = None,
-    impressions: pd.DataFrame | None = None,
-    zones: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
-    """Record home_page of every profile, sorted by profile_id; see page_batches, which needs less memory."""
-    made = page_batches(
-        plays, titles, profiles, factors, promotion, features, page_date,
-        salt=salt, holdback=holdback, choices=choices, impressions=impressions, zones=zones,
-    )  # fmt: skip
-    pages = pd.concat(list(made), ignore_index=True)
-    return pages.sort_values("profile_id", kind="mergesort", ignore_index=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class PageInputs:
+    """All that pages of a day are made from.
 
-
-def page_batches(
-    plays: pd.DataFrame,
-    titles: pd.DataFrame,
-    profiles: pd.DataFrame,
-    factors: pd.DataFrame,
-    promotion: pd.DataFrame,
-    features: pd.DataFrame,
-    page_date: date,
-    *,
-    salt: str,
-    holdback: float,
-    choices: pd.DataFrame | None = None,
-    impressions: pd.DataFrame | None = None,
-    zones: Mapping[str, str] | None = None,
-) -> Iterator[pd.DataFrame]:
-    """Record home_page of every profile, at most BLOCK of them at a time; one empty frame if there is nobody.
-
-    Args:
+    Attributes:
         plays: record `play` up to the day before. titles, profiles: newest rows of their records.
+        factors, promotion: see serving.
         features: record feature_title of the day before.
         salt, holdback: of the page experiment; the share of profiles whose page is decayed popularity.
         choices: newest rows of record profile_choice. impressions: record impression_outcome of the last days.
         zones: IANA time zone by country, for rows about hours of the day; UTC where none is named.
     """
+
+    plays: pd.DataFrame
+    titles: pd.DataFrame
+    profiles: pd.DataFrame
+    factors: pd.DataFrame
+    promotion: pd.DataFrame
+    features: pd.DataFrame
+    page_date: date
+    salt: str
+    holdback: float
+    choices: pd.DataFrame | None = None
+    impressions: pd.DataFrame | None = None
+    zones: Mapping[str, str] | None = None
+
+
+def home_pages(given: PageInputs) -> pd.DataFrame:
+    """Record home_page of every profile, sorted by profile_id; see page_batches, which needs less memory."""
+    pages = pd.concat(list(page_batches(given)), ignore_index=True)
+    return pages.sort_values("profile_id", kind="mergesort", ignore_index=True)
+
+
+def page_batches(given: PageInputs) -> Iterator[pd.DataFrame]:
+    """Record home_page of every profile, at most BLOCK of them at a time; one empty frame if there is nobody."""
     with single_threaded():
-        maker = PageMaker(
-            plays,
-            titles,
-            profiles,
-            factors,
-            promotion,
-            features,
-            page_date,
-            salt,
-            holdback,
-            choices,
-            impressions,
-            zones,
-        )
+        maker = PageMaker(given)
         for block in maker.blocks():
             yield pd.DataFrame(list(maker.records(block)), columns=PAGE_COLUMNS)
         if not maker.ids:
@@ -190,31 +164,16 @@ class Block:
 class PageMaker:
     """Everything pages of a day are made from; profiles stand in the order (group, device, profile_id)."""
 
-    def __init__(
-        self,
-        plays: pd.DataFrame,
-        titles: pd.DataFrame,
-        profiles: pd.DataFrame,
-        factors: pd.DataFrame,
-        promotion: pd.DataFrame,
-        features: pd.DataFrame,
-        page_date: date,
-        salt: str,
-        holdback: float,
-        choices: pd.DataFrame | None = None,
-        impressions: pd.DataFrame | None = None,
-        zones: Mapping[str, str] | None = None,
-        weights: Weights = WEIGHTS,
-        pin_under_way: bool = True,
-    ) -> None:
-        """See home_pages."""
-        choices = choices if choices is not None else no_choices()
-        self.page_date, today = page_date, epoch_day(page_date)
+    def __init__(self, given: PageInputs, weights: Weights = WEIGHTS, pin_under_way: bool = True) -> None:
+        """`pin_under_way`: "Continue watching" comes first."""
+        choices = given.choices if given.choices is not None else no_choices()
+        titles, profiles = given.titles, given.profiles
+        self.page_date, today = given.page_date, epoch_day(given.page_date)
         self.weights, self.pin_under_way = weights, pin_under_way
         self.catalogue = shows(titles)
         self.title_ids = self.catalogue["title_id"].to_numpy(dtype=object)
         people = profiles[~flags(profiles, "erased")].drop_duplicates("profile_id").reset_index(drop=True)
-        people["arm"] = arms(salt, people["profile_id"].astype(str), holdback)
+        people["arm"] = arms(given.salt, people["profile_id"].astype(str), given.holdback)
         people["opted_out"] = flags(people, "opted_out")
         people["held"] = (people["arm"] == HOLDBACK).to_numpy() & ~people["opted_out"].to_numpy()
         if "device" not in people.columns:
@@ -222,9 +181,9 @@ class PageMaker:
         order = ["opted_out", "held", "device", "profile_id"]
         self.people = people.sort_values(order, kind="mergesort", ignore_index=True)
         self.ids = self.people["profile_id"].astype(str).tolist()
-        self.rules = Rules.of(self.catalogue, titles, self.people, choices, page_date)
-        used = usable_plays(plays, profiles, titles, choices)
-        self.model = serving(factors, promotion, self.catalogue)
+        self.rules = Rules.of(self.catalogue, titles, self.people, choices, given.page_date)
+        used = usable_plays(given.plays, profiles, titles, choices)
+        self.model = serving(given.factors, given.promotion, self.catalogue)
         self.past = history(used, titles, self.catalogue, self.people["profile_id"], today)
         interactions = from_plays(used)
         self.popular = log_plays(interactions, self.title_ids, today)
@@ -234,10 +193,10 @@ class PageMaker:
         self.people["by_context"] = self.people["opted_out"] | (new & ~self.people["held"])
         vectors = self.model.title_vectors
         self.maker = RowMaker(
-            self.catalogue, titles, used, self.people, self.past, vectors, features, today, ROWS, zones
+            self.catalogue, titles, used, self.people, self.past, vectors, given.features, today, ROWS, given.zones
         )
         self.repeats = repeats(used)
-        self.view = learned_view(impressions, self.people)
+        self.view = learned_view(given.impressions, self.people)
 
     def blocks(self) -> Iterator[Block]:
         """Pages of all profiles, at most BLOCK at a time, each of one arm and one device class."""

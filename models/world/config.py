@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
+from models.days import DAY_MS
 from models.world.errors import WorldError
 
-DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.world.config import DAY_MS, MINUTE_MS, WorldConfig
+from models.days import DAY_MS
+from models.world.config import MINUTE_MS, WorldConfig
 from models.world.population import F8, I8, Clusters
 from models.world.rng import stream
 

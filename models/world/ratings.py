@@ -19,8 +19,9 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
+from models.days import DAY_MS
 from models.world.catalogue import Shows, synthetic_shows
-from models.world.config import DAY_MS, WorldConfig
+from models.world.config import WorldConfig
 from models.world.errors import WorldError
 from models.world.population import LATENT, Population
 from models.world.rng import stream

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.world.config import DAY_MS
+from models.days import DAY_MS
 from models.world.service import Day
 
 

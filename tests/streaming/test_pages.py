@@ -29,16 +29,16 @@ class Service:
     """A small service on which every rule bites, with the pages its batch made."""
 
     def __init__(self) -> None:
-        frames = service(5, 60, 60).frames
-        self.titles, self.profiles = frames["titles"].assign(duration_ms=5_400_000), frames["profiles"]
-        made = home_pages(**frames)
+        given = service(5, 60, 60).inputs
+        self.titles, self.profiles = given.titles.assign(duration_ms=5_400_000), given.profiles
+        made = home_pages(given)
         self.day = made["page_date"].iloc[0]
         self.pages = made[made["page_arm"] == "policy"]
         self.holdback = made[made["page_arm"] != "policy"]
         self.topics: dict[str, Rows] = {}
         for topic, frame in (
             (catalogue.TITLE, self.titles), (catalogue.PROFILE, self.profiles),
-            (catalogue.PROFILE_CHOICE, frames["choices"]), (catalogue.HOME_PAGE, made),
+            (catalogue.PROFILE_CHOICE, given.choices), (catalogue.HOME_PAGE, made),
         ):  # fmt: skip
             rows = [_whole(topic.record, row) for row in frame.to_dict("records")]
             keys = wire.message_keys(topic.key, frame)

@@ -11,8 +11,8 @@ from models.recommend.pages import home_pages
 
 def test_laws_on_real_pages() -> None:
     given = service(5, 120, 120)
-    titles = given.frames["titles"]["title_id"].tolist()
-    for n, page in enumerate(home_pages(**given.frames).to_dict("records")):
+    titles = given.inputs.titles["title_id"].tolist()
+    for n, page in enumerate(home_pages(given.inputs).to_dict("records")):
         before = copy.deepcopy(page)
         on = [t for row in page["rows"] for t in row["title_ids"]]
         show = on[n % len(on)] if n % 3 else titles[n % len(titles)]

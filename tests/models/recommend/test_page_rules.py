@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -25,7 +26,7 @@ def count(given: Service, maker: PageMaker) -> dict[str, int]:
 @pytest.mark.parametrize("seed", [4, 5])  # without a model and with one
 def test_no_rule_is_broken(seed: int) -> None:
     given = service(seed, 400, 120)
-    assert count(given, PageMaker(**given.frames)) == dict.fromkeys(RULES, 0)
+    assert count(given, PageMaker(given.inputs)) == dict.fromkeys(RULES, 0)
 
 
 class Lawless(Rules):
@@ -37,19 +38,19 @@ class Lawless(Rules):
 
 def test_the_count_sees_every_broken_rule() -> None:
     given = service(5, 400, 120)
-    maker = PageMaker(**given.frames)
+    maker = PageMaker(given.inputs)
     names = ("on_offer", "maturity", "kids", "country", "in_country", "people", "not_for")
     maker.rules = Lawless(*(getattr(maker.rules, name) for name in names))
     found = count(given, maker)
     for rule in ("not_out", "licence", "withdrawn", "country", "maturity", "kids", "not_interested"):
         assert found[rule] > 0, rule
-    forgetful = PageMaker(**{**given.frames, "choices": no_choices()})
+    forgetful = PageMaker(replace(given.inputs, choices=no_choices()))
     assert count(given, forgetful)["removed"] > 0
 
 
 def test_records_hold_what_was_built_and_both_arms_obey() -> None:
     given = service(5, 300, 120)
-    pages = home_pages(**given.frames)
+    pages = home_pages(given.inputs)
     alive = sorted(np.array([f"p{i:06d}" for i in range(300)])[~given.gone])
     assert pages["profile_id"].tolist() == alive and set(pages["page_arm"]) == {"policy", "holdback"}
     for page in pages.to_dict("records"):
@@ -80,11 +81,11 @@ def test_records_hold_what_was_built_and_both_arms_obey() -> None:
 
 def test_watch_again_holds_what_was_finished_a_week_ago_where_people_do_watch_again() -> None:
     given = service(5, 300, 120)
-    few = given.frames["plays"]
+    few = given.inputs.plays
     often = few.assign(started_at=few["started_at"] - pd.Timedelta(days=8), completed=True)
     often["play_date"] = often["started_at"].dt.date
     plays = pd.concat([few, often, often.assign(started_at=often["started_at"] + pd.Timedelta(minutes=5))])
-    pages = home_pages(**{**given.frames, "plays": plays, "choices": no_choices()})
+    pages = home_pages(replace(given.inputs, plays=plays, choices=no_choices()))
     last = plays.groupby(["profile_id", "title_id"])["play_date"].max()
     done = set(map(tuple, plays.loc[plays["completed"], ["profile_id", "title_id"]].to_numpy()))
     shown = [
@@ -100,19 +101,19 @@ def test_watch_again_holds_what_was_finished_a_week_ago_where_people_do_watch_ag
         assert (PAGE_DATE - last[person, title]).days >= 7
     once = plays.drop_duplicates(["profile_id", "title_id"])
     assert 0.5 < repeats(plays) < 0.8 and repeats(once) == 0.0
-    kinds = {row["row_kind"] for rows in home_pages(**{**given.frames, "plays": once})["rows"] for row in rows}
+    kinds = {row["row_kind"] for rows in home_pages(replace(given.inputs, plays=once))["rows"] for row in rows}
     assert "watch_again" not in kinds and "because_you_watched" in kinds
 
 
 def test_hours_of_the_day_are_those_of_the_country() -> None:
     """India watches everything from 18 UTC on, when its night has begun."""
     given = service(5, 300, 120)
-    plays = given.frames["plays"]
+    plays = given.inputs.plays
     midnight = pd.to_datetime(plays["play_date"]).dt.tz_localize("UTC")
     hour = np.where(plays["country"] == "IN", 19, 9) + 6 * (np.arange(len(plays)) % 3 == 0)
-    frames = {**given.frames, "plays": plays.assign(started_at=midnight + pd.to_timedelta(hour, unit="h"))}
-    assert PageMaker(**frames).maker.quarter.max() == 3
-    zoned = PageMaker(**frames, zones={"IN": "Asia/Kolkata"})
+    inputs = replace(given.inputs, plays=plays.assign(started_at=midnight + pd.to_timedelta(hour, unit="h")))
+    assert PageMaker(inputs).maker.quarter.max() == 3
+    zoned = PageMaker(replace(inputs, zones={"IN": "Asia/Kolkata"}))
     there = (zoned.people["country"] == "IN").to_numpy() & (zoned.maker.quarter >= 0)
     assert set(zoned.maker.quarter[there]) <= {0, 1} and set(zoned.maker.quarter[~there]) <= {-1, 1, 2}
     theme = next(iter(zoned.maker.mood_theme.values()))
@@ -122,12 +123,13 @@ def test_hours_of_the_day_are_those_of_the_country() -> None:
 
 def test_an_opted_out_profile_gets_what_a_new_one_would() -> None:
     given = service(5, 200, 120)
-    profiles = given.frames["profiles"].copy()
+    profiles = given.inputs.profiles.copy()
     old = profiles[profiles["opted_out"] & ~profiles["erased"]].iloc[0].to_dict()
-    said = given.frames["choices"]
+    said = given.inputs.choices
     said = said[said["profile_id"] != old["profile_id"]]
     new = pd.DataFrame([{**old, "profile_id": "p999999"}])
-    pages = home_pages(**{**given.frames, "profiles": pd.concat([profiles, new]), "choices": said, "holdback": 0.0})
+    both = pd.concat([profiles, new])
+    pages = home_pages(replace(given.inputs, profiles=both, choices=said, holdback=0.0))
     pages = pages.set_index("profile_id")
     assert pages.loc[old["profile_id"], "rows"] == pages.loc["p999999", "rows"]
 
@@ -156,10 +158,10 @@ def test_choices_are_taken_back_and_removal_spares_what_came_later() -> None:
 def test_rows_of_an_older_version_have_no_restrictions() -> None:
     given = service(5, 50, 60)
     young = ["licensed_from_date", "licensed_until_date", "countries", "kids", "hidden"]
-    titles = given.frames["titles"].drop(columns=young).assign(launch_date=PAGE_DATE - timedelta(days=1), maturity=0)
-    profiles = given.frames["profiles"][["profile_id", "country", "device", "maturity_limit"]]
-    maker = PageMaker(**{**given.frames, "titles": titles, "profiles": profiles, "choices": no_choices()})
+    titles = given.inputs.titles.drop(columns=young).assign(launch_date=PAGE_DATE - timedelta(days=1), maturity=0)
+    profiles = given.inputs.profiles[["profile_id", "country", "device", "maturity_limit"]]
+    maker = PageMaker(replace(given.inputs, titles=titles, profiles=profiles, choices=no_choices()))
     assert maker.rules.allowed(0, 50).all()
-    nulls = given.frames["titles"].assign(**dict.fromkeys(young), launch_date=PAGE_DATE, maturity=0)
-    maker = PageMaker(**{**given.frames, "titles": nulls, "profiles": profiles, "choices": no_choices()})
+    nulls = given.inputs.titles.assign(**dict.fromkeys(young), launch_date=PAGE_DATE, maturity=0)
+    maker = PageMaker(replace(given.inputs, titles=nulls, profiles=profiles, choices=no_choices()))
     assert maker.rules.allowed(0, 50).all()

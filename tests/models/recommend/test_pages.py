@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.recommend.pages import COLUMNS, FALLBACK, ROWS, home_pages
+from models.recommend.pages import COLUMNS, FALLBACK, ROWS, PageInputs, home_pages
 from models.recommend.train import train
 
 START = date(2026, 2, 2)
@@ -108,7 +108,7 @@ def made(holdback: float = 0.2) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFram
     )
     promotion = pd.DataFrame([{"model": "recommender", "version": run.version, "promoted": True}])
     features = pd.DataFrame({"title_id": titles["title_id"], "plays_1d": 3, "plays_7d": 7})
-    pages = home_pages(plays, titles, people, factors, promotion, features, PAGE_DATE, salt="s", holdback=holdback)
+    pages = home_pages(PageInputs(plays, titles, people, factors, promotion, features, PAGE_DATE, "s", holdback))
     return pages, plays, titles, people
 
 
@@ -181,7 +181,7 @@ def test_without_a_promoted_model_popularity_serves_and_says_so() -> None:
     empty = pd.DataFrame({"model_id": [], "side": [], "entity_id": [], "vector": []})
     lost = pd.DataFrame([{"model": "recommender", "version": "v", "promoted": False}])
     features = pd.DataFrame({"title_id": titles["title_id"], "plays_1d": 0, "plays_7d": 0})
-    pages = home_pages(plays, titles, people, empty, lost, features, PAGE_DATE, salt="s", holdback=0.2)
+    pages = home_pages(PageInputs(plays, titles, people, empty, lost, features, PAGE_DATE, "s", 0.2))
     assert set(pages["model_id"]) == {FALLBACK}
     reasons = {row["reason"] for rows in pages["rows"] for row in rows}
     assert "most watched, newer plays count more" in reasons
