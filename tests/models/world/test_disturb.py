@@ -7,9 +7,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from models.days import DAY_MS
 from models.playback.events import late_events
 from models.world import Day, World, by_receipt, disturb, faults
-from models.days import DAY_MS
 from schemas import records, wire
 from schemas.errors import WireError
 from tests.models.world.conftest import SMALL
