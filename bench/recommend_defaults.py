@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -44,36 +45,48 @@ THIN_MEDIAN = 4
 
 
 class Remembered:
-    """A scorer that another one with the same settings, fitted on the same histories, has fitted already, if there is
-    one; its scores of the same histories likewise."""
+    """A scorer whose scores of the same histories, fitted with the same settings on the same histories, are made once
+    and kept in files; it is fitted when scores are missing, and forgotten with its trial: all of a search's models are
+    many times the memory of a machine."""
 
     _fitted: ClassVar[dict[str, Scorer]] = {}
-    _scores: ClassVar[dict[tuple[str, str], NDArray[np.float32]]] = {}
+    _scores: ClassVar[dict[tuple[str, str], Path]] = {}
+    _folder: ClassVar[TemporaryDirectory[str] | None] = None
 
     def __init__(self, key: str, make: Callable[[], Scorer]) -> None:
         self.name, self._key, self._make = key, key, make
         self.titles: NDArray[np.object_] = np.zeros(0, dtype=object)
 
     def fit(self, histories: Histories) -> Self:
-        """Fit, or remember."""
-        self._at = f"{self._key} {_digest(histories)}"
-        if self._at not in self._fitted:
-            self._fitted[self._at] = self._make().fit(histories)
-        self.titles = self._fitted[self._at].titles
+        """Note on what to fit."""
+        self._at, self._histories = f"{self._key} {_digest(histories)}", histories
+        self.titles = histories.titles
         return self
 
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:
         """Score, or remember."""
         at = (self._at, _digest(histories))
         if at not in self._scores:
-            self._scores[at] = self._fitted[self._at].fold_in(histories).astype(np.float32)
-        return self._scores[at]
+            if self._at not in self._fitted:
+                self._fitted[self._at] = self._make().fit(self._histories)
+            if Remembered._folder is None:
+                Remembered._folder = TemporaryDirectory()
+            path = Path(Remembered._folder.name, f"{len(self._scores)}.npy")
+            np.save(path, self._fitted[self._at].fold_in(histories).astype(np.float32))
+            self._scores[at] = path
+        return np.asarray(np.load(self._scores[at]))
+
+    @classmethod
+    def trial_done(cls) -> None:
+        """Forget the models."""
+        cls._fitted.clear()
 
     @classmethod
     def forget(cls) -> None:
         """Of a set that is done."""
         cls._fitted.clear()
         cls._scores.clear()
+        cls._folder = None
 
 
 def _digest(histories: Histories) -> str:
@@ -166,6 +179,7 @@ def search(split: StrongSplit, trials: int, seed: int = 1) -> tuple[float, float
         begun = time.process_time()
         model = trial.blend().fit(split.train)
         valid, test = (_worth(model, held) for held in (split.valid, split.test))
+        Remembered.trial_done()
         found.append((valid, test, trial))
         best = max(found, key=lambda one: one[0])
         print(f"  trial {number:3d}: validation {valid:.4f}, test {test:.4f}; ratio so far "
