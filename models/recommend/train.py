@@ -28,6 +28,8 @@ __all__ = ["FALLBACK", "METRIC", "MODEL", "Training", "train"]
 METRIC = "ndcg_at_10"
 ORIGINS = 3
 """Last days that judge, each the models of the days before it."""
+LEAST_SEARCHED = 100
+"""Profiles that must have searched on a day for its searches alone to judge."""
 MOST_JUDGED = 4000
 """Profiles drawn for judging at each origin: enough to tell .003 NDCG apart, and it bounds the time of a run."""
 
@@ -140,7 +142,7 @@ def _judge(
     """Candidate, baselines and rivals (recipes by name), each fitted before each origin and judged on its day."""
     parts: dict[str, list[Judged]] = {}
     for origin in origins:
-        past, test = time_split(interactions, origin)
+        past, test = time_split(_on_their_own(interactions, origin), origin)
         test = _some(test, origin)
         if not len(test):
             continue
@@ -153,6 +155,18 @@ def _judge(
             found = evaluate(one.fit(past), past, test, origin=origin, catalogue=catalogue)
             parts.setdefault(name, []).append(found)
     return {name: Judged.joined(found) for name, found in parts.items()}
+
+
+def _on_their_own(interactions: pd.DataFrame, origin: int) -> pd.DataFrame:
+    """Without the plays that a page led to on the day that judges, if enough were searched for.
+
+    What a page shows is played more whatever it is, so that its plays speak for the ranking that made it.
+    """
+    judging = (interactions["day"] == origin).to_numpy()
+    searched = interactions["searched"].to_numpy(dtype=bool)
+    if interactions.loc[judging & searched, "profile_id"].nunique() < LEAST_SEARCHED:
+        return interactions
+    return interactions[~judging | searched].reset_index(drop=True)
 
 
 def _some(test: pd.DataFrame, origin: int) -> pd.DataFrame:

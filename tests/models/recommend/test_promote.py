@@ -15,7 +15,7 @@ from models.recommend.decision import FALLBACK, INCUMBENT, serving_version
 from models.recommend.evaluate import Judged
 from models.recommend.promote import Incumbent, Verdict, decide, incumbent
 from models.recommend.strong import paired_bootstrap
-from models.recommend.train import train
+from models.recommend.train import _on_their_own, train
 from tests.models.recommend.test_pages import PAGE_DATE, service
 
 N = 400
@@ -126,6 +126,16 @@ def test_a_run_retrains_the_recipe_that_serves() -> None:
     assert "the recipe of old cannot be retrained: recipe has ['depth']" in broken.verdict.reason
     assert first.splits["origins"].split()[-1] == day.isoformat()
     assert len({*first.splits["origins"].split()}) == 3
+
+
+def test_searches_judge_where_enough_search() -> None:
+    """What a page led to on the day that judges says how pages were, not what is liked."""
+    days = pd.DataFrame({"profile_id": [f"p{i}" for i in range(300)], "day": [7] * 100 + [8] * 200})
+    led = days.assign(title_id="t", searched=[i % 2 == 0 for i in range(300)])
+    left = _on_their_own(led, 8)
+    assert len(left) == 200 and left.loc[left["day"] == 8, "searched"].all() and (left["day"] == 7).sum() == 100
+    few = led.assign(searched=led["searched"] & (led.index % 4 == 0))
+    assert _on_their_own(few, 8).equals(few), "fifty that searched are too few to go by"
 
 
 def test_a_recipe_makes_the_same_blend_again() -> None:
