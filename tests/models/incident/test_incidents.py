@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 
 from bench.incident_counts import ATTEMPTS, COUNTERS, FAILURES, Fault, Service, Size
 from bench.incident_models import learn
@@ -13,7 +14,7 @@ from models.incident import cohorts as hierarchy
 from models.incident.cohorts import label
 from models.incident.detect import Evidence, Model, Tuning
 from models.incident.ledger import Incident, Ledger, Maintenance, Rules, State, commanded
-from models.incident.signals import fit_spread
+from models.incident.signals import _least_squares, fit_spread
 
 Watched = tuple[Service, list[Model]]
 
@@ -175,3 +176,22 @@ def test_each_kind_of_cohort_keeps_its_own_spread() -> None:
     small = np.full((4_000, 40), 0.3)
     seen = rng.poisson(small * 1.05).astype(float)
     assert fit_spread(seen, small, 60, (1, 2, 4), whole=True).relative(np.array(0.3), np.array(60.0)) < 0.15
+
+
+def test_a_part_that_would_be_negative_leaves_the_others_alone() -> None:
+    """A spread of known `slow` and `fast` is found again though its terms' units are a million apart; and least squares
+    over a root of the normal equations are those over the rows."""
+    rng = np.random.default_rng(9)
+    design = rng.normal(1.0, 1.0, (500, 3)) * np.array([3_600.0, 1.0, 1 / 3_600.0])
+    for truth in ([-1e-4, 0.01, 3.0], [1e-5, 0.0, 40.0], [-1e-5, -0.01, 20.0]):
+        came = design @ np.array(truth) + rng.normal(0.0, 0.01, 500)
+        over_rows = nnls(design / design.std(0), came)[0] / design.std(0)
+        assert _least_squares(design.T @ design, design.T @ came) == pytest.approx(over_rows, rel=1e-5, abs=1e-12)
+
+    mean = np.tile(np.geomspace(2.0, 100.0, 40), (2_880, 1))
+    slow, fast = (rng.gamma(1 / v, v, (n, 40)) for v, n in ((0.008, 240), (0.2 / 60.0, 2_880)))
+    seen = rng.poisson(mean * slow.repeat(12, axis=0) * fast).astype(float)
+    found = fit_spread(seen, mean, 60, (1, 2, 3, 4, 6, 8, 12), whole=True)
+    for window_s in (60.0, 720.0):
+        got = found.relative(np.array(20.0 * window_s / 60.0), np.array(window_s))
+        assert got == pytest.approx(0.008 + 0.2 / window_s, rel=0.2)
