@@ -98,12 +98,17 @@ class Incident:
 class Rules:
     """How incidents are kept. `keep_score`: evidence this strong keeps one open; it resolves `resolve_after_s` after
     the last. `settle_s`: within this time of its opening an incident may be renamed after a stronger cohort.
-    `explained_p`: an alarm that is no rarer than this once the excess is taken away belongs to the incident."""
+    `explained_p`: an alarm that is no rarer than this once the excess is taken away belongs to the incident. `sure`:
+    how probable its cause must be for an incident to open at once; one in doubt waits so long as `wait_s` says, the
+    first where its window is up to `hurry_s` long, else the second."""
 
     keep_score: float = 4.5
     resolve_after_s: int = 600
     settle_s: int = 120
     explained_p: float = 1e-7
+    sure: float = 0.99
+    hurry_s: int = 90
+    wait_s: tuple[int, int] = (10, 60)
     suspects: int = 5
     maintenance: tuple[Maintenance, ...] = ()
 
@@ -117,6 +122,7 @@ class Ledger:
         self.next_number = 0
         self._shares: dict[int, F8] = {}
         self._traffic = detector.cohorts.traffic()
+        self._doubts: dict[int, tuple[int, int]] = {}
 
     @property
     def live(self) -> list[Incident]:
@@ -143,6 +149,9 @@ class Ledger:
             inner = self._inside(row)
             left = left.take(left.cohort != first.cohort[0])
             if inner is not None and not self._widen(inner, row, at_s):
+                continue
+            if inner is None and self._in_doubt(at_s, alarms, best):
+                left = self._unexplained(int(row.cohort[0]), left)
                 continue
             incident = inner or self._open(at_s, alarms, best, evidence)
             changed[incident.number] = incident
@@ -245,6 +254,33 @@ class Ledger:
                      or (int(related.cohort[i]) not in taken
                          and not len(self._unexplained(int(related.cohort[i]), first)))), 0)  # fmt: skip
         return related, best
+
+    def _in_doubt(self, at_s: int, alarms: Evidence, best: int) -> bool:
+        """Whether an incident had better wait for its name: its cohort is not yet the sure cause, and time is left."""
+        cohort, window_s = int(alarms.cohort[best]), int(alarms.window_s[best])
+        around = self._related(cohort)
+        doubts = [(c, *times) for c, times in self._doubts.items() if around[c]]
+        since = min((began for _, began, last in doubts if at_s - last <= self.rules.wait_s[1]), default=at_s)
+        for c, _, _ in doubts:
+            del self._doubts[c]
+        wait_s = self.rules.wait_s[window_s > self.rules.hurry_s]
+        if at_s - since >= wait_s or self._probable(alarms, best) >= self.rules.sure:
+            return False
+        self._doubts[cohort] = (since, at_s)
+        return True
+
+    def _probable(self, rows: Evidence, best: int) -> float:
+        """How probable a row's cohort is as the cause among all of its signal and window, all equally so before.
+
+        Source: quasi-likelihood (Wedderburn 1974, Biometrika 61(3)): the Poisson likelihood ratio over the variance in
+        means, as wide counts say less than they seem to.
+        """
+        model = self.detector.models[int(rows.signal[best])]
+        same = rows.take((rows.signal == rows.signal[best]) & (rows.window_s == rows.window_s[best]))
+        own, mean = rows.cohort[[best]], np.maximum(rows.mean[[best]], 1e-300)
+        wide = model.spread.of(own).variance(mean, rows.window_s[[best]].astype(float)) / mean
+        beyond = _likelihood(same.count, same.mean) - _likelihood(rows.count[[best]], rows.mean[[best]])
+        return float(1.0 / np.exp(np.minimum(beyond / wide, 700.0)).sum())
 
     def _open(self, at_s: int, alarms: Evidence, best: int, evidence: Evidence) -> Incident:
         cohort = int(alarms.cohort[best])

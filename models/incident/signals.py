@@ -125,12 +125,27 @@ def fit_spread(
         share = prior / rows.sum() if n > 1 else 0.0
         for g in range(n):
             left, right = gram[g] + share * gram.sum(0), target[g] + share * target.sum(0)
-            law[g, first:], _ = optimize.nnls(left[first:, first:], right[first:])
+            law[g, first:] = _least_squares(left[first:, first:], right[first:])
             if law[g, 0] <= 0:
                 law[g, 0] = 1.0 if whole else before[g]
     if kind is None:
         return Spread(*map(float, law[0]))
     return Spread(*(np.ascontiguousarray(law[kinds, i]) for i in range(4)))
+
+
+def _least_squares(gram: F8, target: F8) -> F8:
+    """The x >= 0 of least ``x' gram x - 2 target' x``, given A'A and A'b of least squares; 0 where A has nothing.
+
+    It is solved in a root of `gram`. Non-negative least squares of ``gram x = target`` itself agrees only where no part
+    wants to be negative; else it weighs the equations by their units, and seconds (`level`) outweigh their inverse
+    (`fast`) by millions.
+    """
+    scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    value, vector = np.linalg.eigh(gram / np.outer(scale, scale))
+    some = value > 1e-12
+    root = np.sqrt(value[some])
+    x, _ = optimize.nnls(root[:, None] * vector[:, some].T, vector[:, some].T @ (target / scale) / root)
+    return np.asarray(x / scale)
 
 
 def _dispersion(seen: F8, mean: F8) -> float:

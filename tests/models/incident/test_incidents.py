@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 
 from bench.incident_counts import ATTEMPTS, COUNTERS, FAILURES, Fault, Service, Size
 from bench.incident_models import learn
 from bench.qoe_alerts import WARM_S, Run, reached, uniformity
 from models.incident import cohorts as hierarchy
 from models.incident.cohorts import label
-from models.incident.detect import Evidence, Model, Tuning
+from models.incident.detect import NONE, Evidence, Model, Tuning
 from models.incident.ledger import Incident, Ledger, Maintenance, Rules, State, commanded
-from models.incident.signals import fit_spread
+from models.incident.signals import _least_squares, fit_spread
 
 Watched = tuple[Service, list[Model]]
 
@@ -70,20 +71,46 @@ def test_an_alarm_around_an_incident_is_the_same_incident(watched: Watched) -> N
     parent = _cohort(service, "isp")
     child = max((i for i, name in enumerate(names) if set(names[parent]) < set(name)), key=lambda i: traffic[i])
 
-    def evidence(rows: list[tuple[int, float, float]]) -> Evidence:
-        n = len(rows)
-        score = np.array([20.0] * n)
-        return Evidence(np.zeros(n, dtype=np.int64), np.array([c for c, _, _ in rows]), np.full(n, 60),
-                        np.array([k for _, k, _ in rows]), np.array([m for _, _, m in rows]), -score, score,
-                        np.ones(n, dtype=bool))  # fmt: skip
-
     for wider, whole in ((400.0, parent), (60.0, child)):
         ledger = Ledger(run.detector)
-        ledger.update(WARM_S, evidence([(child, 50.0, 5.0)]))
+        ledger.update(WARM_S, _evidence([(child, 50.0, 5.0)]))
         ledger.detector.window = lambda *_: (50.0, 5.0)  # type: ignore[method-assign]
         ledger._unexplained = lambda by, rows: rows.take(rows.cohort != by)  # type: ignore[method-assign]
-        ledger.update(WARM_S + 200, evidence([(parent, wider, 40.0)]))
+        ledger.update(WARM_S + 200, _evidence([(parent, wider, 40.0)]))
         assert [incident.cohort for incident in ledger.incidents] == [whole]
+
+
+def test_an_incident_waits_for_its_name_and_not_for_ever(watched: Watched) -> None:
+    """Two causes that explain an alarm alike: it opens when one stands out or when its time is over, which is one step
+    where the evidence came quickly; a sure one opens at once, and what goes away while it waits was none."""
+    service, models = watched
+    run = Run(service, models, [13])
+    run.go(WARM_S)
+    traffic, names = service.cohorts.traffic(), service.cohorts.names
+    parent = _cohort(service, "isp")
+    child = max((i for i, name in enumerate(names) if set(names[parent]) < set(name)), key=lambda i: traffic[i])
+    sure, even = [(parent, 60.0, 10.0), (child, 20.0, 4.0)], [(parent, 60.0, 10.0), (child, 56.0, 8.0)]
+
+    def opened(*steps: list[tuple[int, float, float]], window_s: int = 120) -> list[tuple[int, int]]:
+        ledger = Ledger(run.detector)
+        ledger._unexplained = lambda by, rows: rows.take(np.zeros(len(rows), dtype=bool))  # type: ignore[method-assign]
+        for i, rows in enumerate(steps):
+            ledger.update(WARM_S + 10 * i, _evidence(rows, window_s) if rows else NONE)
+        return [(incident.opened_s - WARM_S, incident.cohort) for incident in ledger.incidents]
+
+    assert opened(sure) == [(0, parent)]
+    assert opened(even, even, sure) == [(20, parent)]
+    assert [at_s for at_s, _ in opened(*[even] * 9)] == [60]
+    assert [at_s for at_s, _ in opened(*[even] * 9, window_s=80)] == [10]
+    assert opened(even, even, []) == []
+
+
+def _evidence(rows: list[tuple[int, float, float]], window_s: int = 60) -> Evidence:
+    """Alarms of the first signal over one window: cohort, count, mean."""
+    n, score = len(rows), np.full(len(rows), 20.0)
+    return Evidence(np.zeros(n, dtype=np.int64), np.array([c for c, _, _ in rows]), np.full(n, window_s),
+                    np.array([k for _, k, _ in rows]), np.array([m for _, _, m in rows]), -score, score,
+                    np.ones(n, dtype=bool))  # fmt: skip
 
 
 def test_kept_beacons_are_a_debt_and_not_a_fault(watched: Watched) -> None:
@@ -175,3 +202,22 @@ def test_each_kind_of_cohort_keeps_its_own_spread() -> None:
     small = np.full((4_000, 40), 0.3)
     seen = rng.poisson(small * 1.05).astype(float)
     assert fit_spread(seen, small, 60, (1, 2, 4), whole=True).relative(np.array(0.3), np.array(60.0)) < 0.15
+
+
+def test_a_part_that_would_be_negative_leaves_the_others_alone() -> None:
+    """A spread of known `slow` and `fast` is found again though its terms' units are a million apart; and least squares
+    over a root of the normal equations are those over the rows."""
+    rng = np.random.default_rng(9)
+    design = rng.normal(1.0, 1.0, (500, 3)) * np.array([3_600.0, 1.0, 1 / 3_600.0])
+    for truth in ([-1e-4, 0.01, 3.0], [1e-5, 0.0, 40.0], [-1e-5, -0.01, 20.0]):
+        came = design @ np.array(truth) + rng.normal(0.0, 0.01, 500)
+        over_rows = nnls(design / design.std(0), came)[0] / design.std(0)
+        assert _least_squares(design.T @ design, design.T @ came) == pytest.approx(over_rows, rel=1e-5, abs=1e-12)
+
+    mean = np.tile(np.geomspace(2.0, 100.0, 40), (2_880, 1))
+    slow, fast = (rng.gamma(1 / v, v, (n, 40)) for v, n in ((0.008, 240), (0.2 / 60.0, 2_880)))
+    seen = rng.poisson(mean * slow.repeat(12, axis=0) * fast).astype(float)
+    found = fit_spread(seen, mean, 60, (1, 2, 3, 4, 6, 8, 12), whole=True)
+    for window_s in (60.0, 720.0):
+        got = found.relative(np.array(20.0 * window_s / 60.0), np.array(window_s))
+        assert got == pytest.approx(0.008 + 0.2 / window_s, rel=0.2)
