@@ -1,13 +1,15 @@
 """Events a second of the batch: ``.venv/bin/python -m bench.qoe_batch`` on a running stack (`matinee up`).
 
-Two figures, both for warm code (a first, small round is not counted), wall and CPU seconds of this process and its JVM:
+Two figures, wall and CPU seconds of this process and its JVM, each at two sizes after a first, small round that is not
+counted. The slope between the sizes leaves out what does not grow with them (planning, commits, Java's compiler):
 
 - **ingest**: Kafka to bronze, decoded, audited, published. The events of a world's day lie in the topic over and over;
   ingest knows a message by its offset alone, so it cannot tell.
 - **sessionize**: bronze to spans, sessions and plays of both revisions, audited, published. Here every copy is another
   session (the copy's number is appended to its id).
 
-`--events` is the size of each; the full size is 20,000,000. Take a quiet machine.
+The full size is ``--small 5000000 --large 20000000``. Up to `lake.hashing.SMALL` rows a table is audited by DuckDB, not
+by Spark: take sizes well above it. Take a quiet machine.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import click
 import psutil
+from pyspark.sql import functions as F
 
 from conf.settings import Settings, load
 from jobs.runner import Runner
@@ -39,32 +43,35 @@ PREFIX = "bench-batch."
 
 @dataclass
 class Spent:
-    """Wall and CPU seconds of a block."""
+    """Events of a block, its wall and CPU seconds."""
 
+    events: int
     wall_s: float = 0.0
     cpu_s: float = 0.0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.events:>11,} events: {self.wall_s:6.1f} s wall, {self.cpu_s:6.1f} CPU s: "
+            f"{self.events / self.wall_s:>9,.0f} events/s, {self.events / self.cpu_s:>9,.0f} events per CPU second"
+        )
+
+    def __sub__(self, smaller: Spent) -> Spent:
+        return Spent(self.events - smaller.events, self.wall_s - smaller.wall_s, self.cpu_s - smaller.cpu_s)
+
 
 @contextmanager
-def measured() -> Iterator[Spent]:
-    """CPU of this process and everything below it."""
-    spent, began, before = Spent(), time.monotonic(), _cpu_s()
+def measured(what: str, events: int) -> Iterator[Spent]:
+    """CPU of this process and everything below it; one line of the result."""
+    spent, began, before = Spent(events), time.monotonic(), _cpu_s()
     yield spent
     spent.wall_s, spent.cpu_s = time.monotonic() - began, _cpu_s() - before
+    click.echo(f"{what:<11}{spent}")
 
 
 def _cpu_s() -> float:
     own = psutil.Process()
     times = [one.cpu_times() for one in (own, *own.children(recursive=True))]
     return sum(one.user + one.system for one in times)
-
-
-def told(what: str, events: int, spent: Spent) -> None:
-    """One line of the result."""
-    click.echo(
-        f"{what:<11} {events:>11,} events: {spent.wall_s:6.1f} s wall, {spent.cpu_s:6.1f} CPU s: "
-        f"{events / spent.wall_s:>9,.0f} events/s, {events / spent.cpu_s:>9,.0f} events per CPU second"
-    )
 
 
 def at(folder: Path, name: str) -> Settings:
@@ -89,26 +96,30 @@ def send(settings: Settings, lane: lanes.Lane, copies: int) -> None:
         producer.close(timeout=produce.DELIVERY_S)
 
 
-def multiply(runner: Runner, source: Settings, copies: int) -> int:
-    """Bronze of the runner's lake: the newest `copies` of every event of `source`, each another session; rows."""
-    spark, bronze = runner.session, tables.BRONZE_PLAYBACK_EVENT
-    rows = attach(spark, source).table(f"{NAME}.{identifier(source, bronze)}")
-    rows.createOrReplaceGlobalTempView("one_copy")
-    columns = ", ".join(
-        f"concat({name}, '-', n.id) AS {name}" if name == "session_id" else f"e.{name}" for name in rows.columns
-    )
-    spark.sql(f"SELECT {columns} FROM global_temp.one_copy AS e CROSS JOIN range(0, {copies}, 1, 2) AS n").writeTo(
-        f"{NAME}.{identifier(runner.settings, bronze)}"
-    ).append()
-    return int(spark.table(f"{NAME}.{identifier(runner.settings, bronze)}").count())
+def snapshot(runner: Runner) -> int:
+    """The newest of bronze."""
+    current = runner.catalog.load_table(identifier(runner.settings, tables.BRONZE_PLAYBACK_EVENT)).current_snapshot()
+    assert current is not None
+    return int(current.snapshot_id)
+
+
+def multiply(runner: Runner, landed: int, first: int, last: int) -> int:
+    """Add to bronze of the runner's lake copies `first` to `last` (excluded) of every event of its snapshot `landed`,
+    each another session; its rows then."""
+    spark, name = runner.session, f"{NAME}.{identifier(runner.settings, tables.BRONZE_PLAYBACK_EVENT)}"
+    copies = spark.range(first, last, 1, 2).withColumnRenamed("id", "copy")
+    rows = spark.read.option("versionAsOf", landed).table(name).crossJoin(copies)
+    rows.withColumn("session_id", F.concat_ws("-", "session_id", "copy")).drop("copy").writeTo(name).append()
+    return spark.table(name).count()
 
 
 @click.command()
-@click.option("--events", default=20_000_000, show_default=True, help="Size of each figure.")
+@click.option("--small", default=1_000_000, show_default=True, help="Events of the small size, about.")
+@click.option("--large", default=4_000_000, show_default=True, help="Events of the large size, about.")
 @click.option("--profiles", default=2_000, show_default=True, help="Profiles of the world whose day is repeated.")
 @click.option("--only", type=click.Choice(["ingest", "sessionize"]), help="One figure alone.")
-def main(events: int, profiles: int, only: str | None) -> None:
-    """Print both figures."""
+def main(small: int, large: int, profiles: int, only: str | None) -> None:
+    """Print both sizes and the slope of each figure."""
     folder = load().paths.var / "bench" / "batch"
     shutil.rmtree(folder, ignore_errors=True)
     settings, folded = at(folder, "landed"), at(folder, "folded")
@@ -118,9 +129,10 @@ def main(events: int, profiles: int, only: str | None) -> None:
     produce.produce_catalogue(world.news(0), settings, DAY)
     lived = world.live(0)
     lane = produce.day_lanes(lived, settings, [0] * settings.kafka.partitions)[0]
-    copies = max(1, round(events / len(lane)))
-    click.echo(f"{len(lane):,} messages, {copies} copies")
+    copies = [max(1, round(size / len(lane))) for size in (small, large)]
+    click.echo(f"{len(lane):,} messages, {copies[0]} and {copies[1]} copies")
     send(settings, lane, 1)
+    found: dict[str, list[Spent]] = {"sessionize": [], "ingest": []}
     try:
         with Runner(settings) as runner:
             runner.run(["ingest"], [DAY])
@@ -128,15 +140,21 @@ def main(events: int, profiles: int, only: str | None) -> None:
             if only != "ingest":
                 inner.run(["ingest"], [DAY])  # the catalogue, and one copy for the warm round
                 inner.run(["sessionize"], [DAY])
-                rows = multiply(inner, settings, copies)
-                with measured() as spent:
-                    inner.run(["sessionize"], [DAY])
-                told("sessionize", rows, spent)
+                landed = snapshot(inner)
+                for first, last in pairwise([0, *copies]):
+                    rows = multiply(inner, landed, first, last)
+                    with measured("sessionize", rows) as spent:
+                        inner.run(["sessionize"], [DAY])
+                    found["sessionize"].append(spent)
             if only != "sessionize":
-                send(settings, lane, copies)
-                with measured() as spent:
-                    runner.run(["ingest"], [DAY])
-                told("ingest", copies * len(lane), spent)
+                for count in copies:
+                    send(settings, lane, count)
+                    with measured("ingest", count * len(lane)) as spent:
+                        runner.run(["ingest"], [DAY])
+                    found["ingest"].append(spent)
+        for what, sizes in found.items():
+            if sizes:
+                click.echo(f"{what:<11}{sizes[1] - sizes[0]} (slope)")
     finally:
         admin.delete(settings)
         shutil.rmtree(folder, ignore_errors=True)

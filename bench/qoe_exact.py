@@ -41,6 +41,7 @@ from schemas import records, wire
 from schemas.measures import NAMES
 from schemas.metrics import DIMENSIONS
 from schemas.render import frames, sql
+from schemas.tables import SESSION, SPAN
 from tests.kernel import hostile, jvm
 
 if TYPE_CHECKING:
@@ -144,12 +145,12 @@ def spark_side(
     )
     folded = session.read.parquet(str(folder / "folded"))
     folded.createOrReplaceTempView("folded")
-    exploded = session.sql("SELECT s.* FROM (SELECT explode(kernel.spans_of(f)) AS s FROM folded)")
-    exploded.createOrReplaceTempView("exact_span")
+    for table, function in ((SPAN, "spans_of"), (SESSION, "sessions_of")):
+        at_rest = f"(SELECT s.* FROM (SELECT explode(kernel.{function}(f)) AS s FROM folded))"
+        rows = session.sql(sql.each_revision(table, at_rest, sql.SPARK))
+        rows.createOrReplaceTempView(f"exact_{table.name}")
     sums = session.sql(sql.rollup_sums("exact_span", sql.SPARK)).toPandas()
     spans = session.sql(f"SELECT {_plain(SPAN_COLUMNS)} FROM exact_span").toPandas()
-    exploded = session.sql("SELECT s.* FROM (SELECT explode(kernel.sessions_of(f)) AS s FROM folded)")
-    exploded.createOrReplaceTempView("exact_session")
     sessions = session.sql(f"SELECT {_plain(SESSION_COLUMNS)} FROM exact_session").toPandas()
     return (
         _keyed(spans, ("session_id", "segment", "revision", "span"), SPAN_COLUMNS),

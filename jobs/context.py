@@ -19,6 +19,7 @@ from jobs.session import register_kernel
 from lake import publications
 from lake.catalog import NAME, identifier
 from schemas.render.spark import table_struct
+from schemas.render.sql import SPARK, each_revision
 from schemas.tables import META, Table
 from schemas.topics import LANDED, Topic
 
@@ -105,6 +106,8 @@ class JobContext:
         if snapshot is None:
             return self.session.table(name).where("false")
         frame = _with_younger_columns(self.session.read.option("versionAsOf", snapshot).table(name), table)
+        if table.twofold:
+            frame = self.session.sql(each_revision(table, "{rows}", SPARK), rows=frame)
         if any(read.latest for read in reads):
             return newest(frame.where(F.col(str(table.partition)) <= F.lit(self.day)), table)
         first = self.day + timedelta(days=min(read.days[0] for read in reads))

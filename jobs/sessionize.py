@@ -32,7 +32,7 @@ MARGIN_MS = 60_000
 
 
 def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) -> dict[str, DataFrame]:
-    """Spans that start on `day`, sessions and plays that end on it.
+    """Spans that start on `day`, sessions and plays that end on it; spans and sessions as they lie in their tables.
 
     Args:
         frames: `playback_event` as landed from the day before to the day after; `title`, newest rows.
@@ -66,10 +66,10 @@ def fold(events: DataFrame, day: date) -> DataFrame:
 
 
 def plays(ended: DataFrame, titles: DataFrame, day: date) -> DataFrame:
-    """One row for every attempt of revision `final` in `ended` (sessions and their `last_state`), with what came of it;
-    a retry that recovered a failure is a row of its own."""
+    """One row for every attempt of `ended` (sessions at rest and their `last_state`) as revision `final` has it, with
+    what came of it; a retry that recovered a failure is a row of its own."""
     began = "attempts + start_failures_recovered + playback_failures_recovered > 0"
-    final = ended.where(f"revision = 'final' AND {began}")
+    final = ended.where(f"revision IN ('final', '{tables.BOTH}') AND {began}")
     known = titles.select("title_id", "show_id", F.col("duration_ms").alias("running_ms"))
     available = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(
         days=1, hours=registry.job("sessionize").delay_h

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from conf.errors import ConfigError, InputMissing, UsageError
 from conf.settings import Settings
 from lake.catalog import all_tables, identifier, open_catalog, table_named
+from schemas.render.sql import DUCKDB, each_revision
 from schemas.tables import Table
 
 if TYPE_CHECKING:
@@ -217,8 +218,13 @@ class Lake:
     def source_at(self, table: Table, snapshot: int | None) -> str:
         """The same at one snapshot; None is the table before its first.
 
-        DuckDB sees a snapshot with the columns its writer knew; those the table was given since are null there.
+        DuckDB sees a snapshot with the columns its writer knew; those the table was given since are null there. Of a
+        twofold table every row is seen in each revision it stands for.
         """
+        rows = self._at_rest(table, snapshot)
+        return f"({each_revision(table, rows, DUCKDB)})" if table.twofold else rows
+
+    def _at_rest(self, table: Table, snapshot: int | None) -> str:
         loaded = self.table(table)
         if snapshot is None:
             return f"(SELECT {_nulls(loaded.schema().fields)} WHERE false)"

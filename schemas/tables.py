@@ -16,7 +16,8 @@ class Table:
 
     `key` is unique in a partition; `partition` is an identity column (a date) or None; `retention_days` None keeps
     for ever (job `retention`; settings rule over bronze's and silver's); `landed` tables also carry the `META` columns
-    of ingest.
+    of ingest. In a `twofold` table a row that is the same in both revisions lies once, as revision `BOTH`; readers get
+    it twice, as its record says (`schemas.render.sql.each_revision`).
     """
 
     name: str
@@ -27,12 +28,17 @@ class Table:
     retention_days: int | None
     producer: str
     landed: bool = False
+    twofold: bool = False
 
     @property
     def fqn(self) -> str:
         """Name inside the catalogue: ``namespace.name``."""
         return f"{self.namespace}.{self.name}"
 
+
+REVISIONS = ("live", "final")
+BOTH = "both"
+"""What column ``revision`` says of a row of a twofold table that stands for one of each of `REVISIONS`."""
 
 META: tuple[tuple[str, str], ...] = (
     ("kafka_partition", "int"),
@@ -73,8 +79,13 @@ QUARANTINE = Table(
     "ingest",
 )
 
-SPAN = Table("span", "silver", "span", ("session_id", "segment", "revision", "span"), "start_date", 400, "sessionize")
-SESSION = Table("session", "silver", "session", ("session_id", "segment", "revision"), "close_date", 400, "sessionize")
+SPAN = Table(
+    "span", "silver", "span", ("session_id", "segment", "revision", "span"), "start_date", 400, "sessionize",
+    twofold=True,
+)  # fmt: skip
+SESSION = Table(
+    "session", "silver", "session", ("session_id", "segment", "revision"), "close_date", 400, "sessionize", twofold=True
+)
 PLAY = Table("play", "silver", "play", ("session_id", "segment"), "play_date", 400, "sessionize")
 IMPRESSION_OUTCOME = Table(
     "impression_outcome", "silver", "impression_outcome", ("impression_id",), "shown_date", 400, "outcomes"

@@ -7,7 +7,7 @@ counts as not). Judging row by row would double a job's time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from schemas import tables
@@ -42,10 +42,17 @@ def audit_rules(table: Table, dialect: Dialect = SPARK) -> list[Rule]:
     """
     rules = [
         Rule(name, predicate, f"COUNT(CASE WHEN {predicate} THEN NULL ELSE 1 END)", doc)
-        for field in tables.columns(table)
+        for field in _at_rest(table)
         for name, predicate, doc in _of_field(field, dialect)
     ]
     return [*rules, _key(table, dialect)]
+
+
+def _at_rest(table: Table) -> list[Field]:
+    fields = tables.columns(table)
+    if not table.twofold:
+        return list(fields)
+    return [replace(f, values=(*f.values, tables.BOTH)) if f.name == "revision" else f for f in fields]
 
 
 def _of_field(field: Field, dialect: Dialect) -> Iterator[tuple[str, str, str]]:
@@ -103,6 +110,11 @@ def _key(table: Table, dialect: Dialect) -> Rule:
 def aggregates(table: Table, dialect: Dialect = SPARK) -> dict[str, str]:
     """Rule name to the aggregate that counts what breaks it, for the select list of one pass."""
     return {rule.name: rule.count_sql for rule in audit_rules(table, dialect)}
+
+
+def sound(table: Table, dialect: Dialect = SPARK) -> str:
+    """The predicate of a row that breaks no rule; the key's is none of a row."""
+    return " AND ".join(f"({rule.predicate_sql})" for rule in audit_rules(table, dialect) if rule.predicate_sql)
 
 
 def query(table: Table, source: str, dialect: Dialect = SPARK) -> str:

@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas import records
+from schemas import records, tables
 from schemas.errors import SchemaError
 from schemas.measures import HISTOGRAMS, Histogram
 from schemas.measures import NAMES as MEASURE_NAMES
 from schemas.metrics import ALL, DIMENSIONS, METRICS, ROLLUPS, Metric, Rollup
+from schemas.tables import Table
 
 MINUTE_KEYS: Mapping[str, str] = {"minute_at": "minute_at", "event_date": "start_date", "revision": "revision"}
 """Keys of `qoe_minute` beside the dimensions, with the span column each comes from."""
@@ -121,6 +122,23 @@ def quantile(histogram: Histogram, share: float, dialect: Dialect = SPARK) -> st
         f"CASE WHEN {wanted} = CAST(0 AS DOUBLE) THEN CAST(NULL AS DOUBLE) {' '.join(cases)} "
         f"ELSE CAST({low} AS DOUBLE) END"
     )
+
+
+def each_revision(table: Table, source: str, dialect: Dialect) -> str:
+    """The query of a twofold table's rows as its record has them, from the rows at rest: one for each revision.
+
+    A reader that asks for one revision reads no row twice: its condition empties the other half of the union.
+
+    Args:
+        source: the rows at rest, all columns of the table.
+    """
+    halves = []
+    for revision in tables.REVISIONS:
+        named = {f.name: dialect.column(f.name) for f in tables.columns(table)}
+        named["revision"] = f"{dialect.literal(revision)} AS {named['revision']}"
+        here = f"{dialect.column('revision')} IN ('{revision}', '{tables.BOTH}')"
+        halves.append(f"SELECT {', '.join(named.values())} FROM {source} WHERE {here}")
+    return " UNION ALL ".join(halves)
 
 
 def rollup_sums(

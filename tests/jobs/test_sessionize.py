@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import lake
+from lake.catalog import identifier
 from models.playback.spans import REVISIONS, Policy, fold
 from schemas import records
 from schemas import tables as t
@@ -104,6 +105,10 @@ def test_days_equal_the_reference(
     }
     _same(spans, inside["span"], ["session_id", "segment", "revision", "span"])
     _same(sessions, inside["session"], ["session_id", "segment", "revision"])
+    for table, seen in ((t.SPAN, spans), (t.SESSION, sessions)):
+        lies = runner.catalog.load_table(identifier(runner.settings, table)).scan().to_pandas()
+        assert set(lies.revision) == {*REVISIONS, t.BOTH}, "sessions with late events and without"
+        assert len(lies) == len(seen) - (lies.revision == t.BOTH).sum() < 0.75 * len(seen)
     _plays_follow(home.read(t.PLAY), inside["session"], reference["span"])
     minutes = oracle.rollup_sums(inside["span"])
     _same(home.read(t.QOE_MINUTE), minutes, list(t.QOE_MINUTE.key))

@@ -13,6 +13,7 @@ import pytest
 from conf.settings import Settings
 from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Policy, fold
 from schemas import records, wire
+from schemas.tables import BOTH
 from tests.kernel import hostile, jvm
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, 
         by_session[row["session_id"]].append(row)
     reference = [fold(rows, Policy(), revision) for rows in by_session.values() for revision in REVISIONS]
     for kind, columns in (("spans", SPAN_COLUMNS), ("sessions", SESSION_COLUMNS)):
-        rows = [_plain(row) for result in found for row in result[kind]]
+        at_rest = [_plain(row) for result in found for row in result[kind]]
+        assert {row["revision"] for row in at_rest} == {*REVISIONS, BOTH}
+        rows = [row | {"revision": r} for row in at_rest for r in REVISIONS if row["revision"] in (r, BOTH)]
         if kind == "sessions":
             key = ("session_id", "segment", "revision")
             spans = [s for f in reference for s in f.spans if s["state"] not in ("ended", "failed", "quit")]

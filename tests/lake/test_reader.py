@@ -57,6 +57,22 @@ def test_a_day_in_every_form(settings: Settings) -> None:
     assert home.read(t.HOME_PAGE).loc[0, "rows"][0]["title_ids"].tolist() == ["a", "b"]
 
 
+def test_a_row_that_is_both_revisions_is_read_in_each(tmp_path: Path) -> None:
+    made = facts.settings_of(tmp_path)
+    lie = (("s", 0, "both"), ("s", 1, "both"), ("late", 0, "live"), ("late", 0, "final"), ("late", 1, "final"))
+    given = [{"session_id": sid, "span": n, "revision": r, "start_date": DAY, "play_ms": 7} for sid, n, r in lie]
+    facts.given(made, t.SPAN, *given)
+    home = lake.connect(made)
+    seen = home.read(t.SPAN, day=DAY, columns=["session_id", "span", "revision", "play_ms"])
+    live = {("s", 0, "live"), ("s", 1, "live"), ("late", 0, "live")}
+    final = {(sid, n, "final") for sid, n, _ in lie}
+    assert sorted(map(tuple, seen.to_numpy().tolist())) == sorted((*row, 7) for row in live | final)
+    assert list(home.read(t.SPAN).columns) == [f.name for f in t.columns(t.SPAN)]
+    counted = home.sql("SELECT revision, count(*) AS n FROM silver.span WHERE revision <> 'live' GROUP BY 1")
+    assert counted.to_numpy().tolist() == [["final", 4]]
+    assert home.days(t.SPAN) == [DAY]
+
+
 def test_time_travel(settings: Settings) -> None:
     home = lake.connect(settings)
     first, second = home.snapshots(t.PLAY)

@@ -148,7 +148,7 @@ def test_good_rows_break_no_rule(table: Table) -> None:
     (tables.BRONZE_PLAYBACK_EVENT, "playback_rate", float("inf"), "playback_rate__finite"),
     (tables.PLAY, "watched_share", 1.5, "watched_share__max"),
     (tables.DEMAND_FORECAST, "expected_bytes", float("-inf"), "expected_bytes__finite"),
-    (tables.SESSION, "revision", "both", "revision__values"),
+    (tables.SESSION, "revision", "neither", "revision__values"),
     (tables.FILL_PLAN, "files", [FILE | {"action": "burn"}], "files__action__values"),
     (tables.FILL_PLAN, "files", [FILE, FILE | {"expected_bytes": float("nan")}], "files__expected_bytes__finite"),
     (tables.HOME_PAGE, "rows", None, "rows__not_null"),

@@ -22,9 +22,9 @@ import org.apache.spark.unsafe.types.UTF8String;
 /**
  * spans_of and sessions_of: the rows of what fold_session gave.
  *
- * <p>Both revisions are given out always, also when no event is late and they differ in their label only: each is
- * complete by itself, so that a reader filters by revision and never has to fall back from one to the other. A session
- * also says {@code last_state}: that of its last span before the moment that ended it.
+ * <p>A session without late events is the same in both revisions and given out once, as {@code both}: tables of spans
+ * and sessions lie so, and {@code schemas.render.sql.each_revision} reads each revision whole. A session also says
+ * {@code last_state}: that of its last span before the moment that ended it.
  */
 public final class FoldedRows implements Once<ArrayData> {
     private static final long serialVersionUID = 1;
@@ -33,6 +33,7 @@ public final class FoldedRows implements Once<ArrayData> {
     private static final int SPAN_REVISION = SPAN.index("revision");
     private static final int SESSION_REVISION = SESSION.index("revision");
     private static final UTF8String LIVE = UTF8String.fromString("live");
+    private static final UTF8String BOTH = UTF8String.fromString("both");
     private static final UTF8String FINAL = UTF8String.fromString("final");
 
     private final boolean spans;
@@ -67,20 +68,16 @@ public final class FoldedRows implements Once<ArrayData> {
         return new GenericArrayData(made.rows.toArray());
     }
 
-    /** The rows of one call: live, then final, session by session. */
+    /** The rows of one call: both, or live, then final, session by session. */
     private static final class Made implements FoldedBytes.Sink {
         private final List<Object> rows = new ArrayList<>();
         private final Values.Texts out = new Values.Texts();
 
         @Override
         public void spans(List<SpanRow> live, List<SpanRow> full) {
-            int first = rows.size();
-            live.forEach(span -> rows.add(row(span, LIVE)));
-            if (live == full) {
-                for (int i = first, n = rows.size(); i < n; i++) {
-                    rows.add(((MeasuredRow) rows.get(i)).with(SPAN_REVISION, FINAL));
-                }
-            } else {
+            boolean one = live == full;
+            live.forEach(span -> rows.add(row(span, one ? BOTH : LIVE)));
+            if (!one) {
                 full.forEach(span -> rows.add(row(span, FINAL)));
             }
         }
@@ -93,8 +90,11 @@ public final class FoldedRows implements Once<ArrayData> {
 
         @Override
         public void sessions(List<Ended> live, Folded liveCounts, List<Ended> full, Folded fullCounts) {
-            live.forEach(ended -> rows.add(row(ended, liveCounts, LIVE)));
-            full.forEach(ended -> rows.add(row(ended, fullCounts, FINAL)));
+            boolean one = live == full;
+            live.forEach(ended -> rows.add(row(ended, liveCounts, one ? BOTH : LIVE)));
+            if (!one) {
+                full.forEach(ended -> rows.add(row(ended, fullCounts, FINAL)));
+            }
         }
 
         private InternalRow row(Ended ended, Folded counts, UTF8String revision) {

@@ -14,13 +14,6 @@ final class MeasuredRow extends GenericInternalRow {
         this.measures = measures;
     }
 
-    /** The same row but for one of its first columns. */
-    MeasuredRow with(int place, Object value) {
-        Object[] other = head.clone();
-        other[place] = value;
-        return new MeasuredRow(other, measures);
-    }
-
     @Override
     public int numFields() {
         return head.length + measures.length;
