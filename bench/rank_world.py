@@ -208,8 +208,10 @@ def table(seeds: int, profiles: int, shows_: int, first_seed: int = FIRST_SEED) 
     pairs = ((RANKER, single), (RANKER, "naive"), (RANKER, "plays alone"),
              ("with failures, censored", "with failures, ignoring"))  # fmt: skip
     good = float(np.mean(closed)) >= 0.5
-    print(f"gap from {FLOOR} to {ORACLE} closed: mean {np.mean(closed):.3f}, least {min(closed):.3f}"
-          f" (among shows begun before the log too: {np.mean(with_begun):.3f})")
+    print(
+        f"gap from {FLOOR} to {ORACLE} closed: mean {np.mean(closed):.3f}, least {min(closed):.3f}"
+        f" (among shows begun before the log too: {np.mean(with_begun):.3f})"
+    )
     for one, other in pairs:
         gap = paired_bootstrap(values[one], values[other])
         good &= gap.low > 0 and (other != single or gap.p < 0.01)

@@ -2,7 +2,7 @@
 
     r1  strong generalization on one split, and with --seeds N on N more: the blend, its parts, EASE, implicit's ALS
     r2  rolling origins on a global clock: the ranker against decayed popularity; then the world (bench/rank_world.py)
-    r3  CPU of ALS to the same NDCG@100: our two solvers against implicit's two
+    r3  CPU of ALS to the same NDCG@100: ours, implicit's, Spark MLlib's; the Spark path (bench/recommend_als.py)
     r4  home pages of 10 x 10 cells (bench/pages.py)
     r6  cold start: n events of a masked history; titles without a play against content neighbours
 
@@ -20,14 +20,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from bench import pages, rank_world
+from bench import pages, rank_world, recommend_als
 from models.frames import places
 from models.recommend.cold import ColdTitles
 from models.recommend.files import Loaded, load, positives, titles, wanted
@@ -258,58 +257,6 @@ def r2(folder: Path, origins: int) -> None:
         )
 
 
-def r3(split: StrongSplit, sizes: tuple[int, ...]) -> None:
-    """CPU seconds until each solver first reaches the NDCG@100 that all of them reach, per number of factors."""
-    Ials(8, epochs=1).fit(split.train)  # compiled before anything is timed
-    print(
-        f"{'d':>4s} {'NDCG@100':>9s}{'implicit Cholesky':>20s}{'own exact':>12s}{'ratio':>7s}"
-        f"{'implicit CG':>14s}{'own CG':>9s}{'ratio':>7s}   CPU s (epochs)"
-    )
-    for factors in sizes:
-        runs = [_library_course(split, factors, use_cg) for use_cg in (False, True)]
-        runs += [_own_course(split, factors, solver) for solver in ("exact", "cg")]
-        goal = min(max(worth for _, worth in run) for run in runs) * 0.999
-        spent = [next((cpu, i + 1) for i, (cpu, worth) in enumerate(run) if worth >= goal) for run in runs]
-        words = [f"{cpu:.2f} ({epochs})" for cpu, epochs in spent]
-        print(
-            f"{factors:4d} {goal:9.4f}{words[0]:>20s}{words[2]:>12s}{spent[2][0] / spent[0][0]:7.2f}"
-            f"{words[1]:>14s}{words[3]:>9s}{spent[3][0] / spent[1][0]:7.2f}",
-            flush=True,
-        )
-
-
-def _library_course(split: StrongSplit, factors: int, use_cg: bool) -> list[tuple[float, float]]:
-    """(CPU s so far, NDCG@100) after each iteration of `implicit`, at its tuned setting."""
-    course: list[tuple[float, float]] = []
-    model = LibraryALS(factors, 50.0, 6.0, iterations=15, use_cg=use_cg)
-    begun = time.process_time()
-    pause = 0.0
-
-    def look(*_: object) -> None:
-        nonlocal pause
-        now = time.process_time()
-        worth = judge(model.fold_in(split.valid.fold_in), split.valid)["ndcg@100"].mean()
-        course.append((now - begun - pause, float(worth)))
-        pause += time.process_time() - now
-
-    model.fit(split.train, look)
-    return course
-
-
-def _own_course(split: StrongSplit, factors: int, solver: Literal["cg", "exact"]) -> list[tuple[float, float]]:
-    model = Ials(factors, solver=solver, steps=2)
-    begun = time.process_time()
-    model.start(split.train)
-    spent = time.process_time() - begun
-    course = []
-    for _ in range(15):
-        begun = time.process_time()
-        model.epoch(split.train)
-        spent += time.process_time() - begun
-        course.append((spent, float(judge(model.fold_in(split.valid.fold_in), split.valid)["ndcg@100"].mean())))
-    return course
-
-
 def r6(folder: Path, split: StrongSplit, lazy: Lazy, seed: int, links: Path | None = None) -> None:
     """A masked history of which n events are folded in, means over 3 draws; then titles without a play."""
     model, held = lazy.get(), split.test
@@ -406,6 +353,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=98765, help="of the split, when the folder brings none")
     parser.add_argument("--seeds", type=int, default=0, help="r1: further splits")
     parser.add_argument("--factors", type=int, nargs="+", default=[64, 128, 256], help="r3: numbers of factors")
+    parser.add_argument("--mllib-factors", type=int, nargs="+", default=[64], help="r3: those of Spark MLlib's ALS")
+    parser.add_argument("--events", type=int, default=recommend_als.EVENTS, help="r3: plays in the world")
+    parser.add_argument("--budget", type=float, default=200.0, help="r3: CPU seconds of a solver for a line")
+    parser.add_argument("--parts", choices=recommend_als.PARTS, nargs="+", default=recommend_als.PARTS, help="r3")
     parser.add_argument("--links", type=Path, help="r6: a links.csv, when the folder brings none")
     parser.add_argument("--origins", type=int, default=5, help="r2: windows of 8 %% of the ratings each")
     parser.add_argument("--worlds", type=int, default=5, help="r2: worlds of known truth; 0 leaves them out")
@@ -421,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not tables:
             return 0
         split = the_split(given.data, given.seed)
-        model = Lazy(split)
+        model, good = Lazy(split), True
         for table in tables:
             if table == "r1":
                 r1(given.data, split, model, given.seeds)
@@ -432,10 +383,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 whole = model.get()
                 pages.r4(split, catalogue, whole, whole.sources["edlae"].weights)  # type: ignore[attr-defined]
             elif table == "r3":
-                r3(split, tuple(given.factors))
+                good &= recommend_als.table(
+                    split, given.factors, given.events, given.budget, given.parts, given.mllib_factors
+                )
             else:
                 r6(given.data, split, model, given.seed, given.links)
-    return 0
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench import pages
-from bench.recommend import main, r3, the_split, unplayed
+from bench.recommend import main, the_split, unplayed
 from models.recommend.files import titles
 from models.recommend.linear import Edlae
 
@@ -29,11 +29,6 @@ def test_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "1 rows set aside: {'item is missing': 1}" in capsys.readouterr().out
     unplayed(split, titles({"movies.csv": (tmp_path / "movies.csv").read_bytes()}), seed=1)
     assert "6 titles without a play" in capsys.readouterr().out
-
-
-def test_every_solver_reaches_the_goal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    r3(the_split(folder(tmp_path), seed=1), sizes=(8,))
-    assert capsys.readouterr().out.splitlines()[-1].split()[0] == "8"
 
 
 def test_no_folder_is_a_usage_error(tmp_path: Path) -> None:
