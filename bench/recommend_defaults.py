@@ -4,7 +4,8 @@ The defaults of `models/recommend/recipe.py` were frozen on ML-1M. Here each set
 with its defaults stands beside the best of `--trials` settings drawn at random, chosen on validation profiles and
 judged, as the default is, on test profiles (NDCG@100). The default is among the candidates. A trial draws for all its
 sources of a kind at once: regularization and weight of the unobserved of ALS; regularization, drop-out and powers of
-EDLAE; and for the ranker: weights before anything is learned, number of trees, their rate, leaves and least rows.
+EDLAE; and for the ranker: weights before anything is learned, number of trees at most and for what there is to be
+found, their rate, leaves and least rows.
 
     DIR...   what GroupLens ships (ml-latest-small, ml-100k), or a folder with interactions.csv
     world    a service of 2,000 viewers, its plays thinned to a median of 4 titles a profile
@@ -145,6 +146,7 @@ def drawn(rng: np.random.Generator) -> Trial:
     learning = replace(
         Learning(),
         trees=int(rng.choice([20, 60, 120, 240])),
+        found=int(rng.choice([100, 400, 1600])),
         rate=float(rng.choice([0.03, 0.06, 0.1])),
         leaves=int(rng.choice([8, 24, 48])),
         leaf_rows=int(rng.choice([50, 200, 800])),

@@ -38,6 +38,8 @@ class Learning:
         folds: of profiles. target: share of a history to be found. candidates: titles ranked of each profile.
         short: chance that a profile is shown a second time, with 0 to `short_length` titles of its history.
         least: profiles with 5 titles or more, below which nothing is learned. most: of them used for learning.
+        trees: at most. found: titles to be found in the lists for each tree, so that few lists are not learned by
+            heart: on ML-1M thinned to a median of 4 titles, 120 trees lose a twentieth of the NDCG@100 that 5 have.
     """
 
     folds: int = 4
@@ -48,6 +50,7 @@ class Learning:
     least: int = 200
     most: int = 5000
     trees: int = 120
+    found: int = 400
     rate: float = 0.06
     leaves: int = 24
     leaf_rows: int = 200
@@ -339,4 +342,5 @@ def _lambdamart(tables: Floats, found: NDArray[np.bool_], sums: Floats, rule: Le
         group=np.full(len(found), found.shape[1]),
         init_score=sums.ravel().astype(np.float64),
     )
-    return lightgbm.train(parameters, data, num_boost_round=rule.trees)
+    trees = min(rule.trees, max(1, int(found.sum()) // rule.found))
+    return lightgbm.train(parameters, data, num_boost_round=trees)
