@@ -157,6 +157,8 @@ def roll_back(settings: Settings, home: Lake, target: str | None, reason: str) -
         raise UsageError(f"{target!r} was never promoted; there are {', '.join([*good, FALLBACK])}")
     if target != FALLBACK:
         _check_vectors(home, target, good[target], newest["event_date"])
+    if target == (now or FALLBACK) and newest["decided_by"] == ROLLBACK and not reason:
+        return newest  # again, for the alias alone: why it was done stays
     words = f"rolled back from {now or FALLBACK} to {target}" + (f": {reason}" if reason else "")
     row = {
         **newest,
@@ -179,12 +181,14 @@ def good_versions(rows: Sequence[Row]) -> dict[str, date]:
 
 
 def version_before(rows: Sequence[Row]) -> str | None:
-    """The newest version promoted before the one that serves, leaving out those rolled back from. `rows`: as above."""
-    left = set()
+    """The newest version promoted before the one that serves, leaving out those rolled back from and never let serve
+    again. `rows`: as above."""
+    left, served = set(), set()
     for place, row in enumerate(rows):
+        served.add(serving_version(row))
         if row["decided_by"] == ROLLBACK:
             older = serving_version(rows[place + 1]) if place + 1 < len(rows) else None
-            left.add(row["version"] if row["promoted"] else older)
+            left |= {row["version"] if row["promoted"] else older} - served
     good, now = good_versions(rows), serving_version(rows[0])
     until = good[now] if now in good else rows[0]["event_date"]
     return next((version for version, made in good.items() if made < until and version not in left), None)

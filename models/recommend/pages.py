@@ -368,11 +368,12 @@ def rank(scores: Floats, worth: Floats) -> tuple[Ints, Floats]:
 
 
 def learned_view(impressions: pd.DataFrame | None, people: pd.DataFrame) -> View:
-    """View probability by the usual device of the viewers; the prior alone without impressions."""
+    """View probability by the usual device of the viewers; of those who opted out nothing is learned, and without
+    impressions the prior alone holds."""
     if impressions is None or not len(impressions):
         empty = pd.DataFrame({"row": np.zeros(0, int), "col": np.zeros(0, int)})
         return learn_view(empty, pd.Series([], dtype=object), ROWS, COLUMNS)
-    device = people.set_index("profile_id")["device"]
+    device = people[~flags(people, "opted_out")].set_index("profile_id")["device"]
     known = impressions[impressions["profile_id"].isin(device.index).to_numpy()]
     return learn_view(known, device.reindex(known["profile_id"]), ROWS, COLUMNS)
 

@@ -133,6 +133,18 @@ def test_what_was_rolled_back_is_not_gone_back_to(home: Settings) -> None:
     assert serves(home) == "bbb"
 
 
+def test_what_was_let_serve_again_is_gone_back_to() -> None:
+    rows = [decision(day, version) for day, version in zip(reversed(DAYS), reversed(VERSIONS), strict=True)]
+    undone = {**rows[0], "decided_by": "rollback"}  # to bbb, and by name back to ccc
+    assert model_cli.version_before([decision(date(2026, 2, 4), "ddd"), undone, *rows[1:]]) == "ccc"
+    back = {**undone, "serves": "bbb"}
+    by_name = decision(date(2026, 2, 4), "ddd", promoted=False, serves="ccc", decided_by="rollback")
+    assert model_cli.version_before([decision(date(2026, 2, 5), "eee"), by_name, back, *rows[1:]]) == "ccc"
+    assert model_cli.version_before([decision(date(2026, 2, 4), "ddd"), back, *rows[1:]]) == "bbb"
+    to_aaa = decision(date(2026, 2, 4), "ddd", promoted=False, serves="aaa", decided_by="rollback")
+    assert model_cli.version_before([decision(date(2026, 2, 5), "eee"), to_aaa, back, *rows[1:]]) == "aaa"
+
+
 def test_a_version_that_cannot_serve_is_refused_and_nothing_changes(home: Settings) -> None:
     unknown = call("rollback", "--to", "zzz")
     assert isinstance(unknown.exception, UsageError) and "there are ccc, bbb, aaa, decayed" in str(unknown.exception)
@@ -149,7 +161,7 @@ def test_without_mlflow_the_rollback_stands_and_says_what_is_missing(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MATINEE__MLFLOW__TRACKING_URI", "sqlite:////proc/no/such/mlflow.db")
-    said = call("rollback")
+    said = call("rollback", "--reason", "empty rows in BR")
     assert isinstance(said.exception, ServiceUnavailable) and "rollback --to bbb" in str(said.exception)
     assert serves(home) == "bbb" and alias(home) == "ccc"
     monkeypatch.undo()
@@ -157,6 +169,8 @@ def test_without_mlflow_the_rollback_stands_and_says_what_is_missing(
         monkeypatch.setenv(name, value)
     assert call("rollback", "--to", "bbb").exit_code == 0
     assert serves(home) == "bbb" == alias(home)
+    reason = model_cli.decisions(lake.connect(home))[0]["reason"]
+    assert reason == "rolled back from ccc to bbb: empty rows in BR", "the second call is for the alias alone"
 
 
 def test_a_backfill_of_an_older_day_moves_no_alias(home: Settings) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.recommend.pages import COLUMNS, FALLBACK, ROWS, PageInputs, home_pages
+from models.recommend.pages import COLUMNS, FALLBACK, ROWS, PageInputs, home_pages, learned_view
 from models.recommend.train import train
 
 START = date(2026, 2, 2)
@@ -186,6 +186,14 @@ def test_without_a_promoted_model_popularity_serves_and_says_so() -> None:
     reasons = {row["reason"] for rows in pages["rows"] for row in rows}
     assert "most watched, newer plays count more" in reasons
     assert not [reason for reason in reasons if "ranked by what you watched" in reason or "for you" in reason]
+
+
+def test_nothing_is_learned_of_what_was_shown_to_who_opted_out() -> None:
+    people = pd.DataFrame({"profile_id": ["a", "b"], "device": "tv", "opted_out": [False, True]})
+    shown = pd.DataFrame({"profile_id": ["a"] * 90 + ["b"] * 400, "row": 0, "col": [0, 1, 2] * 30 + [0] * 400})
+    both, one = learned_view(shown, people), learned_view(shown[:90], people[:1])
+    assert both.openings.tolist() == one.openings.tolist() == [30, 30]
+    assert np.array_equal(both.of("tv"), one.of("tv"))
 
 
 def test_pages_do_not_depend_on_row_order() -> None:
