@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -104,8 +105,11 @@ def rollback(target: str | None, reason: str) -> None:
 
 
 def _meanwhile() -> None:
-    """The process beside leaves an interrupt to the command, which waits for it."""
+    """The process beside leaves an interrupt to the command, which waits for it; a server that does not answer is asked
+    once more and not for minutes, as MLflow would."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 
 def _connect(settings: Settings) -> None:

@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -171,6 +173,23 @@ def test_without_mlflow_the_rollback_stands_and_says_what_is_missing(
     assert serves(home) == "bbb" == alias(home)
     reason = model_cli.decisions(lake.connect(home))[0]["reason"]
     assert reason == "rolled back from ccc to bbb: empty rows in BR", "the second call is for the alias alone"
+
+
+def test_an_mlflow_server_that_is_down_is_not_waited_for(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Down(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(503)
+
+    with HTTPServer(("127.0.0.1", 0), Down) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MATINEE__MLFLOW__TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        said = call("rollback")
+        server.shutdown()
+    assert isinstance(said.exception, ServiceUnavailable) and serves(home) == "bbb"
+    assert 1 <= len(asked) <= 2, "MLflow's own eight times take minutes"
 
 
 def test_a_backfill_of_an_older_day_moves_no_alias(home: Settings) -> None:
