@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -195,6 +198,20 @@ def test_an_mlflow_server_that_is_down_is_not_waited_for(home: Settings, monkeyp
 def test_a_backfill_of_an_older_day_moves_no_alias(home: Settings) -> None:
     tracking.serve(home, "recommender", "aaa", DAYS[0])
     assert alias(home) == "ccc"
+
+
+def test_ctrl_c_after_the_decision_ends_the_command(home: Settings) -> None:
+    """Both processes get it, as from a terminal; neither waits for the other."""
+    code = "import sys, matinee; sys.exit(matinee.main(['model', 'rollback']))"
+    with subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, start_new_session=True) as run:
+        assert run.stdout is not None and b"on bbb serves" in run.stdout.readline()
+        os.killpg(run.pid, signal.SIGINT)
+        try:
+            assert run.wait(60) in (0, 130)  # 0: it was done already
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    assert serves(home) == "bbb"
 
 
 def test_a_rollback_starts_no_jvm(home: Settings) -> None:
