@@ -89,7 +89,10 @@ def the_split(folder: Path, seed: int) -> StrongSplit:
     """strong_split.parquet if the folder has one, else drawn."""
     table = folder / "strong_split.parquet"
     if not table.exists():
-        return strong_split(liked(folder), seed)
+        try:
+            return strong_split(liked(folder), seed)
+        except ValueError as error:
+            raise SystemExit(f"{folder}: {error}") from error
     frame = pd.read_parquet(table)
     names = (("profile_id", "u"), ("title_id", "m"), ("role", "role"))
     named = {new: frame[old].astype(str) for new, old in names}

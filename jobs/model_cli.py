@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from datetime import date, timedelta
-from multiprocessing import get_context
+from multiprocessing import Pipe, get_context
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,8 @@ from models.recommend.decision import FALLBACK, MODEL, ROLLBACK, serving_version
 from schemas import tables as t
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from lake.reader import Lake
 
 READ_BACK_DAYS = max(-read.days[0] for read in registry.job("pages").reads if read.table is t.FACTORS)
@@ -87,37 +90,50 @@ def rollback(target: str | None, reason: str) -> None:
     day's training decides anew, with what serves now as its measure.
     """
     settings = load()
+    name = f"{settings.lake.namespace_prefix}{MODEL}"
     # MLflow takes as long to import as the lake takes to decide: it does so meanwhile, on another core
-    with ProcessPoolExecutor(1, get_context("fork"), initializer=_meanwhile) as other:
-        other.submit(_connect, settings)
+    side, work = Pipe()
+    other = get_context("fork").Process(target=_move_alias, args=(side, work, settings, name), daemon=True)
+    other.start()
+    work.close()
+    try:
         row = roll_back(settings, _lake(settings), target, reason)
         day = row["event_date"]
         click.echo(f"from {row['valid_from_date']} on {row['serves'] or FALLBACK} serves: {row['reason']}")
         click.echo(f"pages that are made already: matinee job pages choose_artwork publish --date {day}")
-        name = f"{settings.lake.namespace_prefix}{MODEL}"
-        moved = other.submit(_move_alias, settings, name, row["serves"], day, row["reason"])
-    try:
-        moved.result()
-    except ServiceUnavailable as error:  # what serves is the row in the lake; the alias is for people
+        try:
+            side.send((row["serves"], day, row["reason"]))
+            problem = side.recv()
+        except (EOFError, OSError):
+            problem = "the process that was to move it has ended."
+    finally:  # after an error and Ctrl-C too: nobody waits for it
+        other.kill()
+        other.join()
+    if problem:  # what serves is the row in the lake; the alias is for people
         again = f"matinee model rollback --to {row['serves'] or FALLBACK}"
-        raise ServiceUnavailable(f"the rollback stands; its alias does not: {error} Then: {again}") from error
+        raise ServiceUnavailable(f"the rollback stands; its alias does not: {problem} Then: {again}")
 
 
-def _meanwhile() -> None:
-    """The process beside leaves an interrupt to the command, which waits for it."""
+def _move_alias(side: Connection, work: Connection, settings: Settings, name: str) -> None:
+    """The process beside: MLflow is at hand when `work` says what serves; sends what went wrong, if anything did. It
+    leaves an interrupt to the command, and asks a server that does not answer once more, not for minutes as MLflow
+    would."""
+    side.close()  # or it would not notice that the command is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _connect(settings: Settings) -> None:
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from jobs import tracking
 
-    tracking.connect(settings)
-
-
-def _move_alias(settings: Settings, name: str, version: str | None, day: date, reason: str) -> None:
-    from jobs import tracking
-
-    tracking.serve(settings, name, version, day, reason)
+    with suppress(Exception):  # it is told below
+        tracking.connect(settings)
+    try:
+        version, day, reason = work.recv()
+        tracking.serve(settings, name, version, day, reason)
+        work.send("")
+    except EOFError:  # there is nobody to tell
+        return
+    except ServiceUnavailable as error:
+        work.send(str(error))
 
 
 def decisions(home: Lake) -> list[dict[str, Any]]:
@@ -157,6 +173,8 @@ def roll_back(settings: Settings, home: Lake, target: str | None, reason: str) -
         raise UsageError(f"{target!r} was never promoted; there are {', '.join([*good, FALLBACK])}")
     if target != FALLBACK:
         _check_vectors(home, target, good[target], newest["event_date"])
+    if target == (now or FALLBACK) and newest["decided_by"] == ROLLBACK and not reason:
+        return newest  # again, for the alias alone: why it was done stays
     words = f"rolled back from {now or FALLBACK} to {target}" + (f": {reason}" if reason else "")
     row = {
         **newest,
@@ -179,12 +197,14 @@ def good_versions(rows: Sequence[Row]) -> dict[str, date]:
 
 
 def version_before(rows: Sequence[Row]) -> str | None:
-    """The newest version promoted before the one that serves, leaving out those rolled back from. `rows`: as above."""
-    left = set()
+    """The newest version promoted before the one that serves, leaving out those rolled back from and never let serve
+    again. `rows`: as above."""
+    left, served = set(), set()
     for place, row in enumerate(rows):
+        served.add(serving_version(row))
         if row["decided_by"] == ROLLBACK:
             older = serving_version(rows[place + 1]) if place + 1 < len(rows) else None
-            left.add(row["version"] if row["promoted"] else older)
+            left |= {row["version"] if row["promoted"] else older} - served
     good, now = good_versions(rows), serving_version(rows[0])
     until = good[now] if now in good else rows[0]["event_date"]
     return next((version for version, made in good.items() if made < until and version not in left), None)

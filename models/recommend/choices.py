@@ -37,18 +37,27 @@ class Choices:
 def rows_read(outcomes: pd.DataFrame, plays: pd.DataFrame) -> pd.DataFrame:
     """Impressions by the row they were read in: day, choice, profile_id, title_id, row, col, taken; sorted.
 
+    A row is of the day on which all that is told of it was known: what was shown before midnight and taken after it
+    is of the day of the play, or a model of the day before would have seen it.
+
     Args:
-        outcomes: record impression_outcome. plays: record play, those that may be used; of it `impression_id` and
-            `censored` are read. A take whose play is not among them (removed from history) is forgotten.
+        outcomes: record impression_outcome. plays: record play, those that may be used; of it `impression_id`,
+            `censored` and `play_date` are read. A take whose play is not among them (removed from history) is
+            forgotten.
     """
     told = outcomes["impression_id"].isin(set(plays["impression_id"].dropna()))
     outcomes = outcomes[told | ~outcomes["taken"].astype(bool)]
     cut = plays.loc[plays["censored"].astype(bool) & plays["impression_id"].notna(), "impression_id"]
     key = outcomes[["profile_id", "page_id", "shown_at", "row"]]
+    choice = key.groupby(list(key.columns), sort=True).ngroup().to_numpy()
+    from_page = plays[plays["impression_id"].notna()]
+    begun = pd.Series(epoch_days(from_page["play_date"]), from_page["impression_id"]).groupby(level=0).min()
+    day = pd.Series(epoch_days(outcomes["shown_date"]), outcomes.index)
+    day = np.maximum(day, outcomes["impression_id"].map(begun).fillna(day)).groupby(choice).transform("max")
     frame = pd.DataFrame(
         {
-            "day": epoch_days(outcomes["shown_date"]),
-            "choice": key.groupby(list(key.columns), sort=True).ngroup().to_numpy(),
+            "day": day.to_numpy(dtype=np.int64),
+            "choice": choice,
             "profile_id": outcomes["profile_id"].astype(str).to_numpy(dtype=object),
             "title_id": outcomes["title_id"].astype(str).to_numpy(dtype=object),
             "row": outcomes["row"].to_numpy(dtype=np.int64),

@@ -11,6 +11,7 @@ Reading the files is the caller's. Layouts, by name:
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ INTERACTIONS = ("ratings.csv", "ratings.dat", "u.data", "interactions.csv", "int
 TITLES = ("movies.csv", "movies.dat")
 MOST_REFUSED = 0.01
 """A larger share of bad rows means the file is not what it claims to be."""
+LAST_S = 4_102_444_800.0
+"""The year 2100: milliseconds taken for seconds lie far beyond."""
 
 
 class FileError(ValueError):
@@ -75,13 +78,17 @@ def load(files: Mapping[str, bytes]) -> Loaded:
 
 
 def positives(interactions: pd.DataFrame, least: float = 4.0) -> pd.DataFrame:
-    """Rows rated at least `least`, as pairs of weight 1: what the published figures on MovieLens count as liked."""
-    return interactions[interactions["weight"] >= least].assign(weight=1.0).reset_index(drop=True)
+    """Rows rated at least `least`, as pairs of weight 1: what the published figures on MovieLens count as liked.
+
+    Where no weight is that large they are no ratings (shares watched, or ones for want of a weight): all rows count.
+    """
+    liked = interactions["weight"] >= least
+    return interactions[liked if liked.any() else ~liked].assign(weight=1.0).reset_index(drop=True)
 
 
 def _table(name: str, content: bytes) -> tuple[pd.DataFrame, int]:
     """Rows as strings under user, item, weight, time, whole row in `text`; and the line number of the first."""
-    lines = content.decode("utf-8" if name.endswith((".csv", ".tsv", ".inter")) else "latin-1", errors="replace")
+    lines = content.decode("utf-8-sig" if name.endswith((".csv", ".tsv", ".inter")) else "latin-1", errors="replace")
     rows = pd.Series(lines.splitlines(), dtype=object)
     separator = "::" if name.endswith(".dat") else "," if name.endswith(".csv") else "\t"
     order, first = ["user", "item", "weight", "time"], 1
@@ -92,10 +99,16 @@ def _table(name: str, content: bytes) -> tuple[pd.DataFrame, int]:
         rows = rows.iloc[1:].reset_index(drop=True)
         if "user" not in order or "item" not in order:
             raise FileError(f"{name} has columns {', '.join(order)}; user and item are needed (and time, weight)")
+        twice = [c for c in ("user", "item", "time", "weight") if order.count(c) > 1]
+        if twice:
+            raise FileError(f"{name} has more than one column of {', '.join(twice)}; leave one of them")
     rows = rows[rows != ""]
-    cells = (
-        rows.str.split(separator, expand=True, regex=False) if len(rows) else pd.DataFrame(columns=range(len(order)))
-    )
+    if separator == "," and '"' in lines:  # a spreadsheet's quotes, around a comma or around everything
+        cells = pd.DataFrame([next(csv.reader([row])) for row in rows], index=rows.index)
+    elif len(rows):
+        cells = rows.str.split(separator, expand=True, regex=False)
+    else:
+        cells = pd.DataFrame(columns=range(len(order)))
     cells = cells.reindex(columns=range(max(len(order), cells.shape[1])))
     extra = cells.iloc[:, len(order) :].notna().any(axis=1) if cells.shape[1] > len(order) else False
     frame = cells.iloc[:, : len(order)].set_axis(order, axis=1)
@@ -132,8 +145,9 @@ def _checked(name: str, frame: pd.DataFrame, first: int) -> tuple[pd.DataFrame, 
         if missing.any():
             stamp = pd.to_datetime(frame["time"].where(missing), errors="coerce", utc=True, format="ISO8601")
             number = number.where(~missing, (stamp - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1))
-        reason[reason.isna() & ~np.isfinite(number.astype(np.float64))] = "time is neither seconds nor ISO 8601"
-        at = number.where(np.isfinite(number.astype(np.float64))).round().astype("Int64")
+        number = number.astype(np.float64).where(number.abs() <= LAST_S)
+        reason[reason.isna() & number.isna()] = "time is neither seconds nor ISO 8601"
+        at = number.round().astype("Int64")
     reason[reason.isna() & frame["extra"]] = "too many columns"
     bad = reason.notna()
     refused = pd.DataFrame(

@@ -180,10 +180,13 @@ class _Groups:
     def searches(self, weight: Floats, odds: Floats, appeal: Floats, searched: Floats) -> Floats:
         """Searches expected of each show less its appeal, shape (groups, shows)."""
         base = self.by_kind(odds * appeal)
-        total = np.einsum("pk,pk->p", weight, base[self.group])
-        share = searched / np.maximum(total, 1e-12)
         sums = np.zeros_like(base)
-        np.add.at(sums, self.group, weight * share[:, None])
+        for first in range(0, len(weight), BLOCK):
+            cut = slice(first, first + BLOCK)
+            group, own = self.group[cut], weight[cut]
+            total = np.einsum("pk,pk->p", own, base[group])
+            share = searched[cut] / np.maximum(total, 1e-12)
+            np.add.at(sums, group, own * share[:, None])
         return np.asarray(odds * sums[:, self.kind])
 
 

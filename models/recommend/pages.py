@@ -84,14 +84,23 @@ def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFr
 
     Args:
         factors: record `factors`, rows of the version that serves or more. promotion: record `promotion` of the day.
+
+    Raises:
+        ValueError: its factors are not whole: pages made from them would be empty, or the same for everybody.
     """
     none = Serving(FALLBACK, np.zeros(0, dtype=object), None, None)
     model_id = served_model(promotion)
     mine = factors[factors["model_id"] == model_id].sort_values(["side", "entity_id"], kind="mergesort")
     mine = mine.drop_duplicates(["side", "entity_id"])  # the same content may have been trained on two days
     who, what = mine[mine["side"] == "profile"], mine[mine["side"] == "title"]
-    if not len(what):
+    if not len(mine):
         return none
+    wide = {len(vector) for vector in mine["vector"]}
+    if not len(who) or not len(what) or len(wide) > 1 or not np.isfinite(np.concatenate(list(mine["vector"]))).all():
+        raise ValueError(
+            f"factors of {model_id} are not whole: {len(who)} profiles, {len(what)} titles, vectors of {sorted(wide)} "
+            "numbers, all of which must be finite; run its training again or `matinee model rollback`"
+        )
     place = places(what["entity_id"], catalogue["title_id"])
     known = np.array([np.asarray(v, dtype=np.float64) for v in what["vector"]])
     titles = np.zeros((len(catalogue), known.shape[1]))
@@ -368,11 +377,12 @@ def rank(scores: Floats, worth: Floats) -> tuple[Ints, Floats]:
 
 
 def learned_view(impressions: pd.DataFrame | None, people: pd.DataFrame) -> View:
-    """View probability by the usual device of the viewers; the prior alone without impressions."""
+    """View probability by the usual device of the viewers; of those who opted out nothing is learned, and without
+    impressions the prior alone holds."""
     if impressions is None or not len(impressions):
         empty = pd.DataFrame({"row": np.zeros(0, int), "col": np.zeros(0, int)})
         return learn_view(empty, pd.Series([], dtype=object), ROWS, COLUMNS)
-    device = people.set_index("profile_id")["device"]
+    device = people[~flags(people, "opted_out")].set_index("profile_id")["device"]
     known = impressions[impressions["profile_id"].isin(device.index).to_numpy()]
     return learn_view(known, device.reindex(known["profile_id"]), ROWS, COLUMNS)
 

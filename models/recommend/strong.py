@@ -64,6 +64,9 @@ def strong_split(
     Args:
         pairs: unique profile_id, title_id; profiles with fewer than `least` are left out.
         households: by profile_id. Those who share one share their evenings too: they are permuted as one.
+
+    Raises:
+        ValueError: there are too few profiles to hold one out.
     """
     count = pairs.groupby("profile_id").size()
     pairs = pairs[pairs["profile_id"].isin(count.index[count >= least])]
@@ -72,6 +75,8 @@ def strong_split(
     homes, home = np.unique([(households or {}).get(p, p) for p in profiles], return_inverse=True)
     order = rng.permutation(len(homes))
     n = int(len(homes) * held)
+    if not n:
+        raise ValueError(f"{len(homes)} profiles have {least} titles or more, too few to hold {held:.0%} of them out")
     role_of = np.full(len(homes), "train", dtype=object)
     role_of[order[-n:]] = "test"
     role_of[order[-2 * n : -n]] = "valid"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -133,6 +138,18 @@ def test_what_was_rolled_back_is_not_gone_back_to(home: Settings) -> None:
     assert serves(home) == "bbb"
 
 
+def test_what_was_let_serve_again_is_gone_back_to() -> None:
+    rows = [decision(day, version) for day, version in zip(reversed(DAYS), reversed(VERSIONS), strict=True)]
+    undone = {**rows[0], "decided_by": "rollback"}  # to bbb, and by name back to ccc
+    assert model_cli.version_before([decision(date(2026, 2, 4), "ddd"), undone, *rows[1:]]) == "ccc"
+    back = {**undone, "serves": "bbb"}
+    by_name = decision(date(2026, 2, 4), "ddd", promoted=False, serves="ccc", decided_by="rollback")
+    assert model_cli.version_before([decision(date(2026, 2, 5), "eee"), by_name, back, *rows[1:]]) == "ccc"
+    assert model_cli.version_before([decision(date(2026, 2, 4), "ddd"), back, *rows[1:]]) == "bbb"
+    to_aaa = decision(date(2026, 2, 4), "ddd", promoted=False, serves="aaa", decided_by="rollback")
+    assert model_cli.version_before([decision(date(2026, 2, 5), "eee"), to_aaa, back, *rows[1:]]) == "aaa"
+
+
 def test_a_version_that_cannot_serve_is_refused_and_nothing_changes(home: Settings) -> None:
     unknown = call("rollback", "--to", "zzz")
     assert isinstance(unknown.exception, UsageError) and "there are ccc, bbb, aaa, decayed" in str(unknown.exception)
@@ -149,7 +166,7 @@ def test_without_mlflow_the_rollback_stands_and_says_what_is_missing(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MATINEE__MLFLOW__TRACKING_URI", "sqlite:////proc/no/such/mlflow.db")
-    said = call("rollback")
+    said = call("rollback", "--reason", "empty rows in BR")
     assert isinstance(said.exception, ServiceUnavailable) and "rollback --to bbb" in str(said.exception)
     assert serves(home) == "bbb" and alias(home) == "ccc"
     monkeypatch.undo()
@@ -157,11 +174,44 @@ def test_without_mlflow_the_rollback_stands_and_says_what_is_missing(
         monkeypatch.setenv(name, value)
     assert call("rollback", "--to", "bbb").exit_code == 0
     assert serves(home) == "bbb" == alias(home)
+    reason = model_cli.decisions(lake.connect(home))[0]["reason"]
+    assert reason == "rolled back from ccc to bbb: empty rows in BR", "the second call is for the alias alone"
+
+
+def test_an_mlflow_server_that_is_down_is_not_waited_for(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Down(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(503)
+
+    with HTTPServer(("127.0.0.1", 0), Down) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MATINEE__MLFLOW__TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        said = call("rollback")
+        server.shutdown()
+    assert isinstance(said.exception, ServiceUnavailable) and serves(home) == "bbb"
+    assert 1 <= len(asked) <= 2, "MLflow's own eight times take minutes"
 
 
 def test_a_backfill_of_an_older_day_moves_no_alias(home: Settings) -> None:
     tracking.serve(home, "recommender", "aaa", DAYS[0])
     assert alias(home) == "ccc"
+
+
+def test_ctrl_c_after_the_decision_ends_the_command(home: Settings) -> None:
+    """Both processes get it, as from a terminal; neither waits for the other."""
+    code = "import sys, matinee; sys.exit(matinee.main(['model', 'rollback']))"
+    with subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, start_new_session=True) as run:
+        assert run.stdout is not None and b"on bbb serves" in run.stdout.readline()
+        os.killpg(run.pid, signal.SIGINT)
+        try:
+            assert run.wait(60) in (0, 130)  # 0: it was done already
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    assert serves(home) == "bbb"
 
 
 def test_a_rollback_starts_no_jvm(home: Settings) -> None:

@@ -24,7 +24,8 @@ def outcomes(*cells: tuple[str, str, int, int, bool]) -> pd.DataFrame:
 
 
 def plays(**censored: bool) -> pd.DataFrame:
-    return pd.DataFrame({"impression_id": [*censored, None], "censored": [*censored.values(), True]})
+    rows = {"impression_id": [*censored, None], "censored": [*censored.values(), True]}
+    return pd.DataFrame(rows).assign(play_date=date(2026, 1, 2))
 
 
 VISIT = outcomes(
@@ -38,6 +39,13 @@ def test_rows_are_choices_and_a_play_cut_short_was_chosen() -> None:
     assert read["taken"].tolist() == [False, True, False, True]
     ignored = rows_read(VISIT, plays(b=False, d=True).assign(censored=False))
     assert ignored["taken"].tolist() == [False, True, False, False]
+
+
+def test_a_row_taken_after_midnight_is_of_the_day_of_the_play() -> None:
+    """Otherwise a model of the days before would know a take of the day that judges it."""
+    late = plays(b=False).assign(play_date=[date(2026, 1, 3), date(2026, 1, 9)])
+    first, day = rows_read(VISIT, plays(b=False))["day"].tolist(), rows_read(VISIT, late)["day"].tolist()
+    assert len(set(first)) == 1 and day == [first[0] + 1, first[0] + 1, first[0], first[0]]
 
 
 def test_a_take_that_was_removed_from_history_is_forgotten() -> None:

@@ -43,6 +43,24 @@ def test_a_file_without_time_and_weight() -> None:
     assert found["weight"].tolist() == [1.0, 1.0] and found["at"].isna().all()
 
 
+@pytest.mark.parametrize("content", [b"user,item\na,x\na,y\n", b"user,item,weight\na,x,0.2\na,y,0.9\n"])
+def test_where_nothing_is_a_rating_every_row_counts(content: bytes) -> None:
+    assert positives(load({"interactions.csv": content}).interactions)["title_id"].tolist() == ["x", "y"]
+
+
+def test_what_a_spreadsheet_writes_is_read() -> None:
+    content = b'\xef\xbb\xbf"user","item","weight"\r\n"a","x, y","4"\r\n"b,z,5\r\nb,z,5\r\n'
+    found = load({"interactions.csv": content + b"b,z,5\r\n" * 200}).interactions  # one quote is never closed
+    assert found[["profile_id", "title_id", "weight"]].values.tolist() == [["a", "x, y", 4.0], ["b", "z", 5.0]]
+
+
+def test_a_time_beyond_the_clock_is_set_aside() -> None:
+    """Milliseconds, and numbers no clock holds."""
+    rows = b"a,x,5\n" + b"".join(b"u%d,x,5\n" % i for i in range(400)) + b"b,x,1700000000000\nc,x,1e30\nd,x,-1e30\n"
+    found = load({"interactions.csv": b"user,item,time\n" + rows})
+    assert set(found.refused["reason"]) == {"time is neither seconds nor ISO 8601"} and len(found.refused) == 3
+
+
 def test_bad_rows_are_set_aside_with_line_and_reason() -> None:
     good = "".join(f"{i},{i % 7},4,{i}\n" for i in range(500))
     bad = "1,,4,5\n1,2,great,5\n1,2,-1,5\n1,2,4,noon\n1,2,4,5,6\n"
@@ -70,6 +88,7 @@ def test_of_a_repeated_pair_the_latest_counts() -> None:
         ({"notes.txt": b""}, "found notes.txt"),
         ({"ratings.csv": b""}, "ratings.csv is empty"),
         ({"ratings.csv": b"a,b\n1,2\n"}, "user and item are needed"),
+        ({"interactions.csv": b"user,item,rating,weight\n1,2,4,1\n"}, "more than one column of weight"),
         ({"ratings.dat": b"\x00\x01\x02garbage\n"}, "none of 1 rows"),
         ({"u.data": b"1\t2\t3\t4\n" * 9 + b"1\t2\n"}, "truncated or of another layout"),
         ({"u.data": b"1\t2\t3\t4\n", "movies.dat": b"1::x\n"}, "movies.dat has a line"),

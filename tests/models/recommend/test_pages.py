@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.recommend.pages import COLUMNS, FALLBACK, ROWS, PageInputs, home_pages
+from models.recommend.pages import COLUMNS, FALLBACK, ROWS, PageInputs, home_pages, learned_view, serving
 from models.recommend.train import train
 
 START = date(2026, 2, 2)
@@ -186,6 +186,27 @@ def test_without_a_promoted_model_popularity_serves_and_says_so() -> None:
     reasons = {row["reason"] for rows in pages["rows"] for row in rows}
     assert "most watched, newer plays count more" in reasons
     assert not [reason for reason in reasons if "ranked by what you watched" in reason or "for you" in reason]
+
+
+@pytest.mark.parametrize("harm", ["no profile", "no title", "cut short", "not finite"])
+def test_a_damaged_model_makes_no_pages(harm: str) -> None:
+    rows = [("profile", "a", [1.0, 1.0]), ("title", "x", [2.0, 0.5]), ("title", "y", [0.0, 0.5])]
+    if harm in ("cut short", "not finite"):
+        rows[2] = ("title", "y", [0.0] if harm == "cut short" else [np.nan, 0.5])
+    rows = [row for row in rows if harm != f"no {row[0]}"]
+    factors = pd.DataFrame(rows, columns=["side", "entity_id", "vector"]).assign(model_id="recommender-v")
+    promotion = pd.DataFrame([{"model": "recommender", "version": "v", "promoted": True}])
+    with pytest.raises(ValueError, match="factors of recommender-v are not whole"):
+        serving(factors, promotion, pd.DataFrame({"title_id": ["x", "y"]}))
+    assert serving(factors[:0], promotion, pd.DataFrame({"title_id": ["x", "y"]})).model_id == FALLBACK
+
+
+def test_nothing_is_learned_of_what_was_shown_to_who_opted_out() -> None:
+    people = pd.DataFrame({"profile_id": ["a", "b"], "device": "tv", "opted_out": [False, True]})
+    shown = pd.DataFrame({"profile_id": ["a"] * 90 + ["b"] * 400, "row": 0, "col": [0, 1, 2] * 30 + [0] * 400})
+    both, one = learned_view(shown, people), learned_view(shown[:90], people[:1])
+    assert both.openings.tolist() == one.openings.tolist() == [30, 30]
+    assert np.array_equal(both.of("tv"), one.of("tv"))
 
 
 def test_pages_do_not_depend_on_row_order() -> None:

@@ -89,3 +89,9 @@ def test_by_length_takes_every_profile_once() -> None:
     split = strong_split(pairs(), seed=3, held=0.3)
     ones = np.ones(len(split.test.fold_in.profiles))
     assert set(by_length(ones, split.test).values()) == {1.0}
+
+
+def test_too_few_profiles_are_not_all_held_out() -> None:
+    pairs = pd.DataFrame([(f"p{p}", f"t{t}") for p in range(8) for t in range(6)], columns=["profile_id", "title_id"])
+    with pytest.raises(ValueError, match="8 profiles have 5 titles or more"):
+        strong_split(pairs, seed=1)
