@@ -141,7 +141,7 @@ JOBS: tuple[JobSpec, ...] = (
         "Train the blend of ALS, EDLAE and taste, hold it against its baselines and what serves, promote or not.",
         reads=(
             Read(t.PROMOTION, (-27, 0), required=False),
-            Read(t.IMPRESSION_OUTCOME, (-13, 0), required=False),
+            Read(t.IMPRESSION_OUTCOME, (-27, 0), required=False),
             Read(t.SESSION, (-6, 0), required=False),
             Read(t.PLAY),
             Read(t.PLAY, (-27, 0), required=False),
@@ -156,7 +156,7 @@ JOBS: tuple[JobSpec, ...] = (
         Kind.TABLE,
         "Make tomorrow's home page of every profile.",
         reads=(
-            Read(t.FACTORS, (-27, 0), required=False),
+            Read(t.FACTORS, (-89, 0), required=False),
             Read(t.PROMOTION),
             Read(t.FEATURE_TITLE),
             Read(t.PLAY, (-27, 0), required=False),

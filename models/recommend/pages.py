@@ -80,20 +80,20 @@ def served_model(promotion: pd.DataFrame) -> str | None:
 
 
 def serving(factors: pd.DataFrame, promotion: pd.DataFrame, catalogue: pd.DataFrame) -> Serving:
-    """The model the promotion row lets serve; decayed popularity when it does not, or its factors are missing.
+    """The model the promotion row lets serve; decayed popularity when it lets none.
 
     Args:
         factors: record `factors`, rows of the version that serves or more. promotion: record `promotion` of the day.
 
     Raises:
-        ValueError: its factors are not whole: pages made from them would be empty, or the same for everybody.
+        ValueError: its factors are missing or not whole. No pages are made then: those of the day before go on.
     """
     none = Serving(FALLBACK, np.zeros(0, dtype=object), None, None)
     model_id = served_model(promotion)
     mine = factors[factors["model_id"] == model_id].sort_values(["side", "entity_id"], kind="mergesort")
     mine = mine.drop_duplicates(["side", "entity_id"])  # the same content may have been trained on two days
     who, what = mine[mine["side"] == "profile"], mine[mine["side"] == "title"]
-    if not len(mine):
+    if model_id is None:
         return none
     wide = {len(vector) for vector in mine["vector"]}
     if not len(who) or not len(what) or len(wide) > 1 or not np.isfinite(np.concatenate(list(mine["vector"]))).all():

@@ -153,12 +153,12 @@ def test_what_was_let_serve_again_is_gone_back_to() -> None:
 def test_a_version_that_cannot_serve_is_refused_and_nothing_changes(home: Settings) -> None:
     unknown = call("rollback", "--to", "zzz")
     assert isinstance(unknown.exception, UsageError) and "there are ccc, bbb, aaa, decayed" in str(unknown.exception)
-    facts.given(home, t.PROMOTION, decision(date(2026, 3, 20), "eee"))
+    facts.given(home, t.PROMOTION, decision(date(2026, 5, 20), "eee"))
     old = call("rollback", "--to", "ccc")
-    assert isinstance(old.exception, InputMissing) and "reads vectors from 2026-02-21 on" in str(old.exception)
-    facts.given(home, t.PROMOTION, decision(date(2026, 3, 21), "fff"))
+    assert isinstance(old.exception, InputMissing) and "reads vectors from 2026-02-20 on" in str(old.exception)
+    facts.given(home, t.PROMOTION, decision(date(2026, 5, 21), "fff"))
     bare = call("rollback", "--to", "eee")
-    assert isinstance(bare.exception, InputMissing) and "train_recommender --date 2026-03-20" in str(bare.exception)
+    assert isinstance(bare.exception, InputMissing) and "train_recommender --date 2026-05-20" in str(bare.exception)
     assert serves(home) == "fff" and set(lake.connect(home).read(t.PROMOTION)["decided_by"]) == {"train_recommender"}
 
 

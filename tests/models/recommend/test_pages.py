@@ -188,17 +188,18 @@ def test_without_a_promoted_model_popularity_serves_and_says_so() -> None:
     assert not [reason for reason in reasons if "ranked by what you watched" in reason or "for you" in reason]
 
 
-@pytest.mark.parametrize("harm", ["no profile", "no title", "cut short", "not finite"])
+@pytest.mark.parametrize("harm", ["all gone", "no profile", "no title", "cut short", "not finite"])
 def test_a_damaged_model_makes_no_pages(harm: str) -> None:
     rows = [("profile", "a", [1.0, 1.0]), ("title", "x", [2.0, 0.5]), ("title", "y", [0.0, 0.5])]
     if harm in ("cut short", "not finite"):
         rows[2] = ("title", "y", [0.0] if harm == "cut short" else [np.nan, 0.5])
-    rows = [row for row in rows if harm != f"no {row[0]}"]
+    rows = [row for row in rows if harm not in (f"no {row[0]}", "all gone")]
     factors = pd.DataFrame(rows, columns=["side", "entity_id", "vector"]).assign(model_id="recommender-v")
     promotion = pd.DataFrame([{"model": "recommender", "version": "v", "promoted": True}])
+    shows = pd.DataFrame({"title_id": ["x", "y"]})
     with pytest.raises(ValueError, match="factors of recommender-v are not whole"):
-        serving(factors, promotion, pd.DataFrame({"title_id": ["x", "y"]}))
-    assert serving(factors[:0], promotion, pd.DataFrame({"title_id": ["x", "y"]})).model_id == FALLBACK
+        serving(factors, promotion, shows)
+    assert serving(factors, promotion.assign(promoted=False), shows).model_id == FALLBACK
 
 
 def test_nothing_is_learned_of_what_was_shown_to_who_opted_out() -> None:
