@@ -1,9 +1,9 @@
 """How much countries agree on what is watched, on Netflix and in the world: `python -m bench.top10 --data FILE`.
 
 FILE is Netflix's own weekly list by country (all-weeks-countries.tsv of netflix.com/tudum/top10, with columns
-country_iso2, week, category, show_title). Of every week and pair of the world's countries it prints the share of the ten titles that both
-lists have; of the world the same, its ten shows with the greatest mean chance of being the next play. The world's
-setting `country_spread` was set by this.
+country_iso2, week, category, show_title). Of every week and pair of the world's countries it prints the share of the
+ten titles that both lists have; of the world the same, its ten shows with the greatest mean chance of being the next
+play. The world's setting `country_spread` was set by this.
 """
 
 from __future__ import annotations

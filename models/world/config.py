@@ -48,8 +48,8 @@ class WorldConfig:
     `taste` scales how much genre and individual taste move a take, `artwork_taste` how
     much an image's theme does, `artwork_spread` how much images differ for everyone; all are logits. `country_spread`
     and `device_spread` are how far countries and devices differ in a show, where shows differ by 1. With the first one
-    the ten most wanted of two of the countries have .35 of their titles in common; on Netflix it was .33 of films and .31
-    of series (`bench.top10`). The second is an assumption.
+    the ten most wanted of two of the countries have .35 of their titles in common; on Netflix it was .33 of films and
+    .31 of series (`bench.top10`). The second is an assumption.
     `day_scale[d]` multiplies the visits of day d (last value repeated). `disk_share` is each cluster's disk over the
     bytes of the catalogue, `fill_share` the nightly fill budget over the disk.
     """
