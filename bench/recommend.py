@@ -366,7 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--factors", type=int, nargs="+", default=[64, 128, 256], help="r3: numbers of factors")
     parser.add_argument("--mllib-factors", type=int, nargs="+", default=[64], help="r3: those of Spark MLlib's ALS")
     parser.add_argument("--events", type=int, default=recommend_als.EVENTS, help="r3: plays in the world")
-    parser.add_argument("--budget", type=float, default=200.0, help="r3: CPU seconds of a solver for a line")
+    parser.add_argument("--budget", type=float, default=400.0, help="r3: CPU seconds of a solver for a line")
     parser.add_argument("--parts", choices=recommend_als.PARTS, nargs="+", default=recommend_als.PARTS, help="r3")
     parser.add_argument("--links", type=Path, help="r6: a links.csv, when the folder brings none")
     parser.add_argument("--origins", type=int, default=5, help="r2: windows of 8 %% of the ratings each")
