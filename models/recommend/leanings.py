@@ -158,9 +158,7 @@ class _Groups:
     def of(cls, home: pd.DataFrame, genres: Floats, code: dict[str, Ints]) -> _Groups:
         both = np.stack(list(code.values()), axis=1) if code else np.zeros((len(home), 1), dtype=np.int64)
         first, group = np.unique(both, axis=0, return_inverse=True)
-        kinds, kind = np.unique(genres, axis=0, return_inverse=True)
-        into = csr_matrix((np.ones(len(kind)), (np.arange(len(kind)), kind.ravel())), shape=(len(kind), len(kinds)))
-        return cls(group.ravel(), {name: first[:, i] for i, name in enumerate(code)}, kinds, kind.ravel(), into)
+        return cls(group.ravel(), {name: first[:, i] for i, name in enumerate(code)}, *_kinds(genres))
 
     def weights(self, theta: Floats) -> Floats:
         """What likings make of each kind of show, shape (profiles, kinds)."""
@@ -208,8 +206,7 @@ def likings(
         base: odds that a search takes a show of each kind (genres in np.unique's order), shape (groups, kinds).
         group: of each profile. shown: takes expected of the cells a profile read, shape (profiles, shows), sparse.
     """
-    kinds, kind = np.unique(genres, axis=0, return_inverse=True)
-    into = csr_matrix((np.ones(len(kind)), (np.arange(len(kind)), kind.ravel())), shape=(len(kind), len(kinds)))
+    kinds, _, into = _kinds(genres)
     out = start.copy()
     prior = precision * np.eye(genres.shape[1])
     outer = (kinds[:, :, None] * kinds[:, None, :]).reshape(len(kinds), -1)
@@ -227,6 +224,13 @@ def likings(
             theta = np.clip(theta + np.linalg.solve(curve, slope[:, :, None])[:, :, 0], -MOST, MOST)
         out[cut] = theta
     return out
+
+
+def _kinds(genres: Floats) -> tuple[Floats, Ints, csr_matrix]:
+    """Shows of equal genres: the genres, the kind of each show, and a matrix that sums over them (see _Groups)."""
+    kinds, kind = np.unique(genres, axis=0, return_inverse=True)
+    kind = kind.ravel()
+    return kinds, kind, csr_matrix((np.ones(len(kind)), (np.arange(len(kind)), kind)), shape=(len(kind), len(kinds)))
 
 
 def _taste(theta: Floats, genres: Floats, cells: Cells) -> Floats:

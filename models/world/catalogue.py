@@ -14,6 +14,8 @@ from models.world.population import DEVICES, F8, I8, LATENT, Clusters, Obj
 from models.world.rng import stream
 
 CHUNK_MS = 4_000
+_LONG = (0.8, -0.8, -0.3, 0.0, 0.3)
+"""How much more of a long show each of DEVICES takes."""
 VBR = 64
 _LADDER = (235, 560, 1050, 2350, 4300)
 _ADJECTIVES = (
@@ -38,8 +40,6 @@ _ADJECTIVES = (
     "Little",
     "Burning",
 )
-_LONG = (0.8, -0.8, -0.3, 0.0, 0.3)
-"""How much more of a long show each of DEVICES takes."""
 _NOUNS = (
     "Harbour",
     "Garden",
