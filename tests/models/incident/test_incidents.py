@@ -61,15 +61,20 @@ def test_a_fault_is_one_incident_named_after_its_cohort(watched: Watched) -> Non
     assert abs(found[0].onset_s - start) <= 20, "the change point, not the start of the window"
 
 
+def _parent_and_child(service: Service) -> tuple[int, int]:
+    """An ISP, and its cohort of two dimensions or more with the most traffic."""
+    traffic, names = service.cohorts.traffic(), service.cohorts.names
+    parent = _cohort(service, "isp")
+    return parent, max((i for i, name in enumerate(names) if set(names[parent]) < set(name)), key=lambda i: traffic[i])
+
+
 def test_an_alarm_around_an_incident_is_the_same_incident(watched: Watched) -> None:
     """Named after a child by chance, the incident becomes its parent's when that is the likelier cause, and no second
     one opens; where the child is the likelier cause it keeps its name."""
     service, models = watched
     run = Run(service, models, [12])
     run.go(WARM_S)
-    traffic, names = service.cohorts.traffic(), service.cohorts.names
-    parent = _cohort(service, "isp")
-    child = max((i for i, name in enumerate(names) if set(names[parent]) < set(name)), key=lambda i: traffic[i])
+    parent, child = _parent_and_child(service)
 
     for wider, whole in ((400.0, parent), (60.0, child)):
         ledger = Ledger(run.detector)
@@ -86,9 +91,7 @@ def test_an_incident_waits_for_its_name_and_not_for_ever(watched: Watched) -> No
     service, models = watched
     run = Run(service, models, [13])
     run.go(WARM_S)
-    traffic, names = service.cohorts.traffic(), service.cohorts.names
-    parent = _cohort(service, "isp")
-    child = max((i for i, name in enumerate(names) if set(names[parent]) < set(name)), key=lambda i: traffic[i])
+    parent, child = _parent_and_child(service)
     sure, even = [(parent, 60.0, 10.0), (child, 20.0, 4.0)], [(parent, 60.0, 10.0), (child, 56.0, 8.0)]
 
     def opened(*steps: list[tuple[int, float, float]], window_s: int = 120) -> list[tuple[int, int]]:
