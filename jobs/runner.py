@@ -27,7 +27,7 @@ from jobs.registry import JobSpec, Kind
 from lake import files, hashing
 from lake.audit import judge_frame, judge_rows
 from lake.catalog import NAME, bootstrap, identifier
-from lake.publish import Publishing
+from lake.publish import Folded, Publishing
 from schemas.tables import Table
 
 Say = Callable[[str], None]
@@ -108,7 +108,7 @@ class Runner:
             module.require(frames, day=day, settings=self.settings)
         if getattr(module, "KERNEL", False):
             spark.register_kernel(self.session, self.settings)
-        outputs: dict[str, DataFrame] = module.transform(frames, day=day, settings=self.settings)
+        outputs: dict[str, DataFrame | Folded] = module.transform(frames, day=day, settings=self.settings)
         _check_outputs(spec, outputs)
         with Publishing(
             self.session, self.settings, self.catalog, spec.name, day, spec.writes, say=self.say
@@ -146,7 +146,7 @@ class Runner:
         return frame.where(f"`{table.partition}` = DATE'{day.isoformat()}'")
 
 
-def _check_outputs(spec: JobSpec, outputs: dict[str, DataFrame]) -> None:
+def _check_outputs(spec: JobSpec, outputs: dict[str, DataFrame | Folded]) -> None:
     declared = {table.name for table in spec.writes}
     if set(outputs) != declared:
         raise MatineeError(

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from conf.settings import Settings
 from jobs import registry
+from lake.publish import Folded
 from models.playback import watched
 from schemas import records, tables
 
@@ -31,7 +32,7 @@ MARGIN_MS = 60_000
 """Sessions this close to the day are folded too; what they leave in the day is decided by the fold, not by this."""
 
 
-def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) -> dict[str, DataFrame]:
+def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) -> dict[str, DataFrame | Folded]:
     """Spans that start on `day`, sessions and plays that end on it; spans and sessions as they lie in their tables.
 
     Args:
@@ -39,11 +40,10 @@ def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) ->
     """
     # Kept as bytes, not as rows: a session's rows repeat its texts and are mostly zeros.
     folded = fold(frames["playback_event"], day).cache()
-    spans = folded.select(F.explode(F.expr("kernel.spans_of(folded)")).alias("row")).select("row.*")
     sessions = folded.select(F.explode(F.expr("kernel.sessions_of(folded)")).alias("row")).select("row.*")
     ended = sessions.where(F.col("close_date") == day)
     return {
-        "span": spans.where(F.col("start_date") == day),
+        "span": Folded(folded),
         "session": ended.drop("last_state"),
         "play": plays(ended, frames["title"], day),
     }

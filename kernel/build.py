@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from conf import kernel
+from conf import jars, kernel
 from conf.environments import flink_home, spark_home
 from conf.errors import ConfigError, MatineeError
 from conf.java import tool
@@ -91,8 +91,10 @@ def is_fresh(path: Path) -> bool:
 
 
 def class_path() -> list[Path]:
-    """The engines' own jars out of their wheels: Spark from this environment, Flink from the streaming one."""
-    return sorted((spark_home() / "jars").glob("*.jar")) + sorted((flink_home() / "lib").glob("flink-*.jar"))
+    """The engines' own jars out of their wheels, Spark from this environment, Flink from the streaming one; and those
+    of `jars.lock` that the kernel is compiled against."""
+    engines = sorted((spark_home() / "jars").glob("*.jar")) + sorted((flink_home() / "lib").glob("flink-*.jar"))
+    return engines + jars.jar_paths("kernel_build")
 
 
 def _entries(classes: Path) -> Iterator[tuple[str, bytes]]:

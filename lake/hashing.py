@@ -1,9 +1,10 @@
 """Content hash of a partition: order-free, over every column.
 
-Every row becomes two 64-bit hashes of all its values, nulls hashed as such where the record allows them (the audit
-refuses others); the partition's hash is made of the row count and the sums of the hashes, which do not depend on the
-rows' order or files. Up to `SMALL` rows they are computed by DuckDB on the driver, beyond that by Spark where the rows
-are: by the content's own size, never by the machine, so one content has one hash everywhere.
+Every row becomes two 64-bit hashes of all its values (Spark's second one is a hash of the first), nulls hashed as such
+where the record allows them (the audit refuses others); the partition's hash is made of the row count and the sums of
+the hashes, which do not depend on the rows' order or files. Up to `SMALL` rows they are computed by DuckDB on the
+driver, beyond that by Spark where the rows are: by the content's own size, never by the machine, so one content has one
+hash everywhere.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _spark(columns: Sequence[Field]) -> tuple[str, str]:
         value = f"to_json({name}, map('ignoreNullFields', 'false'))" if isinstance(field.type, Array) else name
         parts += [value, f"isnull({name})"] if field.nullable else [value]
     row = ", ".join(parts)
-    return f"xxhash64({row})", f"xxhash64('matinee', {row})"
+    return f"xxhash64({row})", f"xxhash64('matinee', xxhash64({row}))"
 
 
 def _duckdb(columns: Sequence[Field]) -> tuple[str, str]:

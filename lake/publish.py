@@ -43,6 +43,13 @@ class Staged:
     snapshot_id: int = 0
 
 
+@dataclass(frozen=True)
+class Folded:
+    """Spans inside their folded sessions: a Spark frame of one column of bytes, unpacked by the kernel as it writes."""
+
+    frame: Any
+
+
 class Publishing:
     """The writes of one run of one job, as a context that holds the tables' leases.
 
@@ -103,7 +110,7 @@ class Publishing:
     def stage(
         self, table: Table, frame: Any, partition: date | None, properties: Mapping[str, str] | None = None
     ) -> None:
-        """Write a Spark frame to the run's branch of a table.
+        """Write a Spark frame, or spans as `Folded`, to the run's branch of a table.
 
         With `partition` the rows replace that partition, an empty frame empties it; without it they are appended.
         `properties` go into the snapshot that holds the rows.
@@ -112,15 +119,43 @@ class Publishing:
             ConfigError: columns or types that differ from the table's, each named.
         """
         staged = self._branch(table, partition)
+        told = {RUN: self.run_id, **(properties or {})}
+        if table.by_column:
+            self._stage_files(staged, frame, told)
+            return
         frame = conform(frame, table)
         writer = frame._jdf.writeTo(f"{self.name(table)}.branch_{self.run_id}")
-        for key, value in {RUN: self.run_id, **(properties or {})}.items():
+        for key, value in told.items():
             writer.option(f"snapshot-property.{key}", value)
         if staged.partition is None:
             writer.append()
         else:
             rows = f"`{table.partition}` = DATE'{staged.partition.isoformat()}'"
             writer.overwrite(self.session._jvm.org.apache.spark.sql.functions.expr(rows))
+
+    def _stage_files(self, staged: Staged, frame: Any, properties: Mapping[str, str]) -> None:
+        """The same commit, of files that the kernel wrote column by column."""
+        jvm, handle = self.session._jvm, self._handle(staged.table)
+        kernel = jvm.io.matinee.kernel.spark.ColumnFiles
+        if isinstance(frame, Folded):
+            assert staged.partition is not None, "spans are written a day at a time"
+            files = kernel.writeSpans(frame.frame._jdf, handle, (staged.partition - date(1970, 1, 1)).days)
+        else:
+            files = kernel.write(conform(frame, staged.table)._jdf, handle)
+        if staged.partition is None:
+            commit = handle.newAppend()
+            for file in files:
+                commit.appendFile(file)
+        else:
+            equal = jvm.org.apache.iceberg.expressions.Expressions.equal
+            rows = equal(staged.table.partition, staged.partition.isoformat())
+            commit = handle.newOverwrite().overwriteByRowFilter(rows)
+            for file in files:
+                commit.addFile(file)
+            commit.validateAddedFilesMatchOverwriteFilter()
+        for key, value in properties.items():
+            commit.set(key, value)
+        commit.toBranch(self.run_id).commit()
 
     def _branch(self, table: Table, partition: date | None) -> Staged:
         if table.fqn not in self._leases:

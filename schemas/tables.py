@@ -17,7 +17,8 @@ class Table:
     `key` is unique in a partition; `partition` is an identity column (a date) or None; `retention_days` None keeps
     for ever (job `retention`; settings rule over bronze's and silver's); `landed` tables also carry the `META` columns
     of ingest. In a `twofold` table a row that is the same in both revisions lies once, as revision `BOTH`; readers get
-    it twice, as its record says (`schemas.render.sql.each_revision`).
+    it twice, as its record says (`schemas.render.sql.each_revision`). `by_column`: of millions of rows a day, so that
+    its files are written by the kernel (`kernel/.../ColumnFiles.java`); no column holds arrays or records.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Table:
     producer: str
     landed: bool = False
     twofold: bool = False
+    by_column: bool = False
 
     @property
     def fqn(self) -> str:
@@ -57,13 +59,12 @@ _META_DOC = {
 }
 
 
-def _bronze(name: str, days: int | None = 90) -> Table:
-    return Table(
-        name, "bronze", name, ("kafka_partition", "kafka_offset"), "received_date", days, "ingest", landed=True
-    )
+def _bronze(name: str, days: int | None = 90, by_column: bool = False) -> Table:
+    key = ("kafka_partition", "kafka_offset")
+    return Table(name, "bronze", name, key, "received_date", days, "ingest", landed=True, by_column=by_column)
 
 
-BRONZE_PLAYBACK_EVENT = _bronze("playback_event")
+BRONZE_PLAYBACK_EVENT = _bronze("playback_event", by_column=True)
 BRONZE_IMPRESSION = _bronze("impression")
 BRONZE_CDN_REQUEST = _bronze("cdn_request")
 # The catalogue stays: the newest row of a title may be years old, and a past day is computed again as it was known.
@@ -81,11 +82,12 @@ QUARANTINE = Table(
 
 SPAN = Table(
     "span", "silver", "span", ("session_id", "segment", "revision", "span"), "start_date", 400, "sessionize",
-    twofold=True,
+    twofold=True, by_column=True,
 )  # fmt: skip
 SESSION = Table(
-    "session", "silver", "session", ("session_id", "segment", "revision"), "close_date", 400, "sessionize", twofold=True
-)
+    "session", "silver", "session", ("session_id", "segment", "revision"), "close_date", 400, "sessionize",
+    twofold=True, by_column=True,
+)  # fmt: skip
 PLAY = Table("play", "silver", "play", ("session_id", "segment"), "play_date", 400, "sessionize")
 IMPRESSION_OUTCOME = Table(
     "impression_outcome", "silver", "impression_outcome", ("impression_id",), "shown_date", 400, "outcomes"

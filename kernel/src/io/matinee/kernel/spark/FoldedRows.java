@@ -60,17 +60,18 @@ public final class FoldedRows implements Once<ArrayData> {
 
     /** Found by its name: Spark calls it from the code it generates. */
     public ArrayData invoke(byte[] folded) {
-        if (folded == null) {
-            return null;
-        }
+        return folded == null ? null : new GenericArrayData(rows(folded).toArray());
+    }
+
+    List<InternalRow> rows(byte[] folded) {
         Made made = new Made();
         FoldedBytes.read(folded, spans, made);
-        return new GenericArrayData(made.rows.toArray());
+        return made.rows;
     }
 
     /** The rows of one call: both, or live, then final, session by session. */
     private static final class Made implements FoldedBytes.Sink {
-        private final List<Object> rows = new ArrayList<>();
+        private final List<InternalRow> rows = new ArrayList<>();
         private final Values.Texts out = new Values.Texts();
 
         @Override
