@@ -53,6 +53,8 @@ import scala.Option;
 public final class ColumnFiles {
     /** Rows gathered before they are written as one row group: 84 columns of 8 bytes take 44 MB. */
     private static final int GROUP_ROWS = 1 << 16;
+    /** Rows of spans taken together: as many as the nearest cache holds. */
+    private static final int BLOCK_ROWS = 32;
 
     private ColumnFiles() {}
 
@@ -98,6 +100,8 @@ public final class ColumnFiles {
         private final Table table;
         /** Where each column of the table stands in a row: a table that grew has its columns in another order. */
         private final int[] places;
+        /** Where the partition's column stands in a row, -1 if there is none. */
+        private final int by;
         private final boolean folded;
         private final Integer day;
 
@@ -106,11 +110,13 @@ public final class ColumnFiles {
             this.table = SerializableTableWithSize.copyOf(table);
             this.folded = folded;
             this.day = day;
+            List<PartitionField> parts = table.spec().fields();
             List<String> given = List.of(names);
             places = table.schema().columns().stream().mapToInt(column -> given.indexOf(column.name())).toArray();
             if (given.size() != places.length || Arrays.stream(places).anyMatch(place -> place < 0)) {
                 throw new UnsupportedOperationException(table.name() + " and the rows differ in columns: " + given);
             }
+            by = parts.isEmpty() ? -1 : given.indexOf(table.schema().findColumnName(parts.get(0).sourceId()));
         }
 
         @Override
@@ -124,7 +130,7 @@ public final class ColumnFiles {
                 if (folded) {
                     FoldedRows spans = new FoldedRows(true);
                     while (rows.hasNext()) {
-                        spread(spans.rows(rows.next().getBinary(0)).iterator(), open, names, done);
+                        spread(spans.rows(rows.next().getBinary(0)), open, names, done);
                     }
                 } else {
                     spread(rows, open, names, done);
@@ -142,18 +148,28 @@ public final class ColumnFiles {
             }
         }
 
+        /** The rows of one or more sessions that are of the day, all to one file. */
+        private void spread(List<InternalRow> rows, Map<Integer, Files> open, OutputFileFactory names, List<DataFile> done)
+                throws IOException {
+            rows.removeIf(row -> row.getInt(by) != day);
+            Files files = open.get(day);
+            if (files == null && !rows.isEmpty()) {
+                files = new Files(table, places, new Day(day), names, done);
+                open.put(day, files);
+            }
+            for (int from = 0; from < rows.size(); from += BLOCK_ROWS) {
+                files.add(rows.subList(from, Math.min(rows.size(), from + BLOCK_ROWS)));
+            }
+        }
+
         /** Each row to the file of its partition value. */
         private void spread(Iterator<? extends InternalRow> rows, Map<Integer, Files> open, OutputFileFactory names, List<DataFile> done)
                 throws IOException {
-            int by = partitionColumn();
             Integer last = null;
             Files files = null;
             while (rows.hasNext()) {
                 InternalRow row = rows.next();
                 Integer value = by < 0 || row.isNullAt(by) ? null : (Integer) row.getInt(by);
-                if (day != null && !day.equals(value)) {
-                    continue;
-                }
                 if (files == null || !Objects.equals(value, last)) {
                     files = open.get(value);
                     if (files == null) {
@@ -164,12 +180,6 @@ public final class ColumnFiles {
                 }
                 files.add(row);
             }
-        }
-
-        private int partitionColumn() {
-            List<PartitionField> parts = table.spec().fields();
-            NestedField column = parts.isEmpty() ? null : table.schema().findField(parts.get(0).sourceId());
-            return column == null ? -1 : places[table.schema().columns().indexOf(column)];
         }
 
         private void giveUp(Map<Integer, Files> open, List<DataFile> done) {
@@ -236,6 +246,16 @@ public final class ColumnFiles {
             if (++rows == GROUP_ROWS) {
                 group();
             }
+        }
+
+        void add(List<InternalRow> more) throws IOException {
+            if (rows + more.size() > GROUP_ROWS) {
+                group();
+            }
+            for (int i = 0; i < columns.length; i++) {
+                columns[i].add(more, places[i]);
+            }
+            rows += more.size();
         }
 
         private void group() throws IOException {

@@ -37,8 +37,9 @@ abstract class ColumnPages {
 
     private final ColumnDescriptor descriptor;
     private final boolean bounds;
-    /** Whether each row has a value; the values stand without gaps. */
-    private final boolean[] there;
+    private final int most;
+    /** Whether each row has a value, null while all have; the values stand without gaps. */
+    private boolean[] there;
     private final Buffer page = new Buffer();
     private final ZstdCompressCtx zstd = new ZstdCompressCtx().setLevel(LEVEL);
     private byte[] packed = new byte[0];
@@ -48,7 +49,7 @@ abstract class ColumnPages {
     private ColumnPages(ColumnDescriptor descriptor, int most, boolean bounds) {
         this.descriptor = descriptor;
         this.bounds = bounds;
-        there = new boolean[most];
+        this.most = most;
     }
 
     /** The kind of a column's values; an error if there is none for it. */
@@ -70,11 +71,26 @@ abstract class ColumnPages {
 
     /** The next row's value. */
     final void add(InternalRow row, int place) {
-        boolean has = !row.isNullAt(place);
-        there[rows++] = has;
-        if (has) {
-            take(row, place);
-            values++;
+        if (row.isNullAt(place)) {
+            if (there == null) {
+                there = new boolean[most];
+                Arrays.fill(there, 0, rows, true);
+            }
+            there[rows++] = false;
+            return;
+        }
+        if (there != null) {
+            there[rows] = true;
+        }
+        rows++;
+        take(row, place);
+        values++;
+    }
+
+    /** The next rows' values: a column at a time, as a row at a time would touch every array for each. */
+    final void add(List<? extends InternalRow> more, int place) {
+        for (InternalRow row : more) {
+            add(row, place);
         }
     }
 
@@ -109,8 +125,8 @@ abstract class ColumnPages {
         int from = 0;
         for (int row = 0; row < rows; row += PAGE_ROWS) {
             int end = Math.min(rows, row + PAGE_ROWS);
-            int until = from;
-            for (int i = row; i < end; i++) {
+            int until = there == null ? end : from;
+            for (int i = row; i < end && there != null; i++) {
                 until += there[i] ? 1 : 0;
             }
             page.clear();
@@ -133,6 +149,7 @@ abstract class ColumnPages {
         out.endColumn();
         rows = 0;
         values = 0;
+        there = null;
         clear();
     }
 
