@@ -80,9 +80,10 @@ def _notes(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
         f"CREATE TEMPORARY TABLE notes_event (message_key BYTES, {' NOT NULL, '.join(columns)} NOT NULL,"
         f" WATERMARK FOR event_at AS event_at - INTERVAL '2' SECOND) {clause}"
     )
+    formats = {"key.format": "json", "key.fields": "minute_at;cdn_id;isp", "value.format": "json"}
     env.execute_sql(
         "CREATE TEMPORARY TABLE notes_minute (minute_at TIMESTAMP_LTZ(3), cdn_id STRING, isp STRING, play_ms BIGINT,"
-        f" stall_ms BIGINT) {_clause(settings, 'kafka', {'format': 'json'})}"
+        f" stall_ms BIGINT) {_clause(settings, 'kafka', formats)}"
     )
     env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION notes_fold AS 'bench.NotesFold' LANGUAGE JAVA")
     env.execute_sql(
