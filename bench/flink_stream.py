@@ -1,9 +1,9 @@
 """Child of `bench.stream` in the streaming environment: submits one of its jobs, which reads the topic to its end.
 
-python -m bench.flink_stream qoe|bare|rocks|python; settings and jars as JSON on standard input, one line of JSON back.
-`qoe` is the live job as it is; `bare` and `rocks` are the function of 40 lines in bench/java; `python` is the same in a
-PyFlink process function. The yardsticks add up one rollup and write it as JSON; checkpoints, mini-batches and sinks are
-the job's.
+python -m bench.flink_stream qoe|notes|bare|rocks|python; settings and jars as JSON on standard input, one line of JSON
+back. `qoe` is the live job as it is; `notes`, `bare` and `rocks` are the functions of 40 lines in bench/java; `python`
+is the same in a PyFlink process function. The yardsticks add up one rollup and write it as JSON; checkpoints,
+mini-batches and the guarantee of the sinks are the job's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import fastavro
@@ -20,6 +20,7 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.table import StatementSet, StreamTableEnvironment
 
+from bench.notes_event import NOTES_EVENT
 from conf.settings import Settings
 from schemas import ids, records, topics
 from streaming.jobs import plan, qoe
@@ -31,23 +32,27 @@ FOLDED = ["minute_ms", "cdn_id", "isp", "play_ms", "stall_ms"]
 MINUTE_MS = 60_000
 
 
-def _sink(settings: Settings) -> str:
-    """Upserts in JSON, exactly once."""
+def _clause(settings: Settings, connector: str, formats: Mapping[str, str]) -> str:
+    """Of a sink that writes exactly once."""
     prefix = settings.kafka.topic_prefix
     options = {
-        "connector": "upsert-kafka",
+        "connector": connector,
         "topic": f"{prefix}{topics.QOE_MINUTE.name}",
         "properties.bootstrap.servers": settings.kafka.bootstrap,
-        "key.format": "json",
-        "value.format": "json",
+        **formats,
         "sink.delivery-guarantee": "exactly-once",
         "sink.transactional-id-prefix": f"bench-{prefix}",
         "properties.transaction.timeout.ms": str(plan.TRANSACTION_TIMEOUT_MS),
     }
-    clause = ", ".join(f"'{key}' = '{value}'" for key, value in options.items())
+    return "WITH (" + ", ".join(f"'{key}' = '{value}'" for key, value in options.items()) + ")"
+
+
+def _sink(settings: Settings) -> str:
+    """Upserts in JSON."""
     return (
         "CREATE TEMPORARY TABLE bench_minute (minute_ms BIGINT, cdn_id STRING, isp STRING, play_ms BIGINT,"
-        f" stall_ms BIGINT, PRIMARY KEY (minute_ms, cdn_id, isp) NOT ENFORCED) WITH ({clause})"
+        " stall_ms BIGINT, PRIMARY KEY (minute_ms, cdn_id, isp) NOT ENFORCED)"
+        f" {_clause(settings, 'upsert-kafka', {'key.format': 'json', 'value.format': 'json'})}"
     )
 
 
@@ -62,6 +67,39 @@ def _qoe(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
 def _yardstick(env: StreamTableEnvironment, settings: Settings) -> None:
     env.execute_sql(plan.source("raw_event", topics.PLAYBACK_EVENT, settings, BOUNDED))
     env.execute_sql(_sink(settings))
+
+
+def _notes(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
+    """Flink decodes, and the minute is that of the row time which the function hands on."""
+    columns = ["session_id STRING", "seq INT", "event_at TIMESTAMP_LTZ(3)", "state STRING"]
+    columns += [f"{name} STRING" for name in ("title_id", "cdn_id", "isp", "device", "country", "app_version")]
+    table = plan.source("notes_event", NOTES_EVENT, settings, BOUNDED)
+    avro = "'value.format' = 'avro',\n  'value.avro.timestamp_mapping.legacy' = 'false'"
+    clause = table[table.rindex("WITH (") :].replace("'value.format' = 'raw'", avro)
+    env.execute_sql(
+        f"CREATE TEMPORARY TABLE notes_event (message_key BYTES, {' NOT NULL, '.join(columns)} NOT NULL,"
+        f" WATERMARK FOR event_at AS event_at - INTERVAL '2' SECOND) {clause}"
+    )
+    formats = {"key.format": "json", "key.fields": "minute_at;cdn_id;isp", "value.format": "json"}
+    env.execute_sql(
+        "CREATE TEMPORARY TABLE notes_minute (minute_at TIMESTAMP_LTZ(3), cdn_id STRING, isp STRING, play_ms BIGINT,"
+        f" stall_ms BIGINT) {_clause(settings, 'kafka', formats)}"
+    )
+    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION notes_fold AS 'bench.NotesFold' LANGUAGE JAVA")
+    env.execute_sql(
+        "CREATE TEMPORARY VIEW notes_columns AS SELECT session_id, seq, event_at, state, cdn_id, isp FROM notes_event"
+    )
+    env.execute_sql(
+        "CREATE TEMPORARY VIEW notes_folded AS SELECT * FROM notes_fold(e => TABLE notes_columns"
+        " PARTITION BY session_id, on_time => DESCRIPTOR(event_at), uid => 'notes')"
+    )
+    found = env.create_statement_set()
+    found.add_insert_sql(
+        "INSERT INTO notes_minute SELECT window_start, cdn_id, isp, SUM(play_ms), SUM(stall_ms)"
+        " FROM TABLE(TUMBLE(TABLE notes_folded, DESCRIPTOR(rowtime), INTERVAL '1' MINUTE))"
+        " GROUP BY window_start, window_end, cdn_id, isp"
+    )
+    return found
 
 
 def _bare(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
@@ -118,7 +156,7 @@ def _python(env: StreamTableEnvironment, settings: Settings) -> StatementSet:
     return found
 
 
-JOBS = {"qoe": _qoe, "bare": _bare, "rocks": _bare, "python": _python}
+JOBS = {"qoe": _qoe, "notes": _notes, "bare": _bare, "rocks": _bare, "python": _python}
 
 
 def main(kind: str) -> None:

@@ -44,6 +44,6 @@ def jar() -> Path:
 
 def command(name: str, *arguments: object) -> list[str]:
     """The command line of a class with a main method."""
-    path = [jar(), *jars.jar_paths("broker")]
+    path = [jar(), kernel.jar(), *jars.jar_paths("broker")]
     joined = os.pathsep.join(map(str, path))
     return [str(tool("java")), "-Xmx1g", "-cp", joined, f"bench.{name}", *map(str, arguments)]

@@ -1,11 +1,13 @@
 """Events per CPU second of the Flink job, Kafka to Kafka, exactly once: ``.venv/bin/python -m bench.stream``.
 
 On the running stack (`matinee up`): a world's day with 5 % repeats, 5 % out of order and 2 % lost is copied under other
-session ids to two sizes; the live job and the yardsticks read both to their end: a Java function of 40 lines with its
-state on the heap (`bare`) and with the live job's own state backend (`rocks`), and a PyFlink process function. The
-slope between the sizes leaves out start-up; a TaskManager that has just been started compiles Flink itself in its first
-run, which makes the slope too good, so a small run comes before. CPU seconds are those of the TaskManager and its
-children. Full size: ``--small 5000000 --large 20000000``. Take a quiet machine.
+session ids to two sizes; the live job and the yardsticks read both to their end. `notes`: a Java process table function
+of 40 lines over rows that Flink decoded, TUMBLE behind it, state on the heap; `bare`: over raw bytes that the kernel
+decodes, one `SUM` behind it, state on the heap; `rocks`: the same with the live job's own state; `python`: the same as
+a PyFlink process function. The slope between the sizes leaves out start-up; a TaskManager that has just been started
+compiles Flink itself in its first run, which makes the slope too good, so every job reads a small size before. CPU
+seconds are those of the TaskManager and its children. Full size: ``--small 5000000 --large 20000000``. Take a quiet
+machine: a checkpoint each second costs the same whether many events or few were read in it.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ import click
 import psutil
 
 from bench import java
+from bench.notes_event import NOTES_EVENT
 from conf import environments, flink, supervisor
 from conf.errors import InputMissing, MatineeError
+from conf.jars import jar_paths
 from conf.settings import ROOT, Settings, load
 from models.world import World, WorldConfig
 from models.world.config import Disturb
@@ -33,15 +37,14 @@ from streaming import launch, produce, rest, topics
 FIRST = date(2026, 1, 5)
 MIX = Disturb(duplicates=0.05, out_of_order=0.05, lost=0.02, poison=0.0)
 YARDSTICK_STATE = {"state.backend.type": "hashmap"}
-"""As the 40 lines were measured first; small states are cheaper so."""
+"""As the function of the notes was measured; small states are cheaper so."""
 FORMS: Mapping[str, Mapping[str, str]] = {
     "qoe": {},
+    "notes": YARDSTICK_STATE,
     "bare": YARDSTICK_STATE,
     "rocks": {},
     "python": YARDSTICK_STATE,
 }
-PYTHON_SHARE = 20
-"""The Python function reads a twentieth: it would take hours."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,13 @@ def base_day(settings: Settings, profiles: int) -> int:
 
 
 def flooded(origin: Settings, target: Settings, copies: int, limit: int) -> int:
-    """Copies of the first `limit` events of `origin` into `target`; how many."""
-    topics.delete(target)
-    topics.create(target)
-    names = [f"{s.kafka.topic_prefix}{catalogue.PLAYBACK_EVENT.name}" for s in (origin, target)]
-    done = subprocess.run(
-        java.command("Flood", origin.kafka.bootstrap, *names, copies, limit, 0), capture_output=True, text=True
-    )
+    """Copies of the first `limit` events of `origin` into `target`, whole and cut down; how many."""
+    topics.delete(target, [*catalogue.TOPICS, NOTES_EVENT])
+    topics.create(target, [*catalogue.TOPICS, NOTES_EVENT])
+    whole, cut = (topics.real_name(topic, target) for topic in (catalogue.PLAYBACK_EVENT, NOTES_EVENT))
+    base = topics.real_name(catalogue.PLAYBACK_EVENT, origin)
+    command = java.command("Flood", origin.kafka.bootstrap, base, whole, copies, limit, 0, cut)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise MatineeError(f"the copies could not be sent: {launch.root_cause(done.stderr)}")
     return int(done.stdout)
@@ -104,6 +107,8 @@ def measure(form: str, settings: Settings, events: int) -> Run:
     jars = [str(path) for path in (java.jar(), *launch.pipeline_jars(settings))]
     if form == "python":
         jars += [str(path) for path in environments.flink_home().glob("opt/flink-python-*.jar")]
+    if form == "notes":
+        jars += map(str, jar_paths("bench", settings))
     request = {"settings": settings.model_dump(mode="json"), "jars": jars, "options": dict(FORMS[form])}
     cpu, began = taskmanager_cpu_s(settings), time.monotonic()
     done = subprocess.run(
@@ -140,28 +145,32 @@ def slope(small: Run, large: Run) -> float:
 @click.command()
 @click.option("--small", default=1_000_000, show_default=True, help="Events of the small size, about.")
 @click.option("--large", default=4_000_000, show_default=True, help="Events of the large size, about.")
+@click.option("--python-share", default=20, show_default=True, help="PyFlink reads one of so many events.")
+@click.option("--warm", default=300_000, show_default=True, help="Events that every job reads before it is measured.")
 @click.option("--profiles", default=2_000, show_default=True, help="Viewers of the day that is copied.")
 @click.option("--forms", default=",".join(FORMS), show_default=True, help="Which jobs.")
-def main(small: int, large: int, profiles: int, forms: str) -> None:
+def main(small: int, large: int, python_share: int, warm: int, profiles: int, forms: str) -> None:
     """Print both sizes and the slope of every job."""
     settings = load()
     origin = universe(settings, "day")
     day = base_day(origin, profiles)
-    wanted = forms.split(",")
-    found: dict[str, list[Run]] = {form: [] for form in wanted}
+    shares = {form: python_share if form == "python" else 1 for form in forms.split(",")}
+    found: dict[str, list[Run]] = {form: [] for form in shares}
+    read = [(warm, warm, tuple(shares))]
     for size in (small, large):
-        for share in sorted({1 if form != "python" else PYTHON_SHARE for form in wanted}):
-            target = universe(settings, f"{size // share}")
-            copies = max(1, round(large / share / day))
-            events = flooded(origin, target, copies, round(size / share / copies))
-            for form in wanted:
-                if (form == "python") == (share == PYTHON_SHARE):
-                    if not found[form]:
-                        measure(form, target, events)
-                    run = measure(form, target, events)
-                    found[form].append(run)
-                    click.echo(f"{form:<7} {run.events:>11,} events {run.cpu_s:8.1f} CPU s {run.wall_s:7.1f} s wall")
-            topics.delete(target)
+        for share in sorted(set(shares.values()), reverse=True):
+            mine = tuple(form for form in shares if shares[form] == share)
+            read.append((size // share, large // share, mine))
+    for number, (size, full, mine) in enumerate(read):
+        target = universe(settings, f"{size}")
+        copies = max(1, round(full / day))
+        events = flooded(origin, target, copies, round(size / copies))
+        for form in mine:
+            run = measure(form, target, events)
+            if number > 0:
+                found[form].append(run)
+                click.echo(f"{form:<7} {run.events:>11,} events {run.cpu_s:8.1f} CPU s {run.wall_s:7.1f} s wall")
+        topics.delete(target, [*catalogue.TOPICS, NOTES_EVENT])
     topics.delete(origin)
     slopes = {form: slope(*runs) for form, runs in found.items()}
     for form, value in slopes.items():

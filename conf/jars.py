@@ -1,10 +1,11 @@
 """The JVM jars that no Python wheel brings: locked by SHA-256, fetched once, never resolved at run time.
 
-``conf/jars.lock`` lists every jar of four groups: ``broker`` (Kafka itself), ``flink`` (connector, its missing codec,
-Avro), ``spark`` (Iceberg, Kafka source, JDBC) and ``kernel_build`` (what ``javac`` needs beside the engines' own
-jars). ``python -m conf.jars`` brings them to ``<paths.var>/jars``; the client is the Ivy jar that PySpark ships, so
-nothing has to be installed and no registry's address stands in this repository. ``jars.source`` may name a local folder
-(flat, or in Maven's layout) or a mirror in Maven's layout. A jar whose hash differs from the lock is refused.
+``conf/jars.lock`` lists every jar of five groups: ``broker`` (Kafka itself), ``flink`` (connector, its missing codec,
+Avro), ``spark`` (Iceberg, Kafka source, JDBC), ``kernel_build`` (what ``javac`` needs beside the engines' own jars) and
+``bench`` (what only a yardstick needs). ``python -m conf.jars`` brings them to ``<paths.var>/jars``; the client is the
+Ivy jar that PySpark ships, so nothing has to be installed and no registry's address stands in this repository.
+``jars.source`` may name a local folder (flat, or in Maven's layout) or a mirror in Maven's layout. A jar whose hash
+differs from the lock is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from conf.errors import ConfigError, ServiceUnavailable
 from conf.settings import FILES, Settings, load
 
 LOCK = FILES / "jars.lock"
-GROUPS = ("broker", "flink", "kernel_build", "spark")
+GROUPS = ("bench", "broker", "flink", "kernel_build", "spark")
 
 
 @dataclass(frozen=True)

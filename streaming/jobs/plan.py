@@ -27,6 +27,7 @@ MINI_BATCH_MS = 1_000
 TRANSACTION_TIMEOUT_MS = 600_000
 """Under the broker's transaction.max.timeout.ms (15 min by default), above any restart: Kafka aborts what is older."""
 FOLD = "io.matinee.kernel.flink.FoldLive"
+OPTIONS_FACTORY = "io.matinee.kernel.flink.FewerMerges"
 FOLDS_KEPT = 20_000
 """Sessions whose fold a subtask keeps in memory (about 3 KB each); the others are read from the state at each event."""
 FUNCTIONS = {
@@ -60,6 +61,8 @@ def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]
         # checkpoint writes all of them (13.6 MB a second after one day); RocksDB writes what changed (0.15 MB).
         "state.backend.type": "rocksdb",
         "state.backend.rocksdb.memory.fixed-per-slot": "48mb",
+        "state.backend.rocksdb.options-factory": OPTIONS_FACTORY,
+        "state.backend.rocksdb.use-bloom-filter": "true",
         "execution.checkpointing.incremental": "true",
         # Bounded: by default a job with checkpoints that cannot run restarts for ever in silence. Eight attempts take
         # two minutes, longer than a TaskManager needs to be started again; after five quiet minutes the count is 0.

@@ -29,7 +29,7 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
         WITH ('connector' = 'filesystem', 'path' = 'file://{source}', 'format' = 'csv', 'csv.null-literal' = '~')""")
     env.execute_sql(f"""
         CREATE TABLE found (kind STRING, minute_ms BIGINT, {", ".join(f"{name} STRING" for name in DIMENSIONS)},
-            deltas BYTES, out_key BYTES, out_value BYTES, reason STRING)
+            deltas BYTES, out_key BYTES, out_value BYTES, reason STRING, step_ms BIGINT)
         WITH ('connector' = 'filesystem', 'path' = 'file://{sink}', 'format' = 'json')""")
     env.create_temporary_view(
         "raw_view",
@@ -42,7 +42,7 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
     env.execute_sql(f"""
         INSERT INTO found
         SELECT kind, minute_ms, {", ".join((*DIMENSIONS, "deltas"))}, out_key, out_value,
-            DECODE(headers['reason'], 'UTF-8')
+            DECODE(headers['reason'], 'UTF-8'), step_ms
         FROM folded""").wait()
 
 

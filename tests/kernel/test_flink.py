@@ -22,6 +22,7 @@ from tests.kernel import hostile, jvm, packed
 
 pytestmark = [pytest.mark.flink, pytest.mark.jvm]
 DAY = hostile.MIDNIGHT // 86_400_000
+STEP_MS = 10_000
 
 
 def _line(message: jvm.Message) -> str:
@@ -108,3 +109,25 @@ def test_poison_and_progress(rows: list[dict[str, Any]]) -> None:
     name, _, record = wire.decode_one(base64.b64decode(progress["out_value"]))
     assert (name, record["partition"], base64.b64decode(progress["out_key"])) == ("qoe_progress", 3, b"3")
     assert record["complete_until_at"].timestamp() * 1000 == DAY * 86_400_000
+
+
+def test_what_a_jump_of_the_watermark_makes_known_is_dated_when_it_was_due(tmp_path: Path) -> None:
+    policy, at, far = Policy(), hostile.MIDNIGHT + 5_000, hostile.MIDNIGHT + 18_000_000
+    row = hostile.session(random.Random(3), "s")[0] | {"state": "p", "kafka_partition": 0}
+    events = [
+        row
+        | {"session_id": session, "title_id": session, "seq": seq, "kafka_offset": offset}
+        | dict.fromkeys(("device_at", "post_device_at", "received_at", "kafka_at"), clock)
+        for offset, (session, seq, clock) in enumerate(
+            [("silent", 0, at), ("silent", 1, at + 30_000), ("next", 0, far), ("next", 1, far + 30_000)]
+        )
+    ]
+    rows = _fold(jvm.encode(events), tmp_path, policy)
+    closed = [
+        (row["title_id"], row["step_ms"])
+        for row in rows
+        if row["kind"] == "minute" and packed.columns(base64.b64decode(row["deltas"]))["smoothness_scored"]
+    ]
+    due = [at + 30_000, far + 30_000]
+    steps = [(clock + policy.hold_ms + policy.lateness_ms + 1) // STEP_MS * STEP_MS for clock in due]
+    assert sorted(closed) == sorted(zip(("silent", "next"), steps, strict=True))

@@ -1,5 +1,8 @@
 package bench;
 
+import io.matinee.kernel.Decoder;
+import io.matinee.kernel.Decoder.Decoded;
+import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -17,10 +20,12 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /**
  * Copies of the first events of a topic with other session ids: BOOTSTRAP FROM TO COPIES LIMIT RATE. All copies of an
  * event lie one after the other, so the time of the events runs as in FROM, with COPIES times the load. RATE 0: at once,
- * under the original timestamps; else so many messages a second, stamped now, until the process is ended.
+ * under the original timestamps; else so many messages a second, stamped now, until the process is ended. With another
+ * topic behind that, each goes there too, cut down to the columns of {@link NotesFold}'s table.
  */
 public final class Flood {
     private static final int FRAME = 5;
+    private static final String[] COLUMNS = {"state", "title_id", "cdn_id", "isp", "device", "country", "app_version"};
 
     public static void main(String[] a) throws InterruptedException {
         int copies = Integer.parseInt(a[3]);
@@ -37,8 +42,13 @@ public final class Flood {
                     int times = framed(r.value(), r.key()) ? copies : 1;
                     for (int c = 0; c < times; c++) {
                         byte[] mark = times == 1 ? new byte[0] : (round + "~" + c).getBytes(StandardCharsets.US_ASCII);
-                        to.send(new ProducerRecord<>(a[2], r.partition(), rate > 0 ? null : (Long) r.timestamp(),
-                                joined(r.key(), mark), marked(r.value(), r.key(), mark)));
+                        Long at = rate > 0 ? null : (Long) r.timestamp();
+                        byte[] key = joined(r.key(), mark);
+                        byte[] value = marked(r.value(), r.key(), mark);
+                        to.send(new ProducerRecord<>(a[2], r.partition(), at, key, value));
+                        if (a.length > 6) {
+                            to.send(new ProducerRecord<>(a[6], r.partition(), at, key, cut(value, key)));
+                        }
                         sent++;
                     }
                     long ahead = rate > 0 ? (long) (sent / rate * 1000) - (System.nanoTime() - began) / 1_000_000 : 0;
@@ -72,6 +82,36 @@ public final class Flood {
     private static boolean framed(byte[] value, byte[] key) {
         return value != null && value.length > FRAME + 1 + key.length && key.length < 50 && value[FRAME] == key.length * 2
                 && Arrays.equals(value, FRAME + 1, FRAME + 1 + key.length, key, 0, key.length);
+    }
+
+    /** Plain Avro of session_id, seq, event_at (the device's moment by the server's clock), state and the dimensions. */
+    private static byte[] cut(byte[] value, byte[] key) {
+        Decoded d = Decoder.decode(value, key, "playback_event");
+        if (!d.good()) {
+            throw new IllegalArgumentException("only good events can be cut down: " + d.reason());
+        }
+        ByteArrayOutputStream out = new ByteArrayOutputStream(96);
+        text(out, (String) d.get("session_id"));
+        number(out, (Integer) d.get("seq"));
+        number(out, (Long) d.get("device_at") + (Long) d.get("received_at") - (Long) d.get("post_device_at"));
+        for (String name : COLUMNS) {
+            text(out, (String) d.get(name));
+        }
+        return out.toByteArray();
+    }
+
+    private static void text(ByteArrayOutputStream out, String text) {
+        byte[] utf8 = text.getBytes(StandardCharsets.UTF_8);
+        number(out, utf8.length);
+        out.writeBytes(utf8);
+    }
+
+    private static void number(ByteArrayOutputStream out, long value) {
+        long rest = (value << 1) ^ (value >> 63);
+        for (; (rest & ~0x7FL) != 0; rest >>>= 7) {
+            out.write((int) (rest & 0x7F | 0x80));
+        }
+        out.write((int) rest);
     }
 
     private static byte[] joined(byte[] left, byte[] right) {

@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
@@ -54,7 +55,10 @@ public final class Decoder {
     }
 
     /** How one writer's schema becomes the newest: place of each writer's field in the reader, -1 to skip. */
-    private record Plan(Schema writer, Schema reader, int[] target, Object[] defaults) {}
+    private record Plan(Schema reader, Field[] fields, int[] target, Field[] promoted, Object[] defaults, Rule[] rules, int key) {}
+
+    /** What a good value of a field is; of {@code values} null if every text is. */
+    private record Rule(Field field, Set<String> values, long low, long high) {}
 
     private static final Map<Integer, Plan> PLANS = new ConcurrentHashMap<>();
 
@@ -81,8 +85,8 @@ public final class Decoder {
             id = ByteBuffer.wrap(value).getInt(1);
             Plan plan = plan(id, record);
             Object[] values = new Decoder(value).read(plan);
-            check(plan.reader, values);
-            checkKey(plan.reader, values, key);
+            check(plan.rules, values);
+            checkKey(plan, values, key);
             return new Decoded(plan.reader, id, values, null, null);
         } catch (Refused refused) {
             return new Decoded(null, id, null, refused.errorClass, refused.getMessage());
@@ -98,7 +102,8 @@ public final class Decoder {
         if (!writer.record().equals(record) && !control) {
             throw new Refused("schema", "schema id " + id + " is record " + writer.record() + ", not " + record);
         }
-        return PLANS.computeIfAbsent(id, key -> plan(writer));
+        Plan known = PLANS.get(id);
+        return known != null ? known : PLANS.computeIfAbsent(id, key -> plan(writer));
     }
 
     private static Plan plan(Schema writer) {
@@ -106,26 +111,32 @@ public final class Decoder {
         int[] target = new int[writer.fields().size()];
         Arrays.fill(target, -1);
         Object[] defaults = new Object[reader.fields().size()];
+        Field[] promoted = new Field[target.length];
+        Rule[] rules = new Rule[defaults.length];
         for (int r = 0; r < defaults.length; r++) {
             Field field = reader.fields().get(r);
             defaults[r] = field.fallback();
+            rules[r] = new Rule(field, field.values().isEmpty() ? null : field.values(),
+                    field.min() != null ? field.min().longValue() : lowest(field.type()),
+                    field.max() != null ? field.max().longValue() : highest(field.type()));
             for (int w = 0; w < target.length; w++) {
                 if (writer.fields().get(w).name().equals(field.name())) {
                     target[w] = r;
+                    promoted[w] = writer.fields().get(w).type() == field.type() ? null : field;
                 }
             }
         }
-        return new Plan(writer, reader, target, defaults);
+        int key = reader.record().equals("playback_event") ? reader.index("session_id")
+                : reader.record().equals(CONTROL_RECORD) ? reader.index("partition") : -1;
+        return new Plan(reader, writer.fields().toArray(Field[]::new), target, promoted, defaults, rules, key);
     }
 
     private Object[] read(Plan plan) throws Refused {
         Object[] values = plan.defaults.clone();
-        List<Field> fields = plan.writer.fields();
         for (int w = 0; w < plan.target.length; w++) {
-            Field field = fields.get(w);
-            Object value = value(field);
+            Object value = value(plan.fields[w]);
             if (plan.target[w] >= 0) {
-                values[plan.target[w]] = promoted(value, plan.reader.fields().get(plan.target[w]));
+                values[plan.target[w]] = plan.promoted[w] == null ? value : promoted(value, plan.promoted[w]);
             }
         }
         if (at != bytes.length) {
@@ -254,27 +265,28 @@ public final class Decoder {
         return value instanceof Long l && to.type() == Type.DOUBLE ? (Object) l.doubleValue() : value;
     }
 
-    private static void check(Schema schema, Object[] values) throws Refused {
+    private static void check(Rule[] rules, Object[] values) throws Refused {
         for (int i = 0; i < values.length; i++) {
-            Field field = schema.fields().get(i);
+            Rule rule = rules[i];
             if (values[i] == null) {
-                if (!field.nullable()) {
-                    throw new Refused("range", field.name() + " is null, the newest version requires it");
+                if (!rule.field.nullable()) {
+                    throw new Refused("range", rule.field.name() + " is null, the newest version requires it");
                 }
-            } else if (field.array()) {
+            } else if (rule.field.array()) {
                 for (Object item : (List<?>) values[i]) {
-                    check(field, item);
+                    check(rule, item);
                 }
             } else {
-                check(field, values[i]);
+                check(rule, values[i]);
             }
         }
     }
 
-    private static void check(Field field, Object value) throws Refused {
+    private static void check(Rule rule, Object value) throws Refused {
+        Field field = rule.field;
         if (value instanceof String text) {
-            if (!field.values().isEmpty() && !field.values().contains(text)) {
-                throw out(field, text, "it is not one of its " + field.values().size() + " values");
+            if (rule.values != null && !rule.values.contains(text)) {
+                throw out(field, text, "it is not one of its " + rule.values.size() + " values");
             }
         } else if (value instanceof Double d) {
             if (!Double.isFinite(d)) {
@@ -284,10 +296,8 @@ public final class Decoder {
                 throw out(field, d, "allowed is " + field.min() + " to " + field.max());
             }
         } else if (value instanceof Number n) {
-            long low = field.min() != null ? field.min().longValue() : lowest(field.type());
-            long high = field.max() != null ? field.max().longValue() : highest(field.type());
-            if (n.longValue() < low || n.longValue() > high) {
-                throw out(field, n, "allowed is " + low + " to " + high);
+            if (n.longValue() < rule.low || n.longValue() > rule.high) {
+                throw out(field, n, "allowed is " + rule.low + " to " + rule.high);
             }
         }
     }
@@ -306,20 +316,17 @@ public final class Decoder {
         return new Refused("range", field.name() + (field.personal() ? ": " : " is " + shown + ": ") + rule);
     }
 
-    private static void checkKey(Schema schema, Object[] values, byte[] key) throws Refused {
-        String expected;
-        if (schema.record().equals("playback_event")) {
-            expected = (String) values[schema.index("session_id")];
-            if (expected.isEmpty()) {
-                throw new Refused("range", "session_id is empty");
-            }
-        } else if (schema.record().equals(CONTROL_RECORD)) {
-            expected = CONTROL_KEY + values[schema.index("partition")];
-        } else {
+    private static void checkKey(Plan plan, Object[] values, byte[] key) throws Refused {
+        if (plan.key < 0) {
             return;
         }
+        boolean control = plan.reader.record().equals(CONTROL_RECORD);
+        String expected = control ? CONTROL_KEY + values[plan.key] : (String) values[plan.key];
+        if (expected.isEmpty()) {
+            throw new Refused("range", "session_id is empty");
+        }
         if (key == null || !Arrays.equals(key, expected.getBytes(StandardCharsets.UTF_8))) {
-            throw new Refused("key", schema.record().equals(CONTROL_RECORD)
+            throw new Refused("key", control
                     ? "message key is not " + CONTROL_KEY + "<partition>" : "message key is not the record's session_id");
         }
     }

@@ -36,13 +36,22 @@ public final class Fold {
     Segment first;
     int before = -1;
     private long at = Segment.NEVER;
+    /** One pair a thread, not a fold: a fold is small then, and these stay in the processor's cache. */
+    private static final ThreadLocal<long[][]> SCRATCH = ThreadLocal.withInitial(() -> new long[2][Measure.COUNT]);
     /** What falls on the newest event's moment; handed to the sink, which copies what it keeps. */
-    private final long[] moment = new long[Measure.COUNT];
-    private final long[] piece = new long[Measure.COUNT];
+    private long[] moment;
+    private long[] piece;
 
     Fold(Policy policy, long clockOffsetMs) {
         this.policy = policy;
         this.clockOffsetMs = clockOffsetMs;
+    }
+
+    private void clear() {
+        long[][] scratch = SCRATCH.get();
+        moment = scratch[0];
+        piece = scratch[1];
+        Arrays.fill(moment, 0);
     }
 
     /** The next event: a higher seq than all before. */
@@ -51,7 +60,7 @@ public final class Fold {
         at = Math.max(at, event.deviceAt + clockOffsetMs);
         long missing = event.seq - before - 1L;
         before = event.seq;
-        Arrays.fill(moment, 0);
+        clear();
         boolean accounted = false;
         if (current != null && !current.closed()) {
             Reason reason = step(event, missing, sink);
@@ -75,7 +84,7 @@ public final class Fold {
     /** No more events: the open segment, if there is one, ends with its last event. */
     void close(Sink sink) {
         if (current != null && !current.closed()) {
-            Arrays.fill(moment, 0);
+            clear();
             close(Reason.TIMEOUT, current.at, sink);
         }
     }

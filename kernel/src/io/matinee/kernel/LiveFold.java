@@ -19,10 +19,10 @@ public final class LiveFold {
 
     /** Takes the deltas. */
     public interface Out {
-        /** Add these (signed) measures to the sums of the key. */
+        /** Add these (signed) measures, which are not the taker's to keep, to the sums of the key. */
         void minute(MinuteKey key, long[] measures);
 
-        /** The row of a segment is now this; duplicates and late events are its own share (0 but in segment 0). */
+        /** The row of a segment, which goes on changing, is now this; duplicates and late events are its own share (0 but in segment 0). */
         void session(Segment segment, long clockOffsetMs, long duplicates, long late);
 
         /** The segment does not exist after all. */
@@ -78,6 +78,9 @@ public final class LiveFold {
         if (event.seq < base.before) {
             return true;
         }
+        if (pending.isEmpty() || pending.get(pending.size() - 1).event.seq < event.seq) {
+            return false;
+        }
         long earliest = Long.MAX_VALUE;
         for (Waiting w : pending) {
             if (w.event.seq > event.seq) {
@@ -92,13 +95,47 @@ public final class LiveFold {
         Segment before = fold.current;
         long wasAt = before == null ? 0 : before.at;
         boolean played = before != null && before.played;
-        Delta delta = new Delta();
-        fold.add(event, delta);
+        fold.add(event, new Telling(out));
         Segment now = fold.current;
         if (now != before || now.played != played || Fold.minute(now.at) != Fold.minute(wasAt)) {
-            delta.rows.put(now.number, now);
+            row(now, out);
         }
-        give(delta, out);
+    }
+
+    /** Gives out what a fold gives out: nothing of it has been shown. */
+    private final class Telling implements Fold.Sink {
+        private final Out out;
+
+        Telling(Out out) {
+            this.out = out;
+        }
+
+        private void add(long at, Segment s, long[] measures) {
+            if (!Measure.none(measures)) {
+                out.minute(MinuteKey.of(at, s.last), measures);
+            }
+        }
+
+        @Override
+        public void moment(Segment s, long[] measures) {
+            add(s.at, s, measures);
+        }
+
+        @Override
+        public void held(Segment s, long start, long end, boolean unobserved, long[] measures) {
+            add(start, s, measures);
+        }
+
+        @Override
+        public void closed(Segment s, long[] measures) {
+            add(s.endAt, s, measures);
+            row(s, out);
+        }
+
+        @Override
+        public void takenIn(Segment s) {
+            row(s, out);
+        }
     }
 
     /** An event that does not simply follow: after a gap, into a gap, or after the close by silence. */

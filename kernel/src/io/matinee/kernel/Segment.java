@@ -49,7 +49,7 @@ public final class Segment implements Cloneable {
         return closed() ? endAt : at;
     }
 
-    Segment copy() {
+    public Segment copy() {
         try {
             Segment s = (Segment) clone();
             s.sums = sums.clone();

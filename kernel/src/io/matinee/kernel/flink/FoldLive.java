@@ -13,10 +13,12 @@ import io.matinee.kernel.Schemas;
 import io.matinee.kernel.Segment;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
@@ -111,9 +113,19 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private static final class Held {
         private final LiveFold fold;
         private boolean changed;
+        /** By number, the newest row of each segment that was told since rows were sent; null if none was. */
+        private Map<Integer, Told> told;
 
         Held(LiveFold fold) {
             this.fold = fold;
+        }
+    }
+
+    /** A row of a segment as it was then, not encoded as another one may follow; {@code segment} is null if it is gone. */
+    private record Told(String sessionId, int number, Segment segment, long clockOffsetMs, long duplicates, long late) {
+        void send(Emitter to) {
+            to.keyed(SESSION, sessionId + "|" + number, segment == null ? null
+                    : Encoder.encode("qoe_session", Rows.liveSession(segment, clockOffsetMs, duplicates, late)));
         }
     }
 
@@ -194,6 +206,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             dayEnd(decoded);
         } else {
             Held held = held();
+            emitter.of(held);
             held.fold.event(Rows.event(decoded.values(), e.getInt(2), e.getLong(3)), arrival, emitter);
             changed(held);
         }
@@ -205,6 +218,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     /** A message of the collector: its events into the session's fold, its refused lines to the dead letters. */
     private void cmcd(byte[] key, byte[] value, int partition, long offset, long arrival) throws Exception {
         Held held = held();
+        emitter.of(held);
         boolean[] any = new boolean[1];
         cmcd.read(value, key, partition, offset, new CmcdMessage.Out() {
             @Override
@@ -236,19 +250,24 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
     @Override
     public void onEventTime(InternalTimer<String, VoidNamespace> timer) throws Exception {
-        long now = Math.max(timer.getTimestamp(), timers.currentWatermark());
-        if (days.value() != null) {
-            daysPassed(now);
+        long until = Math.max(timer.getTimestamp(), timers.currentWatermark());
+        if (timer.getKey().startsWith(Decoder.CONTROL_KEY) && days.value() != null) {
+            daysPassed(until);
         }
         Held held = held();
-        emitter.at(now);
-        held.fold.watermark(now, emitter);
-        if (held.fold.forgotten(now)) {
+        emitter.of(held);
+        // One by one at its own time: the watermark may have jumped, and by hours where a day is read at once.
+        while (!held.fold.forgotten(until) && held.fold.nextTimer() <= until) {
+            long due = held.fold.nextTimer();
+            emitter.at(due);
+            held.fold.watermark(due, emitter);
+        }
+        if (held.fold.forgotten(until)) {
             state.clear();
             folds.remove(timer.getKey());
             return;
         }
-        if (held.fold.timer <= now) {
+        if (held.fold.timer <= until) {
             held.fold.timer = 0;
         }
         changed(held);
@@ -347,8 +366,10 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     /** Rows out: deltas and rows of segments when they are sent, the rest, which is rare, at once. */
     private final class Emitter implements LiveFold.Out {
         private final Map<Sum, long[]> sums = new HashMap<>();
-        private final Map<String, byte[]> segments = new HashMap<>();
+        /** Those that have told rows, once each; a fold that was written and read again stands behind its former self. */
+        private final List<Held> telling = new ArrayList<>();
         private final StreamRecord<RowData> record = new StreamRecord<>(null);
+        private Held held;
         private long step;
 
         /** What follows became known at this moment of the arrival clock. */
@@ -356,15 +377,23 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             step = clock - Math.floorMod(clock, STEP_MS);
         }
 
+        /** What follows is of this fold. */
+        void of(Held fold) {
+            held = fold;
+        }
+
         int size() {
-            return sums.size() + segments.size();
+            return sums.size() + telling.size();
         }
 
         void send() {
             sums.forEach(this::sum);
             sums.clear();
-            segments.forEach((key, value) -> keyed(SESSION, key, value));
-            segments.clear();
+            for (Held fold : telling) {
+                fold.told.values().forEach(row -> row.send(this));
+                fold.told = null;
+            }
+            telling.clear();
         }
 
         private GenericRowData row(StringData kind) {
@@ -399,13 +428,20 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
         @Override
         public void session(Segment s, long clockOffsetMs, long duplicates, long late) {
-            segments.put(s.last.sessionId + "|" + s.number,
-                    Encoder.encode("qoe_session", Rows.liveSession(s, clockOffsetMs, duplicates, late)));
+            tell(new Told(s.last.sessionId, s.number, s.copy(), clockOffsetMs, duplicates, late));
         }
 
         @Override
         public void gone(String sessionId, int segment) {
-            segments.put(sessionId + "|" + segment, null);
+            tell(new Told(sessionId, segment, null, 0, 0, 0));
+        }
+
+        private void tell(Told row) {
+            if (held.told == null) {
+                held.told = new HashMap<>(2);
+                telling.add(held);
+            }
+            held.told.put(row.number, row);
         }
 
         void progress(int day, int partition) {
