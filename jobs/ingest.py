@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
@@ -29,6 +30,9 @@ from schemas.topics import CMCD, LANDED, PLAYBACK_EVENT, Topic
 
 STREAMED = frozenset({PLAYBACK_EVENT.name, CMCD.name})
 """Topics whose dead letters the stream job writes."""
+
+HEAP_PARTS = 16
+"""Refused messages of a pass may take one part of so many of the heap; of more than that the topic is read again."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,44 @@ def _stage(ctx: JobContext, publishing: Publishing, plan: list[Landing]) -> None
     """Write good rows to each topic's table and the refused ones of all topics to the quarantine."""
     bad_frames = []
     for landing in plan:
-        seen = Observation()
-        messages = decoded(ctx, landing.topic, landing.start, landing.end)
-        refusals = "count_if(record.error_class IS NOT NULL)"
-        if landing.topic.name == CMCD.name:
-            refusals = "sum(if(record IS NULL, 0, size(record.letters)))"
-        counted = messages.observe(seen, F.expr(refusals).alias("bad"))
-        publishing.stage(landing.table, good(counted, landing.topic), None, _account([landing]))
-        if landing.bad_start != landing.start or seen.get["bad"]:
-            bad_frames.append(bad(decoded(ctx, landing.topic, landing.bad_start, landing.end), landing.topic))
+        write = _stage_lines if landing.topic.name == CMCD.name else _stage_records
+        refused = write(ctx, publishing, landing)
+        if landing.bad_start != landing.start:  # the quarantine's account is not the table's
+            refused = bad(decoded(ctx, landing.topic, landing.bad_start, landing.end), landing.topic)
+        if refused is not None:
+            bad_frames.append(refused)
     empty = ctx.session.table(publishing.name(tables.QUARANTINE)).where("false")
-    refused = reduce(DataFrame.unionByName, bad_frames, empty)
-    publishing.stage(tables.QUARANTINE, refused, None, _account(plan))
+    publishing.stage(tables.QUARANTINE, reduce(DataFrame.unionByName, bad_frames, empty), None, _account(plan))
+
+
+def _stage_lines(ctx: JobContext, publishing: Publishing, landing: Landing) -> DataFrame | None:
+    """Stage the events of a range of topic `cmcd`; what was refused, if anything was."""
+    seen = Observation()
+    messages = decoded(ctx, landing.topic, landing.start, landing.end)
+    refusals = F.expr("sum(if(record IS NULL, 0, size(record.letters)))").alias("bad")
+    publishing.stage(landing.table, good(messages.observe(seen, refusals), landing.topic), None, _account([landing]))
+    return bad(messages, landing.topic) if seen.get["bad"] else None
+
+
+def _stage_records(ctx: JobContext, publishing: Publishing, landing: Landing) -> DataFrame | None:
+    """The same of any other topic; the pass over its messages brings the refused ones home, if there is room."""
+    seen = Observation()
+    messages = decoded(ctx, landing.topic, landing.start, landing.end)
+    jvm: Any = ctx.session._jvm
+    room = jvm.java.lang.Runtime.getRuntime().maxMemory() // (HEAP_PARTS * len(landing.end))
+    refused = F.col("record.error_class").isNotNull()
+    held = refused & F.expr(f"kernel.room(value, CAST({room} AS BIGINT))")
+    letters = messages.withColumn("letter", F.when(held, F.struct(*_letter(landing.topic)))).drop("key", "value")
+    letters = letters.observe(seen, F.count_if(refused).alias("bad"), F.collect_list("letter").alias("letters"))
+    publishing.stage(landing.table, good(letters, landing.topic), None, _account([landing]))
+    metrics: Any = seen._jo.getRow()  # type: ignore[union-attr]  # rows of the JVM, which go there again
+    count, found = metrics.getLong(0), metrics.getList(1)
+    if count == 0:
+        return None
+    if found.size() < count:
+        return bad(messages, landing.topic)
+    kind = metrics.schema().apply(1).dataType().elementType()
+    return _dated(DataFrame(ctx.session._jsparkSession.createDataFrame(found, kind), ctx.session))
 
 
 def table_of(topic: Topic) -> Table:
@@ -158,18 +188,24 @@ def bad(messages: DataFrame, topic: Topic) -> DataFrame:
             "struct(CAST(NULL AS INT) AS schema_id, letter.error_class, letter.reason) AS record",
         )  # fmt: skip
     else:
-        messages = messages.withColumn("line", F.lit(0))
-    refused: Column = F.col("record.error_class").isNotNull()
-    return messages.where(refused).select(
+        messages = messages.where("record.error_class IS NOT NULL")
+    return _dated(messages.select(*_letter(topic)))
+
+
+def _letter(topic: Topic) -> list[Column]:
+    return [
         F.lit(topic.name).alias("topic"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
-        F.col("line"),
+        F.col("line") if topic.name == CMCD.name else F.lit(0).alias("line"),
         F.col("timestamp").alias("kafka_at"),
         F.col("record.schema_id").alias("schema_id"),
         F.col("record.error_class").alias("error_class"),
         F.col("record.reason").alias("reason"),
         F.col("key").alias("message_key"),
         F.col("value").alias("payload"),
-        F.to_date("timestamp").alias("received_date"),
-    )
+    ]
+
+
+def _dated(letters: DataFrame) -> DataFrame:
+    return letters.withColumn("received_date", F.to_date("kafka_at"))

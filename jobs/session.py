@@ -138,6 +138,8 @@ def _semantics(settings: Settings) -> dict[str, str]:
         # Lists by key (the events of a session) are gathered from sorted rows, one key at a time: the hash form keeps
         # 128 keys, then sorts all the same what it has turned into objects by then.
         "spark.sql.execution.useObjectHashAggregateExec": "false",
+        # Without kafka: the older reader makes a row of objects of every message, and of that a row again.
+        "spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text",
         **settings.spark.extra,
     }
 

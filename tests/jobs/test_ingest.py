@@ -17,6 +17,7 @@ import pytest
 import lake
 from conf.errors import AuditFailed, ServiceUnavailable
 from conf.settings import ROOT, Settings
+from jobs import ingest
 from models.playback.spans import Policy, fold
 from schemas import records, samples, topics, wire
 from schemas import tables as t
@@ -59,7 +60,10 @@ def _expected(sent: stream.Sent) -> dict[tuple[int, int], str]:
     return {(row["kafka_partition"], row["kafka_offset"]): row["session_id"] for row in sent.events}
 
 
-def test_every_message_once(stack: Settings, new_lake: Callable[..., Runner]) -> None:
+def test_every_message_once(stack: Settings, new_lake: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch) -> None:
+    read_again: list[str] = []
+    bad = ingest.bad
+    monkeypatch.setattr(ingest, "bad", lambda rows, topic: (read_again.append(topic.name), bad(rows, topic))[1])
     runner = new_lake(**stream.universe(stack, "once"))
     settings = runner.settings
     first = stream.write_events(settings, stream.events(31, 40), end=stream.DAY)
@@ -88,8 +92,11 @@ def test_every_message_once(stack: Settings, new_lake: Callable[..., Runner]) ->
     assert runner.run(["ingest"], [stream.DAY])[0].rows == {}
     assert {table: home.snapshot_id(table) for table in before} == before
 
+    assert read_again == []
+    monkeypatch.setattr(ingest, "HEAP_PARTS", 1 << 40)
     second = stream.write_events(settings, stream.events(32, 10, "later"))
     runner.run(["ingest"], [stream.DAY])
+    assert read_again == ["playback_event"], "without room for what was refused, the topic is read again"
     assert _landed(runner) == _expected(first) | _expected(second)
     assert _quarantined(runner, "playback_event") == first.poison | second.poison
     assert home.snapshot_id(t.BRONZE_TITLE) == before[t.BRONZE_TITLE], "a topic without news is left alone"

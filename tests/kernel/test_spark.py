@@ -142,3 +142,9 @@ def test_decode_every_outcome(session: SparkSession) -> None:
     query = "SELECT kernel.decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4"
     [control] = session.sql(query).collect()
     assert control.d is None
+
+
+def test_room_ends_with_the_bytes_it_was_given(session: SparkSession) -> None:
+    rows = session.range(0, 9, 1, 1).selectExpr("IF(id = 4, NULL, binary(repeat('x', 100))) AS held")
+    found = [row.r for row in rows.selectExpr("kernel.room(held, 1600L) AS r").collect()]
+    assert found == [True] * 5 + [False] * 4, "300 bytes a row, 200 for one of nothing"

@@ -15,6 +15,7 @@ public final class DecodeMessage implements Once<InternalRow> {
     private static final long serialVersionUID = 2;
     private final String record;
     private transient int columns;
+    private transient Values.Recent texts;
 
     DecodeMessage(String record) {
         this.record = record;
@@ -42,11 +43,12 @@ public final class DecodeMessage implements Once<InternalRow> {
         if (decoded.control()) {
             return null;
         }
-        if (columns == 0) {
+        if (texts == null) {
             columns = Schemas.newest(record).fields().size();
+            texts = new Values.Recent();
         }
         Object[] row = decoded.good()
-                ? Arrays.copyOf(Values.internal(decoded.schema(), decoded.values(), UTF8String::fromString), columns + 3)
+                ? Arrays.copyOf(Values.internal(decoded.schema(), decoded.values(), texts), columns + 3)
                 : new Object[columns + 3];
         row[columns] = decoded.schemaId() < 0 ? null : decoded.schemaId();
         row[columns + 1] = UTF8String.fromString(decoded.errorClass());

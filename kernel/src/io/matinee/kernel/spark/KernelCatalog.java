@@ -24,8 +24,7 @@ import org.apache.spark.sql.util.CaseInsensitiveStringMap;
  *
  * <p>{@code kernel.decode_<record>(value, key)} for every flat record that has none of the columns it adds,
  * {@code kernel.decode_cmcd} for what the collector wrote, {@code pack_event}, {@code fold_session}, {@code spans_of} and
- * {@code sessions_of}. Option
- * {@code fold} is settings.fold as {@code name:ms,...}.
+ * {@code sessions_of}; {@code room}. Option {@code fold} is settings.fold as {@code name:ms,...}.
  */
 public final class KernelCatalog implements FunctionCatalog {
     private static final Set<String> ADDED = Set.of("schema_id", "error_class", "reason");
@@ -47,6 +46,7 @@ public final class KernelCatalog implements FunctionCatalog {
         add("fold_session", "events ARRAY<BINARY>, from_ms BIGINT, until_ms BIGINT", 3, in -> new FoldSession(policy));
         add("spans_of", "folded BINARY", 1, in -> new FoldedRows(true));
         add("sessions_of", "folded BINARY", 1, in -> new FoldedRows(false));
+        add("room", "held BINARY, limit BIGINT", 2, in -> new Room());
     }
 
     private void add(String function, String arguments, int count, Function<StructType, BoundFunction> bound) {
