@@ -125,9 +125,10 @@ class Collector:
         return posts.Sender(isp, country, device, _printable(app), _printable(profile))
 
     def _address(self, request: Request) -> str:
-        """The peer's, or the one the nearest proxy added behind those it was told."""
+        """The peer's, or the one the nearest proxy added behind those it was told, in that header or one of its own."""
         if self.held.forwarded_header:
-            return request.headers.get(self.held.forwarded_header, "").rpartition(",")[2].strip()
+            told = request.headers.getlist(self.held.forwarded_header)
+            return told[-1].rpartition(",")[2].strip() if told else ""
         return request.client.host if request.client else ""
 
     async def health(self, _request: Request) -> Response:
