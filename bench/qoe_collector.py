@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 import psutil
@@ -107,8 +108,13 @@ async def post(port: int, rate: float, seconds: float, connections: int = 64) ->
 
 
 @contextmanager
-def running(settings: Settings, environment: dict[str, str] | None = None) -> Iterator[tuple[int, psutil.Process]]:
-    """A collector of these settings' broker and topics; its port and process.
+def running(
+    settings: Settings, environment: dict[str, str] | None = None, *words: str
+) -> Iterator[tuple[int, psutil.Process]]:
+    """A collector of these settings' broker and topics, started as users do; its port and process.
+
+    Args:
+        words: further words of the command line.
 
     Raises:
         ServiceUnavailable: it does not answer within 30 s.
@@ -120,7 +126,7 @@ def running(settings: Settings, environment: dict[str, str] | None = None) -> It
         **os.environ, "MATINEE__KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
         "MATINEE__KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix, **(environment or {}),
     }  # fmt: skip
-    command = [sys.executable, str(ROOT / "matinee.py"), "collector", "--port", str(port)]
+    command = [str(Path(sys.executable).with_name("matinee")), "collector", "--port", str(port), *words]
     child = subprocess.Popen(command, env=variables, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         for _ in range(300):

@@ -6,11 +6,22 @@ import difflib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from conf.errors import ConfigError
 from conf.layers import read_yaml
+from conf.settings import ROOT
 
 Dimension = Literal["cdn_id", "isp", "device", "country", "app_version"]
 Counter = Literal[
@@ -19,8 +30,13 @@ Counter = Literal[
 ]  # fmt: skip
 
 
+RUNBOOKS = ROOT / "docs" / "runbooks"
+STEP_S = 10
+"""Seconds in a step of the counters (`qoe_step`); no window is shorter."""
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SignalRule(_Part):
@@ -31,14 +47,26 @@ class SignalRule(_Part):
     whole: bool = True
     lag_s: PositiveInt = 720
     memory_s: PositiveFloat = 1_800.0
-    longest_s: PositiveInt = 720
+    longest_s: Annotated[int, Field(ge=STEP_S, le=3_600)] = 720
     runbook: str
 
     @model_validator(mode="after")
     def _counts(self) -> SignalRule:
         if self.whole and self.num.endswith("_ms"):
             raise ValueError(f"num {self.num} is a sum of milliseconds, not a count: set whole to false")
+        if len(set(self.den)) < len(self.den) or self.den == (self.num,):
+            raise ValueError(f"den {', '.join(self.den)} is num itself, or names a counter twice")
         return self
+
+    @field_validator("runbook")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        known = sorted(page.name for page in RUNBOOKS.glob("*.md"))
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"no such page in docs/runbooks; {hint}")
+        return value
 
 
 class MaintenanceRule(_Part):
@@ -65,15 +93,27 @@ class WebhookRule(_Part):
     """Where changes go; without a url nowhere."""
 
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    timeout_s: PositiveFloat = 5.0
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 5.0
     attempts: PositiveInt = 6
-    retry_s: PositiveFloat = 1.0
+    retry_s: Annotated[float, Field(gt=0, le=600)] = 1.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("an address is of plain ASCII characters without spaces: encode others (%20)")
+        parts = urlsplit(value)
+        if not parts.hostname or parts.port == 0:  # reading a port beyond 65535 raises by itself
+            raise ValueError("an address names a host, and a port from 1 to 65535 if any")
+        return value
 
 
 class Rules(_Part):
     """The whole file."""
 
-    cohorts: tuple[tuple[Dimension, ...], ...]
+    cohorts: tuple[Annotated[tuple[Dimension, ...], Field(min_length=1)], ...]
     least_profiles: Annotated[int, Field(ge=25)] = 25
     history_days: PositiveInt = 28
     false_alarms_a_day: PositiveFloat = 0.5

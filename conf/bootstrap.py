@@ -24,7 +24,7 @@ from conf.errors import ConfigError
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"main": ".venv", "streaming": ".venv-streaming", "airflow": ".venv-airflow"}
 STAMP = ".matinee-lock"
-FORM = b"2"  # raised when what is written into an environment changes
+FORM = b"3"  # raised when what is written into an environment changes
 
 SCRIPT = """#!{python}
 import sys
@@ -32,7 +32,8 @@ import sys
 sys.path.insert(0, {root!r})
 from matinee import main
 
-sys.exit(main())
+if __name__ == "__main__":  # processes that are spawned import this file anew
+    sys.exit(main())
 """
 
 # PySpark's own asks the python3 on PATH where Spark is, which fails outside an activated environment.

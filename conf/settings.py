@@ -30,6 +30,8 @@ CONFIG_VARIABLE = "MATINEE_CONFIG"
 Port = Annotated[int, Field(ge=1, le=65535)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*[kmg]$")]
+Word = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A text without control characters, which no line of CMCD can hold."""
 
 
 class _Section(BaseModel):
@@ -174,15 +176,20 @@ class Collector(_Section):
     host: str
     port: Port
     workers: PositiveInt
-    token: str | None
-    origins: tuple[str, ...]
+    token: Annotated[str, Field(min_length=1)] | None
+    origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/]+)$")], ...]
     addresses: Path | None
-    forwarded_header: str | None
-    hosts: dict[str, str]
+    forwarded_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None
+    hosts: dict[Word, Word]
     buffer_bytes: PositiveInt
-    body_bytes: PositiveInt
+    body_bytes: Annotated[int, Field(ge=1, le=900_000)]  # a broker by itself takes messages up to 1 MB
     ack_timeout_ms: PositiveInt
     gone: bool
+
+    @field_validator("addresses")
+    @classmethod
+    def _from_root(cls, value: Path | None) -> Path | None:
+        return None if value is None else ROOT / value.expanduser()
 
 
 class Experiment(_Section):

@@ -21,13 +21,16 @@ def table() -> dict[str, str]:
     """Code, or beginning with `*`, to its class, in the order of the file.
 
     Raises:
-        SchemaError: a class that is none, a code given twice, a `*` not at the end.
+        SchemaError: no columns `code` and `class`, a class that is none, a code given twice, a `*` not at the end.
     """
     found: dict[str, str] = {}
-    with FILE.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+    with FILE.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not {"code", "class"} <= set(rows.fieldnames or ()):
+            raise SchemaError(f"{FILE.name}: its first line is {rows.fieldnames}; it must name code and class")
+        for row in rows:
             code = row["code"]
-            if row["class"] not in CLASSES or code in found or not code or "*" in code[:-1]:
+            if row["class"] not in CLASSES or code in found or not code.isprintable() or not code or "*" in code[:-1]:
                 raise SchemaError(
                     f"{FILE.name}: code {code!r} has class {row['class']!r}: each code stands once, with a class of "
                     f"{'/'.join(CLASSES)}, and a * only at its end"

@@ -44,16 +44,17 @@ def canonical(record: Record) -> str:
     Avro's own parsing canonical form drops defaults, logical types and our attributes; a record with another range or
     unit is another record, so they stay. Doc is left out: words may improve.
     """
-    return json.dumps(_canonical(record.avro), separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return json.dumps(meaning(record.avro), separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
-def _canonical(node: Any) -> Any:
+def meaning(node: Any) -> Any:
+    """Of a part of a schema what a reader acts upon: what `canonical` keeps of it."""
     if isinstance(node, list):
-        return [_canonical(item) for item in node]
+        return [meaning(item) for item in node]
     if not isinstance(node, dict):
         return node
     kept: dict[str, Any] = {key: node[key] for key in ("name", "namespace", "logicalType", *_ATTRIBUTES) if key in node}
-    kept |= {key: _canonical(node[key]) for key in ("type", "items", "fields") if key in node}
+    kept |= {key: meaning(node[key]) for key in ("type", "items", "fields") if key in node}
     return kept
 
 

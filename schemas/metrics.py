@@ -123,6 +123,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("watched_time", "watched_ms", None, "ms", HIGHER,
            "Time the viewer wanted video: starting, playing, rebuffering, seeking.", "CTA-2066 watchedTime",
            "Wall clock; pauses, ads and background are left out."),
+    Metric("playing_time", "play_ms", None, "ms", HIGHER, "Time a content frame was moving.", "CTA-2066 playing time",
+           "Wall clock, in foreground, no ad: a rate of 2 counts once."),
     Metric("media_time", "media_ms", None, "ms", HIGHER, "Content consumed: playing time times rate.",
            "CTA-2066 media time",
            "Rounded down to a millisecond in each piece of a minute."),

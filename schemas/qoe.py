@@ -5,8 +5,9 @@ columns from the first measure on are generated from `schemas.measures`, the one
 All are committed (`matinee schemas generate`). Every sum has the default 0, the identity of
 addition, so a metric may be added in a new version and both readers still understand each other.
 
-A new metric: add it to `schemas.metrics`, raise `VERSION`, generate. The older files stay as they are. Another formula
-is another metric: it needs another name, because `sum_of` is part of what a version means.
+A new metric: add it to `schemas.metrics` and generate. Where the lock of ids holds the newest version, a new one is
+written; the older files stay as they are. Another formula is another metric: it needs another name, because `sum_of` is
+part of what a version means.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from schemas import ids, records
+from schemas.errors import SchemaError
 from schemas.measures import HISTOGRAMS, MEASURES
 from schemas.metrics import DIMENSIONS, METRICS, ROLLUPS
 from schemas.records import NAMESPACE
 
-VERSION = 1
 FOLDER = Path(__file__).resolve().parent / "records"
 _AT = {"type": "long", "logicalType": "timestamp-millis"}
 _DATE = {"type": "int", "logicalType": "date"}
@@ -98,8 +100,35 @@ def with_measures(text: str) -> str:
 
 
 def files() -> dict[str, str]:
-    """Generated record files: name below `schemas/records` to text."""
-    found = {f"{name}.v{VERSION}.avsc": avsc(name) for name in ("qoe_minute", "qoe_daily")}
-    for name in (f"{record}.v{VERSION}.avsc" for record in ("span", "session", "qoe_session")):
-        found[name] = with_measures((FOLDER / name).read_text(encoding="utf-8"))
-    return found
+    """Generated record files: name below `schemas/records` to text.
+
+    Raises:
+        SchemaError: a column of a locked version would mean something else.
+    """
+    texts = {name: avsc(name) for name in ("qoe_minute", "qoe_daily")}
+    for name in ("span", "session", "qoe_session"):
+        texts[name] = with_measures(_file(name, records.versions(name)[-1]).read_text(encoding="utf-8"))
+    return {_file(name, _version(name, text)).name: text for name, text in texts.items()}
+
+
+def _file(name: str, version: int) -> Path:
+    return FOLDER / f"{name}.v{version}.avsc"
+
+
+def _version(name: str, text: str) -> int:
+    """Which version the text is: the newest there is, or the next one if that is locked and holds other columns."""
+    newest = records.versions(name)[-1]
+    if not any((entry.record, entry.version) == (name, newest) for entry in ids.lock()):
+        return newest
+    old, new = records.load(name, newest), records.parse(text, f"{name}.v{newest}")
+    if ids.canonical(old) == ids.canonical(new):
+        return newest
+    before = {field["name"]: field for field in old.avro["fields"]}
+    for field in new.avro["fields"]:
+        was = before.get(field["name"], field)
+        if ids.meaning(was) != ids.meaning(field):
+            raise SchemaError(
+                f"{field['name']} of {old.label} is locked as {was.get('sum_of', was['type'])} and would become "
+                f"{field.get('sum_of', field['type'])}: bytes are written that mean the old one; give it another name"
+            )
+    return newest + 1

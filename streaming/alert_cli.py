@@ -12,11 +12,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from conf.alerts import RUNBOOKS
 from conf.errors import UsageError
-from conf.settings import ROOT, Settings, load
+from conf.settings import Settings, load
 from streaming.cli import Day
-
-RUNBOOKS = ROOT / "docs" / "runbooks"
 
 
 def _rules(settings: Settings, path: Path | None) -> Any:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 from kafka import KafkaProducer, TopicPartition
 
-from conf.alerts import Rules, SignalRule
+from conf.alerts import STEP_S, Rules, SignalRule
 from conf.errors import InputMissing
 from conf.settings import Settings
 from models.incident import cause
@@ -36,7 +37,6 @@ from streaming import clients, consume, topics
 from streaming.webhook import Webhook
 
 LOG = logging.getLogger(__name__)
-STEP_S = 10
 DAY_S = 86_400
 SETTLE_S = 20
 WALL_GRACE_S = 30
@@ -49,8 +49,6 @@ NEW_CELLS_S = 3_600
 EXAMPLES = 5
 SESSIONS_OLD_S = 30.0
 BEFORE_S = 7_200
-SYMPTOM = {"start_failures": "start_failures", "exits_before_start": "exits_before_start",
-           "playback_failures": "playback_failures", "stall_ms": "stall_ms", "stalls": "stalls"}  # fmt: skip
 Say = Callable[[str], None]
 COUNTERS = tuple(f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS))
 
@@ -188,8 +186,9 @@ class Alerts:
             self._restore(row)
 
     def _restore(self, row: dict[str, Any]) -> None:
-        name = parsed(row["cohort"])
-        if name not in self.cohorts.names:
+        name = {label(known): known for known in self.cohorts.names}.get(row["cohort"])
+        if name is None or row["signal"] not in self.rules.signals:
+            self.say(f"{row['incident_id']}: {row['signal']} of {row['cohort']} is not watched any more")
             self._write({**row, "state": "resolved", "resolved_at": row["updated_at"], "revision": row["revision"] + 1})
             return
         ledger = self.ledger
@@ -275,7 +274,7 @@ class Alerts:
         if not rule.den:
             found = sessions[inside].sort_values("end_at", kind="stable")
             return max(round(incident.excess), 0), found["session_id"].head(EXAMPLES).tolist()
-        symptom = SYMPTOM[rule.num]
+        symptom = rule.num  # a counter is a column of sessions too
         found = sessions[inside & (sessions[symptom] > 0).to_numpy()]
         worst = found.sort_values([symptom, "session_id"], ascending=[False, True])["session_id"].drop_duplicates()
         return int(found["session_id"].nunique()), worst.head(EXAMPLES).tolist()
@@ -495,13 +494,6 @@ def command(settings: Settings, incident_id: str, action: str, by: str, until: d
             producer.close()
 
 
-def parsed(text: str) -> Name:
-    """A cohort's name from its label."""
-    if text == "everything":
-        return ()
-    return tuple((part.partition("=")[0], part.partition("=")[2]) for part in text.split(" "))
-
-
 def _inside(sessions: pd.DataFrame, name: Name) -> np.ndarray:
     """Which sessions are of a cohort."""
     inside = np.ones(len(sessions), dtype=bool)
@@ -515,7 +507,8 @@ def _name(cohort: Mapping[Any, str]) -> Name:
 
 
 def _slug(name: Name) -> str:
-    return "+".join(value for _, value in name) or "everything"
+    """Part of an incident's id: ASCII without spaces, whatever a provider is called."""
+    return "+".join(quote(value, safe="") for _, value in name) or "everything"
 
 
 def _profiles(sessions: pd.DataFrame, sets: tuple[tuple[str, ...], ...]) -> dict[Name, int]:

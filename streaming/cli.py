@@ -228,7 +228,7 @@ def letters(topic: str) -> None:
 
 
 @stream.command()
-@click.argument("file", type=click.File())
+@click.argument("file", type=click.File("rb"))
 def replay(file: Any) -> None:
     """Send the corrected letters of FILE (see `letters`) back to their topics; those still wrong are told (exit 4)."""
     from streaming import letters as dead
@@ -242,18 +242,18 @@ def replay(file: Any) -> None:
         raise AuditFailed(f"{len(done.wrong)} letters are still wrong and were not sent: correct them, replay again")
 
 
-def _json(line: str) -> Any:
-    """The line's value; text that is no JSON stays text, which is no event either."""
+def _json(line: bytes) -> Any:
+    """The line's value; bytes that are no JSON stay bytes, which are no event either."""
     import json
 
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line
 
 
 @stream.command()
-@click.argument("file", type=click.File())
+@click.argument("file", type=click.File("rb"))
 def snowplow(file: Any) -> None:
     """Turn FILE, Snowplow's enriched media events (JSON a line, whole sessions), into playback events.
 

@@ -72,7 +72,7 @@ class Replayed:
     wrong: list[tuple[int, str]] = field(default_factory=list)
 
 
-def replay(lines: Iterable[str], settings: Settings) -> Replayed:
+def replay(lines: Iterable[bytes | str], settings: Settings) -> Replayed:
     """Send the letters that are good now back to their topics; returns when the broker has all of them.
 
     Raises:
@@ -83,7 +83,7 @@ def replay(lines: Iterable[str], settings: Settings) -> Replayed:
         if line.strip():
             try:
                 good.append(_checked(json.loads(line)))
-            except (ValueError, KeyError, TypeError, WireError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError, WireError) as error:
                 done.wrong.append((number, str(error) or type(error).__name__))
     topics.create(settings)
     with clients.reaching(settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import queue
@@ -11,18 +12,30 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from conf.alerts import WebhookRule
 
 LOG = logging.getLogger(__name__)
 QUEUE = 1_000
+LONGEST_WAIT_S = 300.0
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows nothing: urllib would turn the POST into a GET without its body, and call that delivered."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_Stay)
 
 
 class Webhook:
     """Delivers in a thread of its own, so that a receiver that hangs never delays a detection.
 
-    What is refused with 4xx (but 408 and 429) is not tried again. `delivered` and `dropped` count changes; a receiver
-    tells repeats by the header ``Idempotency-Key`` (incident and revision).
+    What is refused with 4xx (but 408 and 429) or sent elsewhere (3xx) is not tried again. `delivered` and `dropped`
+    count changes; a receiver tells repeats by the header ``Idempotency-Key`` (incident and revision).
     """
 
     def __init__(self, rule: WebhookRule, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -75,7 +88,7 @@ class Webhook:
             if not again or attempt == self.rule.attempts:
                 break
             self.sleep(wait)
-            wait *= 2
+            wait = min(2 * wait, max(LONGEST_WAIT_S, self.rule.retry_s))
         LOG.error(
             "webhook %s: incident %s revision %s was not delivered",
             self.rule.url,
@@ -89,12 +102,13 @@ class Webhook:
         request = urllib.request.Request(
             str(self.rule.url), json.dumps(change, default=str).encode(), method="POST",
             headers={"Content-Type": "application/json",
-                     "Idempotency-Key": f"{change['incident_id']}/{change['revision']}"},
+                     "Idempotency-Key": f"{quote(change['incident_id'], '+%')}/{change['revision']}"},
         )  # fmt: skip
         try:
-            with urllib.request.urlopen(request, timeout=self.rule.timeout_s):
+            with _OPENER.open(request, timeout=self.rule.timeout_s):
                 return None, False
         except urllib.error.HTTPError as error:
-            return f"answer {error.code}", error.code >= 500 or error.code in (408, 429)
-        except OSError as error:
+            elsewhere = f", to {error.headers['Location']}: name that address" if 300 <= error.code < 400 else ""
+            return f"answer {error.code}{elsewhere}", error.code >= 500 or error.code in (408, 429)
+        except (OSError, http.client.HTTPException) as error:  # the second: what answers speaks no HTTP
             return f"{type(error).__name__}: {error}", True

@@ -1,12 +1,13 @@
 """From a viewer's address to provider, country; the address itself goes no further.
 
-The table is a CSV file with the columns ``network,isp,country`` (CIDR, IPv4 or IPv6); where networks lie in each other
-the smaller one counts. Without a table, and for an address in none, both are unknown.
+The table is a CSV file with the columns ``network,isp,country`` (CIDR, IPv4 or IPv6), each network once; where networks
+lie in each other the smaller one counts. Without a table, and for an address in none, both are unknown.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -16,6 +17,7 @@ from conf.errors import ConfigError
 
 UNKNOWN = ("unknown", "ZZ")
 _COLUMNS = ["network", "isp", "country"]
+_COUNTRY = re.compile(r"[A-Z]{2}")
 
 
 @dataclass
@@ -35,27 +37,31 @@ class Addresses:
         if path is None:
             return cls()
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark in front
                 rows = list(csv.reader(file))
-        except OSError as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise ConfigError(f"collector.addresses = {path} cannot be read: {error}") from None
         if not rows or rows[0] != _COLUMNS:
             raise ConfigError(f"{path}: the first line must be {','.join(_COLUMNS)}")
-        networks: dict[int, list[tuple[int, int, tuple[str, str]]]] = {}
+        networks: dict[int, dict[tuple[int, int], tuple[str, str]]] = {}
         for number, row in enumerate(rows[1:], start=2):
             try:
                 text, isp, country = row
                 network = ip_network(text)
             except ValueError as error:
                 raise ConfigError(f"{path}, line {number}: {error}; it must be {','.join(_COLUMNS)}") from None
-            if not isp or len(isp) > 64 or len(country) != 2:
-                raise ConfigError(f"{path}, line {number}: isp has 1 to 64 characters, country 2 (ISO 3166-1)")
+            if not 0 < len(isp) <= 64 or not isp.isprintable():
+                raise ConfigError(f"{path}, line {number}: isp {isp!r}: it has 1 to 64 characters, all printable")
+            if not _COUNTRY.fullmatch(country):
+                raise ConfigError(f"{path}, line {number}: country {country!r}: two capitals (ISO 3166-1)")
             first = int(network.network_address)
-            place = (isp, country)
-            networks.setdefault(network.version, []).append((first, first + network.num_addresses, place))
+            piece = (first, first + network.num_addresses)
+            if piece in networks.setdefault(network.version, {}):
+                raise ConfigError(f"{path}, line {number}: {network} stands in the table twice")
+            networks[network.version][piece] = (isp, country)
         table = cls()
         for version, found in networks.items():
-            table.starts[version], table.places[version] = _line(found)
+            table.starts[version], table.places[version] = _line([(*piece, place) for piece, place in found.items()])
         return table
 
     def place(self, address: str) -> tuple[str, str]:

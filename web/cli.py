@@ -20,11 +20,16 @@ def collector(host: str | None, port: int | None, workers: int | None) -> None:
     """
     import uvicorn
 
+    from web import sink
+    from web.addresses import Addresses
+
     settings = load()
     held = settings.collector
     address, door = host or held.host, port or held.port
     if busy := supervisor.busy_ports({"collector.port": door}):
         raise ConfigError(f"{busy[0]}. Stop it, or give another with --port")
+    Addresses.read(held.addresses)
+    sink.check(settings)
     click.echo(f"players post to http://{address}:{door}/cmcd; topic {settings.kafka.topic_prefix}cmcd")
     # No access log: it would hold the addresses that the collector drops.
     uvicorn.run(

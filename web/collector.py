@@ -4,9 +4,9 @@
     OPTIONS /cmcd  CORS preflight
     GET /health    counters as JSON; 503 while nothing can be written
 
-204 written; 400 empty body; 401 token; 410 players shall stop; 413 too long; 415 another content type; 429 too much is
-waiting (players send again, later); 503 the broker gave no answer in time. Whatever the body holds is taken as it is:
-what is wrong in it is found by the reader, line by line, and becomes a dead letter.
+204 written; 400 empty body; 401 token; 410 players shall stop; 413 too long; 415 another content type, or packed; 429
+too much is waiting (players send again, later); 503 the broker gave no answer in time. Whatever the body holds is taken
+as it is: what is wrong in it is found by the reader, line by line, and becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -81,7 +81,12 @@ class Collector:
             return 401
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in CONTENT_TYPES:
             return 415
-        body = await self._body(request)
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            return 415
+        try:
+            body = await self._body(request)
+        except ClientDisconnect:
+            return 400  # to nobody
         if body is None:
             return 413
         at_ms = time.time_ns() // 1_000_000
@@ -125,9 +130,10 @@ class Collector:
         return posts.Sender(isp, country, device, _printable(app), _printable(profile))
 
     def _address(self, request: Request) -> str:
-        """The peer's, or the one the nearest proxy added behind those it was told."""
+        """The peer's, or the one the nearest proxy added behind those it was told, in that header or one of its own."""
         if self.held.forwarded_header:
-            return request.headers.get(self.held.forwarded_header, "").rpartition(",")[2].strip()
+            told = request.headers.getlist(self.held.forwarded_header)
+            return told[-1].rpartition(",")[2].strip() if told else ""
         return request.client.host if request.client else ""
 
     async def health(self, _request: Request) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +19,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.partitioner.default import murmur2
 
-from conf.errors import ServiceUnavailable
+from conf.errors import ConfigError, InputMissing, ServiceUnavailable
 from conf.settings import Settings
 from schemas.topics import CMCD
 
@@ -36,6 +37,52 @@ class NotWritten(Exception):
     """The broker has not taken it in time; it may still come, then as a repetition that the fold leaves out."""
 
 
+def check(settings: Settings) -> None:
+    """Whether a sink could write with these settings; asked once, before anything is served.
+
+    Raises:
+        ServiceUnavailable: no broker. InputMissing: no topic. ConfigError: the topic has other partitions than the
+            settings say, so that sessions would be spread by two different rules.
+    """
+    topic = settings.kafka.topic_prefix + CMCD.name
+    producer = _producer(settings)
+    try:
+        deadline = time.monotonic() + BOOTSTRAP_MS / 1000
+        while (found := _partitions(producer, topic)) is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+    finally:
+        producer.close(timeout=1)
+    if found is None:
+        raise InputMissing(f"topic {topic} is not there: `matinee stream topics` makes it, and so does the stream job")
+    if found != settings.kafka.partitions:
+        raise ConfigError(
+            f"topic {topic} has {found} partitions, kafka.partitions is {settings.kafka.partitions}: "
+            f"set kafka.partitions={found}, or choose another kafka.topic_prefix"
+        )
+
+
+def _partitions(producer: KafkaProducer, topic: str) -> int | None:
+    try:
+        return len(producer.partitions_for(topic) or ()) or None
+    except KafkaError:
+        return None
+
+
+def _producer(settings: Settings) -> KafkaProducer:
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    try:
+        return KafkaProducer(
+            bootstrap_servers=settings.kafka.bootstrap, enable_idempotence=True, acks="all",
+            linger_ms=LINGER_MS, batch_size=BATCH_BYTES, max_request_size=4 << 20, metrics_enabled=False,
+            bootstrap_timeout_ms=BOOTSTRAP_MS, delivery_timeout_ms=DELIVERY_MS, allow_auto_create_topics=False,
+            max_block_ms=1_000,
+        )  # fmt: skip
+    except (KafkaError, OSError) as error:
+        raise ServiceUnavailable(
+            f"no Kafka broker answers at {settings.kafka.bootstrap}: start one with `matinee up`"
+        ) from error
+
+
 @lru_cache(maxsize=1 << 16)
 def _hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
@@ -49,7 +96,6 @@ class Sink:
     """
 
     def __init__(self, settings: Settings) -> None:
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)
         self.settings = settings
         self.topic = settings.kafka.topic_prefix + CMCD.name
         self.partitions = settings.kafka.partitions
@@ -59,20 +105,7 @@ class Sink:
         self._done: deque[tuple[asyncio.Future[None], int, Any]] = deque()
         self._broken = False
         self._renewing = asyncio.Lock()
-        self._producer = self._new()
-
-    def _new(self) -> KafkaProducer:
-        try:
-            return KafkaProducer(
-                bootstrap_servers=self.settings.kafka.bootstrap, enable_idempotence=True, acks="all",
-                linger_ms=LINGER_MS, batch_size=BATCH_BYTES, max_request_size=4 << 20, metrics_enabled=False,
-                bootstrap_timeout_ms=BOOTSTRAP_MS, delivery_timeout_ms=DELIVERY_MS, allow_auto_create_topics=False,
-                max_block_ms=1_000,
-            )  # fmt: skip
-        except (KafkaError, OSError) as error:
-            raise ServiceUnavailable(
-                f"no Kafka broker answers at {self.settings.kafka.bootstrap}: start one with `matinee up`"
-            ) from error
+        self._producer = _producer(settings)
 
     async def write(self, messages: Sequence[tuple[bytes | None, bytes]], at_ms: int) -> None:
         """Returns when the broker has all of them.
@@ -128,7 +161,7 @@ class Sink:
             if self._broken:
                 old = self._producer
                 try:
-                    self._producer = await asyncio.to_thread(self._new)
+                    self._producer = await asyncio.to_thread(_producer, self.settings)
                 except ServiceUnavailable as error:
                     raise NotWritten(str(error)) from error
                 self._broken = False

@@ -4,9 +4,9 @@ A player that reports CMCD's `bsa` and `bsda` counts its stalls and their time s
 event after a gap says how many there were, and how long, though not where. `Player` holds what these counters should
 say by the timeline as far as it is known; what they say beyond that happened unseen.
 
-The counters take in all rebuffering after the first frame, also in background and under an ad, so a gap that touches
-background cannot be told apart. A player may count a stall when it begins or when it is over: while one lasts, the
-timeline is believed if it says more.
+The counters take in all rebuffering after the first frame, also in background and under an ad, so stalled time in a gap
+that touches background cannot be told apart. A player may count a stall when it begins or when it is over: while one
+lasts, the timeline is believed if it says more, unless the counters have just put it right.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ class Player:
         """How many stalls began unseen before `event`, or with it; 0 if there is no gap or no telling."""
         told = _told(event)
         return told[0] - self.stalls if gap and self.known and told is not None else 0
+
+    def begins(self, event: Event, gap: bool) -> bool:
+        """Whether one stall more, of no length yet, is all that a gap hid: then it begins with `event`."""
+        stalled = event.state == "r" and gap and self.known
+        return stalled and _told(event) == (self.stalls + 1, self.stall_ms)
 
     def after_gap(
         self,
@@ -61,8 +66,10 @@ class Player:
             return found
         if gap and self.known:
             more, more_ms = told[0] - stalls, told[1] - stall_ms
-            found |= _repair(event, began > 0, before, last, held_ms, connection, more, more_ms)
-        lasting = state == "rebuffering"
+            # Where another segment takes a stalled event, nobody knows which of the two a hidden stall belongs to.
+            if not (more > 0 and state == "" and event.state == "r"):
+                found |= _repair(event, began > 0, before, last, held_ms, connection, more, more_ms)
+        lasting = state == "rebuffering" and "repaired_stalls" not in found
         self.stalls, self.stall_ms = (max(stalls, told[0]), max(stall_ms, told[1])) if lasting else told
         self.known = True
         return found
@@ -80,11 +87,11 @@ def _repair(
 ) -> dict[str, int]:
     """Measures of a verified gap with `stalls` more stalls and `ms` more stalled time than seen; none if it is not."""
     stalled = before == "rebuffering"
+    hidden = event.background or (last is not None and (last.background or (stalled and last.ad)))
     if stalls == 0 and ms == 0:
-        return {"gaps_verified": 1}
+        return {} if hidden and stalled else {"gaps_verified": 1}
     least, most = (-held_ms, 0) if stalled else (0, held_ms)
     plausible = stalls >= 0 and least <= ms <= most and (stalls > 0 or began or stalled or last is None)
-    hidden = event.background or (last is not None and (last.background or (stalled and last.ad)))
     if not plausible or hidden:
         return {}
     found = {"gaps_verified": 1, "repaired_stalls": stalls, "stalls": stalls, "repaired_stall_ms": ms}

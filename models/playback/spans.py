@@ -36,7 +36,8 @@ The law (each engine implements it; tests hold them together row by row)
     content frame within that time recovers the failure, and is a play if there was none. Later it is like any other.
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
     gap, count in its moment; their time is taken there from what the gap was believed to be; cause unknown. They prove
-    a frame in the gap. Where the counters cannot tell, the gap stays unverified.
+    a frame in the gap; so does one that begins with the event, also where that opens a segment. Where the counters
+    cannot tell (background, or which of two segments), the gap stays unverified.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
     distinct content (`models.playback.cover`). A position that is not told goes on from the last one.
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
@@ -213,6 +214,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         current = segments[-1] if segments else None
         gap = missing > 0
         found: dict[str, int] | None = None
+        begins = False
         if current is not None and event.kept:
             event = event.after(current.last)
         if current is not None and not current.end_reason:
@@ -221,10 +223,13 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
             proved = stays and player.lost_stalls(event, gap) > 0
             state = _state_of(event, current.played or proved, current.seek_open and not proved) if stays else ""
             if reason != "timeout":
+                begins = not stays and player.begins(event, gap)
                 _hold(current, end_at, gap)
                 unseen = stays and end_at < at
                 was = ("", None, at - current.at) if unseen else (current.state, current.last, end_at - current.at)
-                found = player.after_gap(event, gap, was[0], state, was[1], was[2], current.connection)
+                found = player.after_gap(
+                    event, gap, was[0], "rebuffering" if begins else state, was[1], was[2], current.connection
+                )
             if stays:
                 current.missing += missing
                 _apply(current, event, at, state, proved, found or {}, policy)
@@ -237,7 +242,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
             current.missing += missing
             player.known = player.known and not gap
             continue
-        proved = found is None and event.state == "r" and player.lost_stalls(event, gap) > 0
+        proved = begins or (found is None and event.state == "r" and player.lost_stalls(event, gap) > 0)
         state = _state_of(event, proved, False)
         if found is None:
             limit = policy.hold_ms if current is None else at - current.at

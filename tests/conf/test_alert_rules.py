@@ -26,11 +26,23 @@ def test_the_committed_rules_hold_and_every_runbook_is_there() -> None:
      "unknown key signals.a.runbok; did you mean runbook?"),
     ("cohorts: [[isp]]\nleast_profiles: 5\n" + SIGNAL, "least_profiles = 5"),
     ("cohorts: [[planet]]\n" + SIGNAL, "cohorts.0.0 = 'planet'"),
-    ("cohorts: [[isp]]\nsignals: {a: {num: stall_ms, runbook: x}}\n", "set whole to false"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: stall_ms, runbook: rebuffering.md}}\n", "set whole to false"),
     ("cohorts: [[isp]]\nmaintenance: [{cohort: {isp: a}, from_at: 2026-01-05T02:00:00,"
      " until_at: 2026-01-06T02:00:00}]\n"
      + SIGNAL, "need a time zone"),
     ("cohorts: [[isp]]\nwebhook: {url: ftp://x}\n" + SIGNAL, "webhook.url = 'ftp://x'"),
+    ("cohorts: [[isp]]\nwebhook: {url: 'http://'}\n" + SIGNAL, "names a host"),
+    ("cohorts: [[isp]]\nwebhook: {url: 'http://a:99999/x'}\n" + SIGNAL, "out of range"),
+    ("cohorts: [[isp]]\nwebhook: {url: 'http://a b/x'}\n" + SIGNAL, "without spaces"),
+    ("cohorts: [[isp]]\nwebhook: {url: 'http://a/x', timeout_s: .inf}\n" + SIGNAL, "webhook.timeout_s = inf"),
+    ("cohorts: [[]]\n" + SIGNAL, "cohorts.0 = []"),
+    ("cohorts: [[isp]]\nfalse_alarms_a_day: .inf\n" + SIGNAL, "false_alarms_a_day = inf"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: attempts, runbook: trafic-fall.md}}\n",
+     "no such page in docs/runbooks; did you mean traffic-fall.md?"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: attempts, runbook: ../../conf/base.yaml}}\n", "no such page"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: attempts, longest_s: 5, runbook: traffic-fall.md}}\n", "longest_s = 5"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: stalls, den: [plays, plays], runbook: rebuffering.md}}\n", "twice"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: stalls, den: [stalls], runbook: rebuffering.md}}\n", "is num itself"),
 ])  # fmt: skip
 def test_wrong_rules_are_refused(text: str, told: str, tmp_path: Path) -> None:
     path = tmp_path / "alerts.yaml"

@@ -104,6 +104,16 @@ def test_mappings_and_lists_come_from_the_environment_too() -> None:
     assert (found.hosts, found.origins) == ({"a.example": "cdn-a"}, ("https://a", "https://b"))
 
 
+@pytest.mark.parametrize(("key", "value"), [
+    ("token", ""),  # a variable that was never set must not open the door
+    ("origins", "[https://tv.example/]"), ("origins", "[tv.example]"), ("hosts", '{edge-1: "a\\nb"}'),
+    ("hosts", "{edge-1: ''}"), ("forwarded_header", "X Forwarded"), ("body_bytes", "2000000"),
+])  # fmt: skip
+def test_a_collector_that_could_not_work_is_refused(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"collector\.{key}"):
+        load(environ={f"MATINEE__COLLECTOR__{key.upper()}": value})
+
+
 @pytest.mark.parametrize("text", ["paths: {var: 7}\n", "paths: {var: }\n"])
 def test_a_folder_that_is_no_path_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)

@@ -72,6 +72,7 @@ def loop_sums(spans: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, int]]:
             "switch_up_size_num": row["switch_up_kbps"], "switch_up_size_den": row["switches_up"],
             "switch_down_size_num": row["switch_down_kbps"], "switch_down_size_den": row["switches_down"],
             "startup_switch_count_num": row["startup_switches"], "startup_switch_count_den": row["plays"],
+            "playing_time_num": row["play_ms"],
             "media_time_num": row["media_ms"], "content_time_num": row["content_ms"],
             "repaired_stall_share_num": row["repaired_stalls"], "repaired_stall_share_den": row["stalls"],
             "unverified_gap_rate_num": row["gaps"] - row["gaps_verified"], "unverified_gap_rate_den": row["attempts"],

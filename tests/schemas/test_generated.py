@@ -19,6 +19,7 @@ from schemas.metrics import METRICS
 from schemas.render import dictionary
 
 ROOT = Path(__file__).resolve().parents[2]
+SUMS = records.load("qoe_minute").label
 
 
 def test_generated_files_are_up_to_date() -> None:
@@ -57,15 +58,15 @@ def without_default(tree: Path) -> None:
 RED: list[tuple[str, Callable[[Path], None], str]] = [
     ("page edited", lambda t: edit(t / "docs/generated/glossary.md", "Stalls per play", "Stalls"),
      "docs/generated/glossary.md is not what would be generated"),
-    ("sums edited", lambda t: edit(t / "schemas/records/qoe_minute.v1.avsc", "Sum over", "sum over"),
-     "schemas/records/qoe_minute.v1.avsc is not what would be generated"),
+    ("sums edited", lambda t: edit(t / f"schemas/records/{SUMS}.avsc", "Sum over", "sum over"),
+     f"schemas/records/{SUMS}.avsc is not what would be generated"),
     ("lock edited", lambda t: edit(t / "schemas/ids.lock", "\n1 artwork 1 ", "\n1 artwork 1 f"),
      "artwork.v1 is not what id 1 stands for"),
     ("range changed", lambda t: edit(t / "schemas/records/playback_event.v1.avsc", "10000000", "20000000"),
      "playback_event.v1 is not what id"),
     ("incompatible version", without_default, "playback_event.v3 cannot read playback_event.v1"),
     ("formula changed", lambda t: edit(t / "schemas/metrics.py", '"stall_ms + play_ms"', '"play_ms"'),
-     "qoe_minute.v1.avsc is not what"),
+     f"rebuffer_ratio_den of {SUMS} is locked as stall_ms + play_ms and would become play_ms"),
     ("file gone", lambda t: (t / "schemas/records/playback_event.v2.avsc").unlink(), "that file is gone"),
 ]  # fmt: skip
 
@@ -81,7 +82,30 @@ def test_a_changed_formula_stays_red_after_generating(tree: Path) -> None:
     edit(tree / "schemas/metrics.py", '"stall_ms + play_ms"', '"play_ms"')
     done = run(tree, "generate")
     assert done.returncode == 2
-    assert "qoe_minute.v1 is not what id" in done.stderr
+    assert "give it another name" in done.stderr
+    assert run(tree, "check").returncode == 2
+    edit(tree / "schemas/metrics.py", '"stall_ms", "play_ms"', '"stall_ms", "stall_ms + play_ms"')
+    assert run(tree, "check").returncode == 0, "nothing had been written"
+
+
+@pytest.mark.parametrize("file", ["metrics", "measures"])
+def test_an_entry_is_the_only_edit(tree: Path, file: str) -> None:
+    """What is locked stays; a new version takes the new column up, with the default 0; again there is nothing to do."""
+    if file == "metrics":
+        with (tree / "schemas/metrics.py").open("a") as source:
+            source.write('METRICS += (Metric("x", "pause_ms", None, "ms", NEITHER, "X.", "here", "None."),)\n')
+    else:
+        edit(tree / "schemas/measures.py", "NAMES: tuple", 'MEASURES += (Measure("x_ms", "ms", "X."),)\nNAMES: tuple')
+    before = {path.name: path.read_text() for path in (tree / "schemas/records").iterdir()}
+    assert run(tree, "check").returncode == 2
+    assert run(tree, "generate").returncode == 0
+    after = {path.name: path.read_text() for path in (tree / "schemas/records").iterdir()}
+    names = {"metrics": ["qoe_daily", "qoe_minute"], "measures": ["qoe_session", "session", "span"]}[file]
+    assert {name: after[name] for name in before} == before
+    assert sorted(name.partition(".")[0] for name in after.keys() - before.keys()) == names
+    checked = run(tree, "check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert run(tree, "generate").stdout == "every generated file was up to date\n"
 
 
 def test_the_whole_way_of_a_new_version(tree: Path) -> None:

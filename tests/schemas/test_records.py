@@ -140,4 +140,4 @@ def test_the_records_of_sums_follow_the_metrics() -> None:
     assert [f.name for f in day.fields] == [f.name for f in minute.fields if f.name != "minute_at"]
     assert all(minute.field(column).default == 0 and minute.field(column).has_default for column in sums)
     generated = ("qoe_minute", "qoe_daily", "qoe_session", "session", "span")
-    assert set(qoe.files()) == {f"{name}.v1.avsc" for name in generated}
+    assert set(qoe.files()) == {f"{records.load(name).label}.avsc" for name in generated}

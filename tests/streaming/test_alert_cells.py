@@ -78,9 +78,11 @@ def counters(seed: int, hurt: int, hours: int = HOURS) -> list[bytes]:
     return wire.encode_frame("qoe_step", None, frame[frame["attempts"] > 0])
 
 
-def watching(values: list[bytes], people: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Alerts:
+def watching(
+    values: list[bytes], people: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, rules: rules_of.Rules = RULES
+) -> Alerts:
     """The alert process with the counters in hand, its sessions given, and no broker."""
-    alerts = Alerts(load(), RULES, say=lambda text: said.append(text))
+    alerts = Alerts(load(), rules, say=lambda text: said.append(text))
     said: list[str] = []
     alerts.said = said  # type: ignore[attr-defined]
     alerts.producer = Broker()  # type: ignore[attr-defined]
@@ -181,3 +183,25 @@ def test_a_word_that_makes_no_sense_is_told_and_changes_nothing(
         "action": "ack"})])  # fmt: skip
     alerts._say_words(BEGIN_S + HOURS * 3_600 + 900)
     assert alerts.producer.rows[-1]["state"] == "acknowledged"  # type: ignore[attr-defined]
+
+
+def test_a_ratio_may_be_of_any_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plays fall away in the fault, so attempts over plays rise."""
+    signal = {"num": "attempts", "den": ["plays"], "whole": False, "runbook": "start-failures.md"}
+    rules = rules_of.Rules.model_validate({"cohorts": [["isp"]], "signals": {"mine": signal}})
+    rows = live(watching(counters(1, 0), sessions([40] * len(CELLS)), monkeypatch, rules))
+    assert any(row["signal"] == "mine" and row["cohort"] == "isp=alder-de" for row in rows)
+
+
+def test_an_open_incident_of_a_signal_that_the_rules_have_lost_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, people = counters(1, 0), sessions([40] * len(CELLS))
+    told = live(watching(values, people, monkeypatch))
+    newest = {row["incident_id"]: row for row in told}
+    rules = RULES.model_copy(update={"signals": {"attempts": RULES.signals["attempts"]}})
+    again = watching(values, people, monkeypatch, rules)
+    again.books.rows = dict(newest)
+    lost = {key for key, row in newest.items() if row["signal"] not in rules.signals and row["state"] != "resolved"}
+    rows = live(again)
+    assert lost and lost == {row["incident_id"] for row in rows if row["incident_id"] in lost}
+    assert all(row["state"] == "resolved" for row in rows if row["incident_id"] in lost)
+    assert any("is not watched any more" in text for text in again.said)  # type: ignore[attr-defined]

@@ -107,8 +107,9 @@ def test_corrected_letters_go_back_and_count(told: Told) -> None:
     # Letters of class key are good under their own sid: they would go back too, to sessions long closed.
     exported = [row for row in exported if row["error_class"] != "key" or '"mended"' in row["payload"]]
     before = len(told.messages())
-    done = letters.replay((json.dumps(row) for row in exported), told.settings)
-    assert done.sent == {"cmcd": 100} and len(done.wrong) == len(exported) - 100
+    spoiled = [b'{"topic": "\xff"}', b"[" * 100_000]  # an editor's file: other encodings, anything
+    done = letters.replay([*(json.dumps(row) for row in exported), *spoiled], told.settings)
+    assert done.sent == {"cmcd": 100} and len(done.wrong) == len(exported) - 100 + len(spoiled)
     assert all(why for _, why in done.wrong)
     new = [m for m in told.messages() if m.key == b"mended"]
     assert len(new) == 100 and len(told.messages()) == before + 100

@@ -7,11 +7,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import unquote
 
 import pytest
 
 from conf.alerts import WebhookRule
-from streaming.webhook import QUEUE, Webhook
+from streaming.webhook import LONGEST_WAIT_S, QUEUE, Webhook
 
 
 def change(number: int) -> dict[str, object]:
@@ -28,7 +29,10 @@ def server() -> Iterator[tuple[str, list[int], list[str]]]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             keys.append(self.headers["Idempotency-Key"])
-            self.send_response(answers.pop(0) if answers else 204)
+            answer = answers.pop(0) if answers else 204
+            self.send_response(answer)
+            if 300 <= answer < 400:
+                self.send_header("Location", "/elsewhere")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -68,6 +72,54 @@ def test_only_what_may_pass_is_tried_again(server: tuple[str, list[int], list[st
     hook.close()
     assert keys == ["i7/7"] * tries
     assert (hook.delivered, hook.dropped) == ((1, 0) if tries > 1 else (0, 1))
+
+
+def test_a_receiver_that_speaks_no_http_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        def answer() -> None:
+            for _ in range(4):
+                one = held.accept()[0]
+                one.recv(65_536)
+                one.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+                one.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/hook"
+        hook = Webhook(WebhookRule(url=url, attempts=2, timeout_s=5), sleep=lambda _: None)
+        for number in range(2):
+            hook.send(change(number))
+        hook.close()
+    assert (hook.delivered, hook.dropped) == (0, 2) and "BadStatusLine" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [301, 302, 303, 307])
+def test_an_address_that_has_moved_is_told_not_followed_without_the_change(
+    server: tuple[str, list[int], list[str]], answer: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, answers, keys = server
+    answers.append(answer)
+    hook = Webhook(WebhookRule(url=url), sleep=lambda _: None)
+    hook.send(change(7))
+    hook.close()
+    assert (hook.delivered, hook.dropped) == (0, 1) and keys == ["i7/7"]
+    assert f"answer {answer}, to /elsewhere: name that address" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["20260107T100000Z-电信", "a b\r\nX-Header: c"])
+def test_any_name_of_a_cohort_can_be_told(server: tuple[str, list[int], list[str]], key: str) -> None:
+    url, _, keys = server
+    hook = Webhook(WebhookRule(url=url), sleep=lambda _: None)
+    hook.send({"incident_id": key, "revision": 3})
+    hook.close()
+    assert hook.delivered == 1 and unquote(keys[0]) == f"{key}/3"
+
+
+def test_waits_do_not_double_for_ever() -> None:
+    waits: list[float] = []
+    hook = Webhook(WebhookRule(url=nobody(), attempts=60, retry_s=1, timeout_s=1), sleep=waits.append)
+    hook.send(change(1))
+    hook.close()
+    assert len(waits) == 59 and max(waits) == LONGEST_WAIT_S
 
 
 def test_order_is_kept_over_refusals(server: tuple[str, list[int], list[str]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,10 +17,12 @@ import pytest
 
 from bench import qoe_collector
 from conf import supervisor
-from conf.settings import Settings
+from conf.errors import ConfigError, InputMissing, MatineeError, ServiceUnavailable
+from conf.settings import Settings, load
 from models.playback import cmcd_event
 from schemas.topics import CMCD
 from streaming import consume, topics
+from web import sink
 
 pytestmark = pytest.mark.kafka
 LINE = 'e=ps,sid="{sid}",sn={sn},sta=s,ts=1790000000000,v=2'
@@ -58,6 +61,7 @@ def test_answers(universe: Settings, tmp_path: Path) -> None:
         assert web.post("/cmcd?token=secret", content=LINE.format(sid="a", sn=1), headers=CMCD_TYPE).status_code == 204
         for status, changed, content in (
             (401, {"authorization": "Bearer wrong"}, body), (415, {"content-type": "text/plain"}, body),
+            (415, {"content-encoding": "gzip"}, body),
             (413, {}, "x" * 2_001), (400, {}, " \n"), (429, {}, "x" * 1_600),
         ):  # fmt: skip
             answer = web.post("/cmcd", content=content, headers=headers | changed)
@@ -78,6 +82,45 @@ def test_answers(universe: Settings, tmp_path: Path) -> None:
 def test_gone_tells_players_to_stop(universe: Settings) -> None:
     with qoe_collector.running(universe, {"MATINEE__COLLECTOR__GONE": "true"}) as (port, _):
         assert httpx.post(f"http://127.0.0.1:{port}/cmcd", content="x", headers=CMCD_TYPE).status_code == 410
+
+
+def test_two_workers_take_what_comes(universe: Settings) -> None:
+    with qoe_collector.running(universe, None, "--workers", "2") as (port, process):
+        for sn in range(8):  # each over a connection of its own
+            answer = httpx.post(f"http://127.0.0.1:{port}/cmcd", content=LINE.format(sid="w", sn=sn), headers=CMCD_TYPE)
+            assert answer.status_code == 204
+        assert len([child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]) == 2
+    assert qoe_collector.written(universe) == {("w", sn) for sn in range(8)}
+
+
+def test_a_player_that_goes_in_the_middle_of_its_post_is_no_error(
+    universe: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with qoe_collector.running(universe) as (port, _):
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as player:
+                head = "POST /cmcd HTTP/1.1\r\nHost: x\r\nContent-Type: application/cmcd\r\nContent-Length: 99\r\n"
+                player.sendall(f"{head}\r\ne=ps".encode())
+        answer = httpx.post(f"http://127.0.0.1:{port}/cmcd", content=LINE.format(sid="a", sn=0), headers=CMCD_TYPE)
+        assert answer.status_code == 204
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("variable", "value", "error", "words"), [
+    ("MATINEE__KAFKA__BOOTSTRAP", "127.0.0.1:1", ServiceUnavailable, "no Kafka broker answers"),
+    ("MATINEE__KAFKA__TOPIC_PREFIX", "nowhere.", InputMissing, "topic nowhere.cmcd is not there"),
+    ("MATINEE__KAFKA__PARTITIONS", "9", ConfigError, "kafka.partitions is 9"),
+])  # fmt: skip
+def test_what_could_not_write_does_not_begin(
+    universe: Settings, variable: str, value: str, error: type[MatineeError], words: str
+) -> None:
+    """Before anything is served, so that workers do not die one after the other."""
+    variables = {
+        "MATINEE__KAFKA__BOOTSTRAP": universe.kafka.bootstrap,
+        "MATINEE__KAFKA__TOPIC_PREFIX": universe.kafka.topic_prefix, variable: value,
+    }  # fmt: skip
+    with pytest.raises(error, match=words):
+        sink.check(load(environ=variables))
 
 
 def test_nothing_acknowledged_is_lost_while_the_broker_is_away(stack: Settings, universe: Settings) -> None:

@@ -7,11 +7,14 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
 from conf.errors import ConfigError
+from conf.settings import load
 from models.playback import cmcd, cmcd_event
 from web import posts
 from web.addresses import UNKNOWN, Addresses
+from web.collector import Collector
 
 SENDER = posts.Sender("DE-1", "DE", "tv", app="7.1", profile='p"\\7')
 AT = 1_790_000_000_000
@@ -136,13 +139,35 @@ def test_addresses_nested_and_apart(tmp_path: Path) -> None:
     assert found.place("not an address") == UNKNOWN == Addresses.read(None).place("10.0.0.1")
 
 
+def test_a_table_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "addresses.csv"
+    table.write_bytes("\ufeffnetwork,isp,country\r\n10.0.0.0/8,Télé 2,SE\r\n".encode())
+    assert Addresses.read(table).place("10.1.2.3") == ("Télé 2", "SE")
+
+
+@pytest.mark.parametrize(("headers", "address"), [
+    ([], ""), (["203.0.113.9"], "203.0.113.9"), (["198.51.100.1, 203.0.113.9"], "203.0.113.9"),
+    (["198.51.100.1", "203.0.113.9"], "203.0.113.9"),  # HAProxy adds a header of its own: the viewer wrote the first
+])  # fmt: skip
+def test_the_nearest_proxy_is_believed(headers: list[str], address: str) -> None:
+    settings = load()
+    held = settings.collector.model_copy(update={"forwarded_header": "x-forwarded-for"})
+    collector = Collector(settings.model_copy(update={"collector": held}))
+    raw = [(b"x-forwarded-for", text.encode()) for text in headers]
+    assert collector._address(Request({"type": "http", "headers": raw, "client": ("127.0.0.1", 1)})) == address
+
+
 @pytest.mark.parametrize(("text", "words"), [
     ("net,isp,country\n", "first line"), ("network,isp,country\n10.0.0.1/8,a,DE\n", "line 2"),
     ("network,isp,country\n10.0.0.0/8,a,Germany\n", "line 2"), ("network,isp,country\n10.0.0.0/8,a\n", "line 2"),
+    ('network,isp,country\n10.0.0.0/8,"a\nb",DE\n', "line 2"), ("network,isp,country\n10.0.0.0/8,a\t,DE\n", "line 2"),
+    ("network,isp,country\n10.0.0.0/8,a,de\n", "two capitals"),
+    ("network,isp,country\n10.0.0.0/8,Tél,DE\n", "cannot be read"),
+    ("network,isp,country\n10.0.0.0/8,a,DE\n10.0.0.0/8,b,FR\n", "line 3: 10.0.0.0/8 stands in the table twice"),
 ])  # fmt: skip
 def test_a_wrong_table_is_told(tmp_path: Path, text: str, words: str) -> None:
     table = tmp_path / "addresses.csv"
-    table.write_text(text)
+    table.write_text(text, encoding="latin-1")
     with pytest.raises(ConfigError, match=words):
         Addresses.read(table)
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.playback import scores
 from models.playback.cover import JOIN_MS, Cover
 from schemas import error_codes
+from schemas.errors import SchemaError
 from schemas.measures import START_TIME
 
 intervals = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=12)
@@ -48,3 +51,20 @@ def test_bins_hold_their_edge() -> None:
 def test_error_codes_by_name_by_beginning_and_unknown() -> None:
     assert error_codes.is_business("geo_blocked")
     assert not any(error_codes.is_business(code) for code in ("drm_expired", "network", "never heard of"))
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("", "must name code and class"), ("name,class\nx,business\n", "must name code and class"),
+    ("code,class\nx,busines\n", "class 'busines'"), ("code,class\nx*y,business\n", "only at its end"),
+    ("code,class\nx,business\nx,technical\n", "stands once"), ('code,class\n"x\ty",business\n', "code 'x"),
+])  # fmt: skip
+def test_a_wrong_table_of_codes_is_told(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "codes.csv"
+    path.write_text(text)
+    monkeypatch.setattr(error_codes, "FILE", path)
+    with pytest.raises(SchemaError, match=words):
+        error_codes.table.__wrapped__()
+    path.write_text("\ufeffcode,class\nx*,business\n")  # as spreadsheets write it
+    assert error_codes.table.__wrapped__() == {"x*": "business"}

@@ -30,6 +30,8 @@ public final class Fold {
     private final Policy policy;
     private final long clockOffsetMs;
     private Player player = new Player();
+    /** Of the event at hand: a stall begins with it, in the segment that it opens. */
+    private boolean begins;
     /** The newest segment; null before the first event. */
     Segment current;
     /** Segment 0, once another one is current. */
@@ -62,6 +64,7 @@ public final class Fold {
         before = event.seq;
         clear();
         boolean accounted = false;
+        begins = false;
         if (current != null && !current.closed()) {
             Reason reason = step(event, missing, sink);
             if (reason == Reason.OPEN || reason.terminal()) {
@@ -106,9 +109,10 @@ public final class Fold {
         if (reason == Reason.TIMEOUT) {
             until = current.at;
         } else {
+            begins = !stays && player.begins(event, gap);
             hold(until, gap, sink);
             boolean unseen = stays && until < at;
-            player.afterGap(event, gap, unseen ? null : current.state, state, unseen ? null : current.last,
+            player.afterGap(event, gap, unseen ? null : current.state, begins ? State.REBUFFERING : state, unseen ? null : current.last,
                     unseen ? at - current.at : until - current.at, current.connection, moment);
         }
         if (stays) {
@@ -160,7 +164,7 @@ public final class Fold {
 
     private void open(Event event, long missing, boolean accounted, Sink sink) {
         boolean gap = missing > 0;
-        boolean proved = !accounted && event.state == State.REBUFFERING && player.lostStalls(event, gap) > 0;
+        boolean proved = begins || (!accounted && event.state == State.REBUFFERING && player.lostStalls(event, gap) > 0);
         State state = stateOf(event, proved, false);
         Arrays.fill(moment, 0);
         if (!accounted) {

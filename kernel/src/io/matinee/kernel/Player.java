@@ -23,6 +23,11 @@ final class Player {
         return gap && known && told(event) ? event.stallCount - stalls : 0;
     }
 
+    /** Whether one stall more, of no length yet, is all that a gap hid: then it begins with the event. */
+    boolean begins(Event event, boolean gap) {
+        return event.state == State.REBUFFERING && gap && known && event.stallCount == stalls + 1 && event.stallTotalMs == stallMs;
+    }
+
     /**
      * Take the event in; adds what a gap right before it adds to its moment. {@code before} and {@code last}
      * are null if nothing was held, {@code state} if another segment takes it.
@@ -32,14 +37,17 @@ final class Player {
         boolean began = state == State.REBUFFERING && !stalled;
         long count = stalls + (began ? 1 : 0);
         long ms = stallMs + (stalled ? heldMs : 0);
+        boolean repaired = false;
         if (gap) {
             Measure.GAPS.add(to, 1);
-            if (known && told(event)) {
-                repair(event, began, before, last, heldMs, connection, event.stallCount - count, event.stallTotalMs - ms, to);
+            long more = event.stallCount - count;
+            boolean whose = more > 0 && state == null && event.state == State.REBUFFERING;
+            if (known && told(event) && !whose) {
+                repaired = repair(event, began, before, last, heldMs, connection, more, event.stallTotalMs - ms, to);
             }
         }
         if (told(event)) {
-            boolean lasting = state == State.REBUFFERING;
+            boolean lasting = state == State.REBUFFERING && !repaired;
             stalls = lasting ? Math.max(count, event.stallCount) : event.stallCount;
             stallMs = lasting ? Math.max(ms, event.stallTotalMs) : event.stallTotalMs;
             known = true;
@@ -50,18 +58,19 @@ final class Player {
         }
     }
 
-    private static void repair(Event event, boolean began, State before, Event last, long heldMs, boolean connection, long more,
+    /** Returns whether the counters have put the timeline right. */
+    private static boolean repair(Event event, boolean began, State before, Event last, long heldMs, boolean connection, long more,
             long moreMs, long[] to) {
         boolean stalled = before == State.REBUFFERING;
+        boolean hidden = event.background || (last != null && (last.background || (stalled && last.ad)));
         if (more == 0 && moreMs == 0) {
-            Measure.GAPS_VERIFIED.add(to, 1);
-            return;
+            Measure.GAPS_VERIFIED.add(to, hidden && stalled ? 0 : 1);
+            return false;
         }
         boolean plausible = more >= 0 && moreMs >= (stalled ? -heldMs : 0) && moreMs <= (stalled ? 0 : heldMs)
                 && (more > 0 || began || stalled || last == null);
-        boolean hidden = event.background || (last != null && (last.background || (stalled && last.ad)));
         if (!plausible || hidden) {
-            return;
+            return false;
         }
         Measure.GAPS_VERIFIED.add(to, 1);
         Measure.REPAIRED_STALLS.add(to, more);
@@ -77,6 +86,7 @@ final class Player {
             // Time that was believed to be in `before` was stalled; or, where a stall was held too long, it was playing.
             Fold.durations(moreMs < 0 ? State.PLAYING : before, last, Math.abs(moreMs), false, to, moreMs < 0 ? 1 : -1);
         }
+        return true;
     }
 
     Player copy() {
