@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from conf import jars
 from conf.environments import python
 from conf.settings import ROOT
 from schemas import records
@@ -113,6 +114,8 @@ def test_flink_has_its_sums(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".venv", ".venv-streaming"):
         (tree / name).symlink_to(ROOT / name)
+    (tree / "var").mkdir()
+    (tree / "var" / "jars").symlink_to(jars.jars_dir())
     with (tree / "schemas" / "metrics.py").open("a") as file:
         file.write(ADD.split("\n", 2)[2].replace("m.", ""))
     jar = tree / "var" / "build" / "matinee-kernel.jar"
