@@ -39,6 +39,7 @@ TARGETS = ("taskmanager", "jobmanager", "broker")
 MOMENTS = ("checkpoint", "commit", "any")
 RESULTS = (catalogue.QOE_MINUTE, catalogue.QOE_SESSION, catalogue.QOE_PROGRESS)
 PATIENCE_S = 180.0
+STILL_S = 30.0
 TICK_S = 0.05
 GUARD_S = 0.3
 """A checkpoint completed so soon after a kill was on its way already: no sign of recovery."""
@@ -216,16 +217,27 @@ def _keep(settings: Settings) -> None:
 
 
 def differences(one: Settings, other: Settings) -> Counter[str]:
-    """Rows that differ between two streams, by topic: newest value a key; dead letters as a bag of bytes."""
+    """Rows that differ between two streams, by topic: newest value a key; dead letters as a bag of bytes.
+
+    A day is final before the watermark stands still: sessions that fall silent in the last seconds are closed after it.
+    So streams that differ are looked at again for a while.
+    """
+    deadline = time.monotonic() + STILL_S
+    while (found := _compared(one, other)).total() and time.monotonic() < deadline:
+        time.sleep(1)
+    for name, differing in found.items():
+        click.echo(f"{name}: {differing:,} differ")
+    return found
+
+
+def _compared(one: Settings, other: Settings) -> Counter[str]:
     found: Counter[str] = Counter()
     for topic in RESULTS:
         a, b = (consume.newest(consume.messages(topic, s)) for s in (one, other))
-        found[topic.name] = sum(a.get(key) != b.get(key) for key in a.keys() | b.keys())
-        click.echo(f"{topic.name}: {len(a):,} keys, {found[topic.name]:,} differ")
+        found[f"{topic.name}, {len(a):,} keys"] = sum(a.get(key) != b.get(key) for key in a.keys() | b.keys())
     letters = [Counter(m.value for m in consume.messages(catalogue.DLQ_PLAYBACK_EVENT, s)) for s in (one, other)]
-    name = catalogue.DLQ_PLAYBACK_EVENT.name
+    name = f"{catalogue.DLQ_PLAYBACK_EVENT.name}, {letters[0].total():,} letters"
     found[name] = ((letters[0] - letters[1]) + (letters[1] - letters[0])).total()
-    click.echo(f"{name}: {letters[0].total():,} letters, {found[name]:,} differ")
     return found
 
 
