@@ -114,9 +114,12 @@ def prepare(settings: Settings, folder: Path) -> list[Process]:
     for name in (*NAMES, "client"):
         _write_configuration(folder / "conf" / name, options, "INFO" if name in NAMES else "WARN")
     scripts = environments.flink_home() / "bin"
+    commands = [[str(scripts / f"{name}.sh"), "start-foreground"] for name in NAMES]
+    jobmanager, taskmanager = (environment(settings, folder, name) for name in NAMES)
+    # A TaskManager would wait out the heartbeat before it turned to the new JobManager, which knows no job it works on.
     return [
-        Process(name, [str(scripts / f"{name}.sh"), "start-foreground"], environment(settings, folder, name))
-        for name in NAMES
+        Process(NAMES[0], commands[0], jobmanager),
+        Process(NAMES[1], commands[1], taskmanager, of=NAMES[0]),
     ]
 
 

@@ -30,11 +30,15 @@ _PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 @dataclass(frozen=True)
 class Process:
-    """A child: name, command line, variables laid over the supervisor's own environment."""
+    """A child: name, command line, variables laid over the supervisor's own environment.
+
+    `of`: the child that this one works for; when that dies this one is killed and started again with it.
+    """
 
     name: str
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
+    of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -244,6 +248,7 @@ class _Supervisor:
         self.handles: dict[str, subprocess.Popen[bytes]] = {}
         self.deaths: dict[str, deque[float]] = {p.name: deque() for p in self.processes}
         self.due: dict[str, float] = {}
+        self.taken_along: set[str] = set()
         self.stopping = False
         own = psutil.Process()
         self.state = State(own.pid, own.create_time(), [])
@@ -279,12 +284,14 @@ class _Supervisor:
                 child.pid, child.started = self.spawn(process)
                 child.restarts += 1
                 child.status = "running"
+                self.taken_along.discard(child.name)
                 self.note(f"{child.name}: started again as pid {child.pid} (restart {child.restarts})")
                 self.save()
 
     def bury(self, child: Child, code: int, now: float) -> None:
         deaths = self.deaths[child.name]
-        deaths.append(now)
+        if child.name not in self.taken_along:
+            deaths.append(now)
         while deaths and now - deaths[0] > self.bounds.window_s:
             deaths.popleft()
         child.last_exit = code
@@ -298,7 +305,16 @@ class _Supervisor:
             child.status = "restarting"
             self.due[child.name] = now + self.bounds.pause_s
             self.note(f"{child.name}: pid {child.pid} ended with {code}; starting it again")
+            self.take_along(child.name)
         self.save()
+
+    def take_along(self, dead: str) -> None:
+        """Kill the children that worked for a dead one; it is no death of their own, so no bound counts it."""
+        for process, child in zip(self.processes, self.state.children, strict=True):
+            if process.of == dead and self.handles[process.name].poll() is None:
+                self.taken_along.add(process.name)
+                self.note(f"{process.name}: pid {child.pid} worked for {dead}, ended with it")
+                os.killpg(child.pid, signal.SIGKILL)
 
     def run(self) -> None:
         def ask_to_stop(_number: int, _frame: object) -> None:

@@ -54,6 +54,24 @@ def test_a_child_that_is_killed_is_started_again(folder: Path) -> None:
     assert _state(folder).children[1] == other
 
 
+def test_a_child_dies_with_the_one_it_works_for(folder: Path) -> None:
+    """A TaskManager knows that its JobManager is gone only after Flink's heartbeat timeout; it has nothing to save."""
+    once = Bounds(restarts=2, window_s=60.0, pause_s=0.05)
+    workers = [Process("b", PARENT, of="a"), Process("c", SLEEPER)]
+    state = supervisor.start(folder, [Process("a", SLEEPER), *workers], once)
+    _, worker, other = state.children
+    for deaths in (1, 2):
+        os.kill(_state(folder).children[0].pid, signal.SIGKILL)
+        _until(lambda deaths=deaths: [c.restarts for c in _state(folder).children] == [deaths, deaths, 0])  # type: ignore[misc]
+        _until(lambda: all(c.alive for c in _state(folder).children))
+    assert not psutil.pid_exists(worker.pid)
+    assert _state(folder).children[2] == other
+    for deaths in (3, 4):  # its own deaths are counted from the first: two are allowed
+        os.kill(_state(folder).children[1].pid, signal.SIGKILL)
+        _until(lambda deaths=deaths: _state(folder).children[1].restarts == deaths)  # type: ignore[misc]
+    assert _state(folder).children[0].restarts == 2
+
+
 def test_an_interrupted_start_ends_the_supervisor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
