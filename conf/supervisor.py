@@ -248,7 +248,6 @@ class _Supervisor:
         self.handles: dict[str, subprocess.Popen[bytes]] = {}
         self.deaths: dict[str, deque[float]] = {p.name: deque() for p in self.processes}
         self.due: dict[str, float] = {}
-        self.taken_along: set[str] = set()
         self.stopping = False
         own = psutil.Process()
         self.state = State(own.pid, own.create_time(), [])
@@ -284,14 +283,12 @@ class _Supervisor:
                 child.pid, child.started = self.spawn(process)
                 child.restarts += 1
                 child.status = "running"
-                self.taken_along.discard(child.name)
                 self.note(f"{child.name}: started again as pid {child.pid} (restart {child.restarts})")
                 self.save()
 
     def bury(self, child: Child, code: int, now: float) -> None:
         deaths = self.deaths[child.name]
-        if child.name not in self.taken_along:
-            deaths.append(now)
+        deaths.append(now)
         while deaths and now - deaths[0] > self.bounds.window_s:
             deaths.popleft()
         child.last_exit = code
@@ -302,19 +299,24 @@ class _Supervisor:
                 f"{self.bounds.restarts} restarts are used up, giving up"
             )
         else:
-            child.status = "restarting"
-            self.due[child.name] = now + self.bounds.pause_s
+            self.revive(child, now)
             self.note(f"{child.name}: pid {child.pid} ended with {code}; starting it again")
-            self.take_along(child.name)
+            self.take_along(child.name, now)
         self.save()
 
-    def take_along(self, dead: str) -> None:
+    def revive(self, child: Child, now: float) -> None:
+        """Start a dead child again after the pause."""
+        child.status = "restarting"
+        self.due[child.name] = now + self.bounds.pause_s
+
+    def take_along(self, dead: str, now: float) -> None:
         """Kill the children that worked for a dead one; it is no death of their own, so no bound counts it."""
         for process, child in zip(self.processes, self.state.children, strict=True):
             if process.of == dead and self.handles[process.name].poll() is None:
-                self.taken_along.add(process.name)
-                self.note(f"{process.name}: pid {child.pid} worked for {dead}, ended with it")
                 os.killpg(child.pid, signal.SIGKILL)
+                child.last_exit = self.handles[process.name].wait()
+                self.revive(child, now)
+                self.note(f"{process.name}: pid {child.pid} worked for {dead}, ended with it")
 
     def run(self) -> None:
         def ask_to_stop(_number: int, _frame: object) -> None:

@@ -139,7 +139,7 @@ class Publishing:
         kernel = jvm.io.matinee.kernel.spark.ColumnFiles
         if isinstance(frame, Folded):
             assert staged.partition is not None, "spans are written a day at a time"
-            files = kernel.writeSpans(frame.frame._jdf, handle, (staged.partition - date(1970, 1, 1)).days)
+            files = kernel.writeSpans(frame.frame._jdf, handle, staged.partition.isoformat())
         else:
             files = kernel.write(conform(frame, staged.table)._jdf, handle)
         if staged.partition is None:

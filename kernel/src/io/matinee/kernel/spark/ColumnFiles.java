@@ -4,6 +4,7 @@ import io.matinee.kernel.Schemas;
 import java.io.IOException;
 import java.io.Serializable;
 import java.io.UncheckedIOException;
+import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -65,15 +66,16 @@ public final class ColumnFiles {
      * @throws UnsupportedOperationException a column, the codec or the partitions are none this writer knows
      */
     public static List<DataFile> write(Dataset<Row> frame, Table table) {
-        return write(frame, new Part(table, frame.schema().fieldNames(), false, null));
+        return write(frame, new Part(table, frame.schema().fieldNames(), null));
     }
 
     /**
-     * Writes the spans that start on a day (days since 1970) out of folded sessions, a column of bytes as {@code spans_of}
+     * Writes the spans that start on a day (as 2026-01-31) out of folded sessions, a column of bytes as {@code spans_of}
      * reads them: as rows of Spark's they would be made, copied and compared column by column once more.
      */
-    public static List<DataFile> writeSpans(Dataset<Row> folded, Table table, int day) {
-        return write(folded, new Part(table, KernelCatalog.struct(Schemas.newest("span")).fieldNames(), true, day));
+    public static List<DataFile> writeSpans(Dataset<Row> folded, Table table, String day) {
+        String[] columns = KernelCatalog.struct(Schemas.newest("span")).fieldNames();
+        return write(folded, new Part(table, columns, (int) LocalDate.parse(day).toEpochDay()));
     }
 
     private static List<DataFile> write(Dataset<Row> frame, Part part) {
@@ -102,13 +104,12 @@ public final class ColumnFiles {
         private final int[] places;
         /** Where the partition's column stands in a row, -1 if there is none. */
         private final int by;
-        private final boolean folded;
+        /** The day whose spans are wanted out of folded sessions; null where the rows are the table's own. */
         private final Integer day;
 
-        Part(Table table, String[] names, boolean folded, Integer day) {
+        Part(Table table, String[] names, Integer day) {
             check(table);
             this.table = SerializableTableWithSize.copyOf(table);
-            this.folded = folded;
             this.day = day;
             List<PartitionField> parts = table.spec().fields();
             List<String> given = List.of(names);
@@ -127,7 +128,7 @@ public final class ColumnFiles {
             Map<Integer, Files> open = new HashMap<>();
             List<DataFile> done = new ArrayList<>();
             try {
-                if (folded) {
+                if (day != null) {
                     FoldedRows spans = new FoldedRows(true);
                     while (rows.hasNext()) {
                         spread(spans.rows(rows.next().getBinary(0)), open, names, done);
@@ -152,11 +153,7 @@ public final class ColumnFiles {
         private void spread(List<InternalRow> rows, Map<Integer, Files> open, OutputFileFactory names, List<DataFile> done)
                 throws IOException {
             rows.removeIf(row -> row.getInt(by) != day);
-            Files files = open.get(day);
-            if (files == null && !rows.isEmpty()) {
-                files = new Files(table, places, new Day(day), names, done);
-                open.put(day, files);
-            }
+            Files files = rows.isEmpty() ? null : files(day, open, names, done);
             for (int from = 0; from < rows.size(); from += BLOCK_ROWS) {
                 files.add(rows.subList(from, Math.min(rows.size(), from + BLOCK_ROWS)));
             }
@@ -171,15 +168,15 @@ public final class ColumnFiles {
                 InternalRow row = rows.next();
                 Integer value = by < 0 || row.isNullAt(by) ? null : (Integer) row.getInt(by);
                 if (files == null || !Objects.equals(value, last)) {
-                    files = open.get(value);
-                    if (files == null) {
-                        files = new Files(table, places, by < 0 ? null : new Day(value), names, done);
-                        open.put(value, files);
-                    }
+                    files = files(value, open, names, done);
                     last = value;
                 }
                 files.add(row);
             }
+        }
+
+        private Files files(Integer value, Map<Integer, Files> open, OutputFileFactory names, List<DataFile> done) {
+            return open.computeIfAbsent(value, key -> new Files(table, places, by < 0 ? null : new Day(key), names, done));
         }
 
         private void giveUp(Map<Integer, Files> open, List<DataFile> done) {
