@@ -163,7 +163,7 @@ def main(kind: str) -> None:
     """Submit and say the job's id."""
     request = json.load(sys.stdin)
     settings = Settings.model_validate(request["settings"])
-    options = plan.options(settings, [Path(jar) for jar in request["jars"]]) | qoe.target(settings, None)
+    options = plan.options(settings, [Path(jar) for jar in request["jars"]]) | qoe.target(settings)
     options |= {"pipeline.name": f"bench {kind}", **request["options"]}
     if kind == "python":
         options |= {"python.executable": sys.executable, "python.client.executable": sys.executable}

@@ -85,14 +85,19 @@ def follow(
     detach: bool = False,
     timeout_s: float | None = None,
     say: Say = mute,
+    see: Callable[[Job | None], None] = lambda _job: None,
 ) -> None:
-    """Look once a second until there is a reason to return, or to raise; see `streaming.launch.run`."""
+    """Look once a second until there is a reason to return, or to raise; see `streaming.launch.run`.
+
+    `see` is told what each look found; None where the cluster did not answer.
+    """
     watch = Watch(job_id)
     began = time.monotonic()
     told, state = -1, ""
     while True:
         job = _look(settings, job_id)
         watch.judge(job)
+        see(job)
         found = "the cluster does not answer" if job is None else job.state
         if found != state:
             state = found

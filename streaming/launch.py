@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from conf import environments, flink, jars, kernel
 from conf import stack as one_machine
 from conf.errors import InputMissing, MatineeError, ServiceUnavailable
+from conf.flink import Job
 from conf.settings import ROOT, Settings
 from schemas import topics as catalogue
 from streaming import rest, topics
@@ -76,20 +78,32 @@ def keep(settings: Settings, *, fresh: bool = False, say: Say = mute) -> None:
         MatineeError: the job ended, or only restarts: sending it again would not help.
     """
     away_since: float | None = None
-    while True:
-        try:
-            done = start(settings, fresh=fresh)
-            fresh, away_since = False, None
-            say(f"job {done.job_id} goes on from {done.resumed}" if done.resumed else f"job {done.job_id} runs")
-            follow(settings, done.job_id, say=say)
-        except Forgotten as error:
-            say(f"{error}; sending it again")
-        except ServiceUnavailable as error:
-            away_since = away_since or time.monotonic()
-            if time.monotonic() - away_since > SILENT_S:
-                raise
-            say(str(error))
-            time.sleep(LOOK_S)
+    client = Client(settings)
+
+    def see(job: Job | None) -> None:
+        """A cluster that does not answer may have to be sent the job again: the plan can be ready by then."""
+        if job is None:
+            client.plan()
+        else:
+            client.drop()
+
+    try:
+        while True:
+            try:
+                done = start(settings, fresh=fresh, client=client)
+                fresh, away_since = False, None
+                say(f"job {done.job_id} goes on from {done.resumed}" if done.resumed else f"job {done.job_id} runs")
+                follow(settings, done.job_id, say=say, see=see)
+            except Forgotten as error:
+                say(f"{error}; sending it again")
+            except ServiceUnavailable as error:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > SILENT_S:
+                    raise
+                say(str(error))
+                time.sleep(LOOK_S)
+    finally:
+        client.drop()
 
 
 def submit(settings: Settings) -> str:
@@ -102,8 +116,10 @@ def await_day(settings: Settings, day: date, job_id: str, *, timeout_s: float | 
     follow(settings, job_id, until_day=day, timeout_s=timeout_s, say=say)
 
 
-def start(settings: Settings, *, fresh: bool = False) -> Submission:
+def start(settings: Settings, *, fresh: bool = False, client: Client | None = None) -> Submission:
     """Send the job to the cluster unless it runs there; `fresh` forgets what earlier runs left.
+
+    `client` may have planned it already.
 
     Raises:
         ServiceUnavailable: broker or cluster away.
@@ -112,25 +128,86 @@ def start(settings: Settings, *, fresh: bool = False) -> Submission:
     flink.get(settings, "/overview")
     topics.create(settings)
     running = rest.find(settings, plan.name(settings))
+    client = client or Client(settings)
     if running is not None:
+        client.drop()
         return Submission(running.id, True, None)
     origin = None if fresh else resumable(settings)
-    job_id = str(child("submit", _request(settings, pipeline_jars(settings), origin), settings)["job_id"])
+    job_id = client.submit(origin)
     _remember(settings, {"job_id": job_id, "topic_id": topics.identity(catalogue.PLAYBACK_EVENT, settings)})
     return Submission(job_id, False, origin)
 
 
 def explain(settings: Settings) -> str:
     """The planner's account of the whole statement set; needs no cluster and no broker."""
-    return str(child("explain", _request(settings, all_jars(settings), None), settings)["plan"])
+    client = Client(settings, "explain", all_jars(settings))
+    client.plan()
+    return str(client.answer()["plan"])
 
 
-def _request(settings: Settings, pipeline: list[Path], savepoint: str | None) -> dict[str, Any]:
-    return {
-        "settings": settings.model_dump(mode="json"),
-        "jars": [str(path) for path in pipeline],
-        "savepoint": savepoint,
-    }
+class Client:
+    """Flink's client for one job: `streaming.jobs.qoe` as a child in the streaming environment.
+
+    Planning takes it most of its seconds and needs neither cluster nor broker, so it may begin before they answer.
+    """
+
+    def __init__(self, settings: Settings, verb: str = "submit", jars: Sequence[Path] | None = None) -> None:
+        self.settings, self.verb, self.jars = settings, verb, jars
+        self.process: subprocess.Popen[str] | None = None
+
+    def plan(self) -> None:
+        """Begin to plan, unless it does or has."""
+        if self.process is not None:
+            return
+        pipeline = pipeline_jars(self.settings) if self.jars is None else self.jars
+        request = {"settings": self.settings.model_dump(mode="json"), "jars": [str(path) for path in pipeline]}
+        self.process = subprocess.Popen(
+            [str(environments.python("streaming")), "-m", "streaming.jobs.qoe", self.verb],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            env=_environment(self.settings),
+        )  # fmt: skip
+        self._say(request)
+
+    def submit(self, origin: str | None) -> str:
+        """Send the job, to go on from a savepoint or checkpoint if one is given; its id. Errors as of `answer`."""
+        self.plan()
+        self._say({"savepoint": origin})
+        return str(self.answer()["job_id"])
+
+    def answer(self) -> dict[str, Any]:
+        """What the child says before it ends.
+
+        Raises:
+            MatineeError: it failed; the root exception is in the message.
+            ServiceUnavailable: no answer within `SUBMIT_S`.
+        """
+        assert self.process is not None
+        try:
+            out, err = self.process.communicate(timeout=SUBMIT_S)
+        except subprocess.TimeoutExpired:
+            self.drop()
+            raise ServiceUnavailable(f"Flink's client did not {self.verb} the stream job within {SUBMIT_S} s") from None
+        failed, self.process = self.process.returncode != 0, None
+        answers = [line for line in out.splitlines() if line.startswith("{")]
+        if failed or not answers:
+            raise MatineeError(f"Flink's client could not {self.verb} the stream job: {root_cause(err or out)}")
+        found: dict[str, Any] = json.loads(answers[-1])
+        return found
+
+    def drop(self) -> None:
+        """End the child, if there is one."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+    def _say(self, line: dict[str, Any]) -> None:
+        assert self.process is not None and self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(line) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has failed; `answer` tells of what
 
 
 def pipeline_jars(settings: Settings) -> list[Path]:
@@ -142,28 +219,6 @@ def pipeline_jars(settings: Settings) -> list[Path]:
 def all_jars(settings: Settings) -> list[Path]:
     """The kernel and every jar of group `flink`."""
     return [kernel.jar(settings), *jars.jar_paths("flink", settings)]
-
-
-def child(verb: str, request: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Run `streaming.jobs.qoe` in the streaming environment; its answer.
-
-    Raises:
-        MatineeError: it failed; the root exception is in the message.
-        ServiceUnavailable: no answer within `SUBMIT_S`.
-    """
-    try:
-        done = subprocess.run(
-            [str(environments.python("streaming")), "-m", "streaming.jobs.qoe", verb],
-            input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, timeout=SUBMIT_S,
-            env=_environment(settings),
-        )
-    except subprocess.TimeoutExpired:
-        raise ServiceUnavailable(f"Flink's client did not {verb} the stream job within {SUBMIT_S} s") from None
-    answers = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not answers:
-        raise MatineeError(f"Flink's client could not {verb} the stream job: {root_cause(done.stderr or done.stdout)}")
-    found: dict[str, Any] = json.loads(answers[-1])
-    return found
 
 
 def _environment(settings: Settings) -> dict[str, str]:

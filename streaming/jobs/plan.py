@@ -29,7 +29,7 @@ TRANSACTION_TIMEOUT_MS = 600_000
 FOLD = "io.matinee.kernel.flink.FoldLive"
 OPTIONS_FACTORY = "io.matinee.kernel.flink.FewerMerges"
 FOLDS_KEPT = 20_000
-"""Sessions whose fold a subtask keeps in memory (about 3 KB each); the others are read from the state at each event."""
+"""Sessions whose fold a subtask keeps in memory (about 2 KB each); the others are read from the state at each event."""
 FUNCTIONS = {
     "sum_keys": "SumKeys",
     "sum_measures": "SumMeasures",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 
+from conf.errors import MatineeError
 from conf.settings import load
 from streaming import launch
 
@@ -46,3 +50,22 @@ def test_upserts_are_neither_materialized_nor_retracted(plan: str) -> None:
 
 def test_sums_are_batched_and_kept_apart_from_the_fold(plan: str) -> None:
     assert "LocalGroupAggregate" in plan and "GlobalGroupAggregate" in plan and "MiniBatchAssigner" in plan
+
+
+def test_a_client_that_has_begun_to_plan_can_be_dropped_with_its_jvm() -> None:
+    client = launch.Client(load())
+    client.plan()
+    assert client.process is not None
+    child = psutil.Process(client.process.pid)
+    while not (family := child.children(recursive=True)):
+        assert child.status() != psutil.STATUS_ZOMBIE, "it failed before it started its JVM"
+        time.sleep(0.1)
+    client.drop()
+    assert psutil.wait_procs([child, *family], timeout=60)[1] == []
+    client.drop()
+
+
+def test_a_client_that_fails_says_why() -> None:
+    client = launch.Client(load(), jars=[Path("no") / "such.jar"])
+    with pytest.raises(MatineeError, match="could not submit the stream job"):
+        client.submit(None)

@@ -1,15 +1,42 @@
 package io.matinee.kernel;
 
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 
 /** Bytes of fold state: zigzag varints (as Avro writes them) and length-prefixed UTF-8. */
 final class Codec {
     private Codec() {}
 
+    static byte[] pack(List<String> texts) {
+        Out out = new Out();
+        texts.forEach(out::string);
+        return out.done();
+    }
+
+    static List<String> unpack(byte[] bytes) {
+        List<String> texts = new ArrayList<>();
+        for (In in = new In(bytes); in.more(); ) {
+            texts.add(in.string());
+        }
+        return texts;
+    }
+
     static final class Out {
         private byte[] bytes = new byte[512];
         private int size;
+        /** Strings are told by their place among these; null if they stand where they are told. */
+        private final List<String> texts;
+
+        Out() {
+            this(null);
+        }
+
+        /** {@code texts} takes the strings, each of them once: see {@link In#In(byte[], List)}. */
+        Out(List<String> texts) {
+            this.texts = texts;
+        }
 
         private void need(int more) {
             if (size + more > bytes.length) {
@@ -40,6 +67,10 @@ final class Codec {
 
         /** Null is length -1. */
         void string(String value) {
+            if (texts != null) {
+                number(value == null ? -1 : place(value));
+                return;
+            }
             if (value == null) {
                 number(-1);
                 return;
@@ -58,6 +89,16 @@ final class Codec {
                 }
                 bytes[size++] = (byte) c;
             }
+        }
+
+        /** They are few. */
+        private int place(String value) {
+            int known = texts.indexOf(value);
+            if (known < 0) {
+                known = texts.size();
+                texts.add(value);
+            }
+            return known;
         }
 
         /** Start again with no bytes. */
@@ -83,10 +124,17 @@ final class Codec {
     /** Reads what {@link Out} wrote; only ever given such bytes. */
     static final class In {
         private final byte[] bytes;
+        private final List<String> texts;
         private int at;
 
         In(byte[] bytes) {
+            this(bytes, null);
+        }
+
+        /** {@code texts} are what the strings were given to. */
+        In(byte[] bytes, List<String> texts) {
             this.bytes = bytes;
+            this.texts = texts;
         }
 
         long number() {
@@ -117,6 +165,10 @@ final class Codec {
         }
 
         String string() {
+            if (texts != null) {
+                int place = (int) number();
+                return place < 0 ? null : texts.get(place);
+            }
             int length = (int) number();
             if (length < 0) {
                 return null;

@@ -94,6 +94,10 @@ public final class Decoder {
     }
 
     private static Plan plan(int id, String record) throws Refused {
+        Plan known = PLANS.get(id);
+        if (known != null && known.reader.record().equals(record)) {
+            return known;
+        }
         Schema writer = Schemas.byId(id);
         if (writer == null) {
             throw new Refused("schema", "no record has schema id " + id);
@@ -102,8 +106,7 @@ public final class Decoder {
         if (!writer.record().equals(record) && !control) {
             throw new Refused("schema", "schema id " + id + " is record " + writer.record() + ", not " + record);
         }
-        Plan known = PLANS.get(id);
-        return known != null ? known : PLANS.computeIfAbsent(id, key -> plan(writer));
+        return PLANS.computeIfAbsent(id, key -> plan(writer));
     }
 
     private static Plan plan(Schema writer) {

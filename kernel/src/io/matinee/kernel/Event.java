@@ -86,9 +86,9 @@ public final class Event {
     /** Everything but the texts. */
     void writeNumbers(Codec.Out out) {
         out.number(seq);
-        out.number(deviceAt);
         out.number(receivedAt);
-        out.number(postDeviceAt);
+        out.number(deviceAt - receivedAt);
+        out.number(postDeviceAt - receivedAt);
         out.number(state.ordinal());
         out.number(bitrateKbps);
         out.number(playheadMs);
@@ -115,9 +115,9 @@ public final class Event {
 
     void readNumbers(Codec.In in) {
         seq = (int) in.number();
-        deviceAt = in.number();
         receivedAt = in.number();
-        postDeviceAt = in.number();
+        deviceAt = in.number() + receivedAt;
+        postDeviceAt = in.number() + receivedAt;
         state = State.at((int) in.number());
         bitrateKbps = (int) in.number();
         playheadMs = in.number();

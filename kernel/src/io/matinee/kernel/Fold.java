@@ -41,19 +41,16 @@ public final class Fold {
     /** One pair a thread, not a fold: a fold is small then, and these stay in the processor's cache. */
     private static final ThreadLocal<long[][]> SCRATCH = ThreadLocal.withInitial(() -> new long[2][Measure.COUNT]);
     /** What falls on the newest event's moment; handed to the sink, which copies what it keeps. */
-    private long[] moment;
-    private long[] piece;
+    private final long[] moment;
+    private final long[] piece;
 
+    /** A fold is its thread's: others of the same thread use the same arrays, one after the other. */
     Fold(Policy policy, long clockOffsetMs) {
         this.policy = policy;
         this.clockOffsetMs = clockOffsetMs;
-    }
-
-    private void clear() {
         long[][] scratch = SCRATCH.get();
         moment = scratch[0];
         piece = scratch[1];
-        Arrays.fill(moment, 0);
     }
 
     /** The next event: a higher seq than all before. */
@@ -62,7 +59,7 @@ public final class Fold {
         at = Math.max(at, event.deviceAt + clockOffsetMs);
         long missing = event.seq - before - 1L;
         before = event.seq;
-        clear();
+        Arrays.fill(moment, 0);
         boolean accounted = false;
         begins = false;
         if (current != null && !current.closed()) {
@@ -87,7 +84,7 @@ public final class Fold {
     /** No more events: the open segment, if there is one, ends with its last event. */
     void close(Sink sink) {
         if (current != null && !current.closed()) {
-            clear();
+            Arrays.fill(moment, 0);
             close(Reason.TIMEOUT, current.at, sink);
         }
     }

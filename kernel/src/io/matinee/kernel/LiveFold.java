@@ -29,7 +29,10 @@ public final class LiveFold {
         void gone(String sessionId, int segment);
     }
 
-    private static final byte VERSION = 4;
+    private static final byte VERSION = 5;
+
+    /** A fold's state: what nearly every event changes, and the texts in it, which stay and are most of the bytes. */
+    public record Bytes(byte[] numbers, byte[] texts) {}
 
     private record Waiting(Event event, long arrival) {}
 
@@ -40,6 +43,8 @@ public final class LiveFold {
     private final List<Waiting> pending = new ArrayList<>();
     private boolean shown;
     private long showAt;
+    /** Base with what is pending, if that is shown and was asked for: not part of the state, as it can be made again. */
+    private Fold ahead;
     /** The open segment of base is shown as closed by silence. */
     private boolean silent;
     private long duplicates;
@@ -145,8 +150,10 @@ public final class LiveFold {
             shown = false;
             showAt = arrival + policy.gapWaitMs();
         } else if (shown && appended) {
-            addTo(visible(), event, out);
+            Fold fold = visible();
+            addTo(fold, event, out);
             insert(event, arrival);
+            ahead = fold;
             return;
         }
         Delta old = beyondBase(shown ? pending.size() : 0, silent);
@@ -170,13 +177,15 @@ public final class LiveFold {
             i--;
         }
         pending.add(i, new Waiting(event, arrival));
+        ahead = null;
     }
 
     /** Fold the first pending event, which has been shown, into base. */
     private void settleFirst() {
         Waiting w = pending.remove(0);
         lastArrival = w.arrival;
-        base.add(w.event, new Delta());
+        base.add(w.event, NOBODY);
+        ahead = pending.isEmpty() ? null : ahead;
     }
 
     /** Everything that arrived up to {@code clock} has been seen: show, settle, close what is due. */
@@ -203,7 +212,7 @@ public final class LiveFold {
 
     /** Whether base has a segment that only silence will close. */
     private boolean isOpen() {
-        return pending.isEmpty() && !silent && base.current != null && !base.current.closed();
+        return pending.isEmpty() && !silent && base != null && base.current != null && !base.current.closed();
     }
 
     private long settledAt() {
@@ -214,7 +223,12 @@ public final class LiveFold {
         return Math.max(showAt, earliest + policy.latenessMs());
     }
 
-    private long forgottenAt() {
+    /** Whether it only waits for stragglers. */
+    public boolean rests() {
+        return pending.isEmpty() && !isOpen();
+    }
+
+    private static long forgottenAt(long newestArrival, Policy policy) {
         return newestArrival + Math.max(policy.sessionCapMs(), policy.silenceMs() + 1);
     }
 
@@ -223,12 +237,12 @@ public final class LiveFold {
         if (!pending.isEmpty()) {
             return shown ? settledAt() + 1 : showAt;
         }
-        return isOpen() ? lastArrival + policy.silenceMs() + 1 : forgottenAt();
+        return isOpen() ? lastArrival + policy.silenceMs() + 1 : forgottenAt(newestArrival, policy);
     }
 
     /** Whether the state may be dropped: nothing came for so long that a straggler counts as another session. */
     public boolean forgotten(long clock) {
-        return base == null || (pending.isEmpty() && !isOpen() && clock >= forgottenAt());
+        return base == null || (rests() && clock >= forgottenAt(newestArrival, policy));
     }
 
     /** The counters of segment 0 have changed. */
@@ -255,18 +269,20 @@ public final class LiveFold {
 
     /** The fold as shown: base, with what is pending, or closed by silence. */
     private Fold visible() {
-        if (!shown && !silent) {
+        if (silent) {
+            Fold fold = base.copy();
+            fold.close(NOBODY);
+            return fold;
+        }
+        if (!shown || pending.isEmpty()) {
             return base;
         }
-        Fold fold = base.copy();
-        Delta unused = new Delta();
-        if (silent) {
-            fold.close(unused);
+        if (ahead == null) {
+            Fold fold = base.copy();
+            pending.forEach(w -> fold.add(w.event, NOBODY));
+            ahead = fold;
         }
-        if (shown) {
-            pending.forEach(w -> fold.add(w.event, unused));
-        }
-        return fold;
+        return ahead;
     }
 
     /** What the first {@code n} pending events, or the close by silence, add to base. */
@@ -287,6 +303,21 @@ public final class LiveFold {
         }
         return delta;
     }
+
+    /** Takes what has been given out already. */
+    private static final Fold.Sink NOBODY = new Fold.Sink() {
+        @Override
+        public void moment(Segment s, long[] measures) {}
+
+        @Override
+        public void held(Segment s, long start, long end, boolean unobserved, long[] measures) {}
+
+        @Override
+        public void closed(Segment s, long[] measures) {}
+
+        @Override
+        public void takenIn(Segment s) {}
+    };
 
     /** Collects what a fold gives out: sums by key, rows that are complete. */
     private static final class Delta implements Fold.Sink {
@@ -334,9 +365,12 @@ public final class LiveFold {
         }
     }
 
-    public byte[] toBytes() {
-        Codec.Out out = new Codec.Out();
+    public Bytes toBytes() {
+        List<String> texts = new ArrayList<>();
+        Codec.Out out = new Codec.Out(texts);
         out.number(VERSION);
+        out.flag(rests());
+        out.number(newestArrival);
         out.number(clockOffsetMs);
         base.write(out);
         seen.write(out);
@@ -346,23 +380,40 @@ public final class LiveFold {
             out.number(w.arrival);
         }
         out.flag(shown);
-        out.number(showAt);
         out.flag(silent);
-        for (long n : new long[] {duplicates, late, lastArrival, newestArrival, timer}) {
-            out.number(n);
+        out.number(duplicates);
+        out.number(late);
+        out.number(lastArrival - newestArrival);
+        out.number(pending.isEmpty() ? 0 : showAt - newestArrival);
+        out.flag(timer != 0);
+        if (timer != 0) {
+            out.number(timer - newestArrival);
         }
-        return out.done();
+        return new Bytes(out.done(), Codec.pack(texts));
     }
 
-    /** Takes back what {@link #toBytes} gave. */
-    public static LiveFold fromBytes(byte[] bytes, Policy policy) {
-        Codec.In in = new Codec.In(bytes);
+    /** What {@link #forgotten(long)} says of the fold with these numbers; reads no more of them than that needs. */
+    public static boolean forgotten(byte[] numbers, Policy policy, long clock) {
+        Codec.In in = new Codec.In(numbers);
+        checkVersion(in);
+        return in.flag() && clock >= forgottenAt(in.number(), policy);
+    }
+
+    private static void checkVersion(Codec.In in) {
         long version = in.number();
         if (version != VERSION) {
             throw new IllegalStateException("fold state of version " + version + ", this kernel reads " + VERSION
                     + ": start the job without the old savepoint, or with the kernel that wrote it");
         }
+    }
+
+    /** Takes back what {@link #toBytes} gave. */
+    public static LiveFold fromBytes(Bytes bytes, Policy policy) {
+        Codec.In in = new Codec.In(bytes.numbers, Codec.unpack(bytes.texts));
+        checkVersion(in);
         LiveFold fold = new LiveFold(policy);
+        in.flag();
+        fold.newestArrival = in.number();
         fold.clockOffsetMs = in.number();
         fold.base = Fold.read(in, policy, fold.clockOffsetMs);
         fold.seen = SeqSet.read(in);
@@ -371,13 +422,12 @@ public final class LiveFold {
             fold.pending.add(new Waiting(event, in.number()));
         }
         fold.shown = in.flag();
-        fold.showAt = in.number();
         fold.silent = in.flag();
         fold.duplicates = in.number();
         fold.late = in.number();
-        fold.lastArrival = in.number();
-        fold.newestArrival = in.number();
-        fold.timer = in.number();
+        fold.lastArrival = in.number() + fold.newestArrival;
+        fold.showAt = in.number() + fold.newestArrival;
+        fold.timer = in.flag() ? in.number() + fold.newestArrival : 0;
         return fold;
     }
 }

@@ -187,15 +187,17 @@ public final class Main {
         }
     }
 
-    /** What an engine does around LiveFold: keys, timers, a watermark, state in bytes; and its sinks: sums and upserts. */
+    /** What an engine does around LiveFold: keys, timers, a watermark, state now and then in bytes; and its sinks: sums and upserts. */
     private static final class Stream implements LiveFold.Out {
         private final Policy policy;
         private final long slack;
-        private final Map<String, byte[]> states = new LinkedHashMap<>();
+        private static final int IN_BYTES = 3;
+        private final Map<String, LiveFold> states = new LinkedHashMap<>();
         private final TreeMap<Long, List<String>> timers = new TreeMap<>();
         private final Map<String, Map<MinuteKey, long[]>> sums = new LinkedHashMap<>();
         private final Map<String, Object[]> rows = new TreeMap<>();
         private String session;
+        private long kept;
         private long deltas;
         private long retractions;
 
@@ -230,8 +232,8 @@ public final class Main {
         }
 
         private LiveFold load() {
-            byte[] state = states.get(session);
-            return state == null ? new LiveFold(policy) : LiveFold.fromBytes(state, policy);
+            LiveFold fold = states.get(session);
+            return fold == null ? new LiveFold(policy) : fold;
         }
 
         private void keep(LiveFold fold) {
@@ -240,7 +242,7 @@ public final class Main {
                 fold.timer = next;
                 timers.computeIfAbsent(next, at -> new ArrayList<>()).add(session);
             }
-            states.put(session, fold.toBytes());
+            states.put(session, ++kept % IN_BYTES == 0 ? LiveFold.fromBytes(fold.toBytes(), policy) : fold);
         }
 
         private void advance(long watermark) {

@@ -72,9 +72,9 @@ public final class Segment implements Cloneable {
     void write(Codec.Out out) {
         out.number(number);
         out.number(startAt);
-        out.number(endAt);
+        out.number(endAt == 0 ? 0 : endAt - startAt + 1);
         last.write(out);
-        out.number(at);
+        out.number(at - startAt);
         out.number(state.ordinal());
         out.number(reason.ordinal());
         out.number(events);
@@ -102,9 +102,10 @@ public final class Segment implements Cloneable {
         Segment s = new Segment();
         s.number = (int) in.number();
         s.startAt = in.number();
-        s.endAt = in.number();
+        long length = in.number();
+        s.endAt = length == 0 ? 0 : s.startAt + length - 1;
         s.last = Event.read(in);
-        s.at = in.number();
+        s.at = in.number() + s.startAt;
         s.state = State.at((int) in.number());
         s.reason = Reason.at((int) in.number());
         s.events = in.number();

@@ -94,7 +94,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     /** Rows that a subtask keeps at most; beyond it all are sent. */
     private static final int ROWS = 50_000;
 
-    /** Folds (about 3 KB each) that a subtask keeps at most; beyond it the oldest is written. */
+    /** Folds (about 2 KB each) that a subtask keeps at most; beyond it the oldest is written, and one that rests too. */
     private final int most;
 
     private transient Policy policy;
@@ -103,8 +103,9 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private transient MetricGroup dropped;
     private transient Map<String, Counter> droppedKeys;
     private transient InternalTimerService<VoidNamespace> timers;
-    /** A session's {@link LiveFold} as bytes, as of the last checkpoint if it is among {@link #folds}. */
-    private transient ValueState<byte[]> state;
+    /** Numbers and texts of a session's {@link LiveFold}, as of the last checkpoint if it is among {@link #folds}. */
+    private transient ValueState<byte[]> numbers;
+    private transient ValueState<byte[]> texts;
     /** The days that wait for the watermark: day and partition (4 bytes each) and the control record's time (8). */
     private transient ValueState<byte[]> days;
     /** By key, the one used longest ago first. */
@@ -113,11 +114,14 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private static final class Held {
         private final LiveFold fold;
         private boolean changed;
+        /** As they lie in the state; null if none do. */
+        private byte[] texts;
         /** By number, the newest row of each segment that was told since rows were sent; null if none was. */
         private Map<Integer, Told> told;
 
-        Held(LiveFold fold) {
+        Held(LiveFold fold, byte[] texts) {
             this.fold = fold;
+            this.texts = texts;
         }
     }
 
@@ -169,7 +173,8 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         dropped = getMetricGroup().addGroup("cmcd_dropped");
         droppedKeys = new HashMap<>();
         timers = getInternalTimerService("fold", VoidNamespaceSerializer.INSTANCE, this);
-        state = bytes("fold");
+        numbers = bytes("fold");
+        texts = bytes("texts");
         days = bytes("days");
         folds = new LinkedHashMap<>(16, 0.75f, true);
     }
@@ -254,6 +259,12 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         if (timer.getKey().startsWith(Decoder.CONTROL_KEY) && days.value() != null) {
             daysPassed(until);
         }
+        byte[] resting = folds.containsKey(timer.getKey()) ? null : numbers.value();
+        if (resting != null && LiveFold.forgotten(resting, policy, until)) {
+            numbers.clear();
+            texts.clear();
+            return;
+        }
         Held held = held();
         emitter.of(held);
         // One by one at its own time: the watermark may have jumped, and by hours where a day is read at once.
@@ -263,7 +274,8 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             held.fold.watermark(due, emitter);
         }
         if (held.fold.forgotten(until)) {
-            state.clear();
+            numbers.clear();
+            texts.clear();
             folds.remove(timer.getKey());
             return;
         }
@@ -283,8 +295,10 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         String key = (String) getCurrentKey();
         Held held = folds.get(key);
         if (held == null) {
-            byte[] bytes = state.value();
-            held = new Held(bytes == null ? new LiveFold(policy) : LiveFold.fromBytes(bytes, policy));
+            byte[] changing = numbers.value();
+            byte[] staying = changing == null ? null : texts.value();
+            held = new Held(changing == null ? new LiveFold(policy)
+                    : LiveFold.fromBytes(new LiveFold.Bytes(changing, staying), policy), staying);
             folds.put(key, held);
             if (folds.size() > most) {
                 Iterator<Map.Entry<String, Held>> oldest = folds.entrySet().iterator();
@@ -312,7 +326,12 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         Held held = entry.getValue();
         if (held.changed) {
             setCurrentKey(entry.getKey());
-            state.update(held.fold.toBytes());
+            LiveFold.Bytes bytes = held.fold.toBytes();
+            numbers.update(bytes.numbers());
+            if (!Arrays.equals(bytes.texts(), held.texts)) {
+                texts.update(bytes.texts());
+                held.texts = bytes.texts();
+            }
             held.changed = false;
         }
     }
@@ -320,8 +339,12 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     @Override
     public void prepareSnapshotPreBarrier(long checkpointId) throws Exception {
         emitter.send();
-        for (Map.Entry<String, Held> entry : folds.entrySet()) {
+        for (Iterator<Map.Entry<String, Held>> all = folds.entrySet().iterator(); all.hasNext(); ) {
+            Map.Entry<String, Held> entry = all.next();
             write(entry);
+            if (entry.getValue().fold.rests()) {
+                all.remove();
+            }
         }
     }
 
@@ -361,7 +384,17 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     }
 
     /** What deltas are added up by before they go out: the sums of minutes and those of steps are taken from it. */
-    private record Sum(MinuteKey minute, long step) {}
+    private record Sum(MinuteKey minute, long step) {
+        @Override
+        public int hashCode() {
+            return minute.hashCode() + 31 * (int) (step / STEP_MS);
+        }
+
+        @Override
+        public boolean equals(Object other) {
+            return other instanceof Sum s && step == s.step && minute.equals(s.minute);
+        }
+    }
 
     /** Rows out: deltas and rows of segments when they are sent, the rest, which is rare, at once. */
     private final class Emitter implements LiveFold.Out {
