@@ -24,6 +24,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from kafka import TopicPartition
 
 from conf import stack, supervisor
 from conf.errors import MatineeError, ServiceUnavailable
@@ -39,7 +40,7 @@ TARGETS = ("taskmanager", "jobmanager", "broker")
 MOMENTS = ("checkpoint", "commit", "any")
 RESULTS = (catalogue.QOE_MINUTE, catalogue.QOE_SESSION, catalogue.QOE_PROGRESS)
 PATIENCE_S = 180.0
-STILL_S = 30.0
+STILL_S = 10.0
 TICK_S = 0.05
 GUARD_S = 0.3
 """A checkpoint completed so soon after a kill was on its way already: no sign of recovery."""
@@ -177,6 +178,7 @@ def calm(settings: Settings, lived: object) -> None:
     topics.delete(settings)
     produce.produce_day(lived, settings, on=DAY)  # type: ignore[arg-type]
     launch.run(settings, until_day=DAY, fresh=True, timeout_s=900)
+    await_still(settings)
     launch.cancel(settings)
 
 
@@ -206,6 +208,7 @@ def storm(settings: Settings, lane: Lane, kills: int, seed: int, per_second: flo
         job = rest.find(settings, plan.name(settings))
         time.sleep(0.5)
     launch.await_day(settings, DAY, job.id, timeout_s=900)
+    await_still(settings)
     return done
 
 
@@ -216,21 +219,26 @@ def _keep(settings: Settings) -> None:
         click.echo(f"    the keeper ended: {error}")
 
 
-def differences(one: Settings, other: Settings) -> Counter[str]:
-    """Rows that differ between two streams, by topic: newest value a key; dead letters as a bag of bytes.
+def await_still(settings: Settings) -> None:
+    """Return when no result has changed for longer than a silent `cmcd` holds the watermark back.
 
-    A day is final before the watermark stands still: sessions that fall silent in the last seconds are closed after it.
-    So streams that differ are looked at again for a while.
+    A day is complete before: what its viewers do after midnight is shown and closed as the watermark goes on.
     """
-    deadline = time.monotonic() + STILL_S
-    while (found := _compared(one, other)).total() and time.monotonic() < deadline:
+    patience_s = settings.flink.cmcd_idle_ms / 1000 + STILL_S
+    consumer = clients.consumer(settings)
+    names = [topics.real_name(topic, settings) for topic in RESULTS]
+    places = [TopicPartition(name, n) for name in names for n in consumer.partitions_for_topic(name) or ()]
+    ends, since = consumer.end_offsets(places), time.monotonic()
+    while time.monotonic() - since < patience_s:
         time.sleep(1)
-    for name, differing in found.items():
-        click.echo(f"{name}: {differing:,} differ")
-    return found
+        found = consumer.end_offsets(places)
+        if found != ends:
+            ends, since = found, time.monotonic()
+    consumer.close()
 
 
-def _compared(one: Settings, other: Settings) -> Counter[str]:
+def differences(one: Settings, other: Settings) -> Counter[str]:
+    """Rows that differ between two streams, by topic: newest value a key; dead letters as a bag of bytes."""
     found: Counter[str] = Counter()
     for topic in RESULTS:
         a, b = (consume.newest(consume.messages(topic, s)) for s in (one, other))
@@ -238,6 +246,8 @@ def _compared(one: Settings, other: Settings) -> Counter[str]:
     letters = [Counter(m.value for m in consume.messages(catalogue.DLQ_PLAYBACK_EVENT, s)) for s in (one, other)]
     name = f"{catalogue.DLQ_PLAYBACK_EVENT.name}, {letters[0].total():,} letters"
     found[name] = ((letters[0] - letters[1]) + (letters[1] - letters[0])).total()
+    for name, differing in found.items():
+        click.echo(f"{name}: {differing:,} differ")
     return found
 
 

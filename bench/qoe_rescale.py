@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from bench.qoe_kills import DAY, Load, calm, differences, settings_of
+from bench.qoe_kills import DAY, Load, await_still, calm, differences, settings_of
 from conf import stack
 from conf.settings import Settings
 from models.world import World, WorldConfig
@@ -45,6 +45,7 @@ def moved(settings: Settings, lane: Lane, per_second: float) -> None:
     load_.finish()
     produce.end_day(DAY, settings)
     launch.await_day(settings, DAY, job_id, timeout_s=900)
+    await_still(settings)
 
 
 @click.command()
