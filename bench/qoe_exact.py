@@ -149,9 +149,15 @@ def spark_side(
         at_rest = f"(SELECT s.* FROM (SELECT explode(kernel.{function}(f)) AS s FROM folded))"
         rows = session.sql(sql.each_revision(table, at_rest, sql.SPARK))
         rows.createOrReplaceTempView(f"exact_{table.name}")
-    sums = session.sql(sql.rollup_sums("exact_span", sql.SPARK)).toPandas()
-    spans = session.sql(f"SELECT {_plain(SPAN_COLUMNS)} FROM exact_span").toPandas()
-    sessions = session.sql(f"SELECT {_plain(SESSION_COLUMNS)} FROM exact_session").toPandas()
+
+    def rows_of(query: str, name: str) -> pd.DataFrame:
+        """By way of files: a million events' spans are more than the driver can hold."""
+        session.sql(query).write.mode("overwrite").parquet(str(folder / name))
+        return pq.read_table(folder / name).to_pandas()
+
+    sums = rows_of(sql.rollup_sums("exact_span", sql.SPARK), "sums_spark")
+    spans = rows_of(f"SELECT {_plain(SPAN_COLUMNS)} FROM exact_span", "spans_spark")
+    sessions = rows_of(f"SELECT {_plain(SESSION_COLUMNS)} FROM exact_session", "sessions_spark")
     return (
         _keyed(spans, ("session_id", "segment", "revision", "span"), SPAN_COLUMNS),
         _keyed(sessions, ("session_id", "segment", "revision"), SESSION_COLUMNS),

@@ -409,10 +409,11 @@ public final class LiveFold {
 
     /** Takes back what {@link #toBytes} gave. */
     public static LiveFold fromBytes(Bytes bytes, Policy policy) {
+        checkVersion(new Codec.In(bytes.numbers));  // first: what another version kept beside them is not known
         Codec.In in = new Codec.In(bytes.numbers, Codec.unpack(bytes.texts));
-        checkVersion(in);
-        LiveFold fold = new LiveFold(policy);
+        in.number();
         in.flag();
+        LiveFold fold = new LiveFold(policy);
         fold.newestArrival = in.number();
         fold.clockOffsetMs = in.number();
         fold.base = Fold.read(in, policy, fold.clockOffsetMs);
