@@ -128,12 +128,10 @@ def start(settings: Settings, *, fresh: bool = False, client: Client | None = No
     flink.get(settings, "/overview")
     topics.create(settings)
     running = rest.find(settings, plan.name(settings))
-    client = client or Client(settings)
     if running is not None:
-        client.drop()
         return Submission(running.id, True, None)
     origin = None if fresh else resumable(settings)
-    job_id = client.submit(origin)
+    job_id = (client or Client(settings)).submit(origin)
     _remember(settings, {"job_id": job_id, "topic_id": topics.identity(catalogue.PLAYBACK_EVENT, settings)})
     return Submission(job_id, False, origin)
 
