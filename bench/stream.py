@@ -3,8 +3,8 @@
 On the running stack (`matinee up`): a world's day with 5 % repeats, 5 % out of order and 2 % lost is copied under other
 session ids to two sizes; the live job and the yardsticks read both to their end. `notes`: a Java process table function
 of 40 lines over rows that Flink decoded, TUMBLE behind it, state on the heap; `bare`: over raw bytes that the kernel
-decodes, one `SUM` behind it, state on the heap; `rocks`: the same with the live job's own state; `python`: the same as
-a PyFlink process function. The slope between the sizes leaves out start-up; a TaskManager that has just been started
+decodes, one `SUM` behind it, state on the heap; `rocks`: the same with state in RocksDB; `python`: the same as a
+PyFlink process function. The slope between the sizes leaves out start-up; a TaskManager that has just been started
 compiles Flink itself in its first run, which makes the slope too good, so every job reads a small size before. CPU
 seconds are those of the TaskManager and its children. Full size: ``--small 5000000 --large 20000000``. Take a quiet
 machine: a checkpoint each second costs the same whether many events or few were read in it.
@@ -33,16 +33,17 @@ from models.world import World, WorldConfig
 from models.world.config import Disturb
 from schemas import topics as catalogue
 from streaming import launch, produce, rest, topics
+from streaming.jobs import plan
 
 FIRST = date(2026, 1, 5)
 MIX = Disturb(duplicates=0.05, out_of_order=0.05, lost=0.02, poison=0.0)
-YARDSTICK_STATE = {"state.backend.type": "hashmap"}
-"""As the function of the notes was measured; small states are cheaper so."""
+YARDSTICK_STATE = {"state.backend.type": "hashmap", "state.changelog.enabled": "false"}
+"""As the function of the notes was measured; small states are cheapest so."""
 FORMS: Mapping[str, Mapping[str, str]] = {
     "qoe": {},
     "notes": YARDSTICK_STATE,
     "bare": YARDSTICK_STATE,
-    "rocks": {},
+    "rocks": plan.STATE["rocksdb"],
     "python": YARDSTICK_STATE,
 }
 

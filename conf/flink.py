@@ -83,6 +83,8 @@ def configuration(settings: Settings, folder: Path) -> dict[str, str]:
         "io.tmp.dirs": str(folder / "tmp"),
         "web.upload.dir": str(folder / "upload"),
         "state.backend.type": "hashmap",
+        "state.changelog.storage": "filesystem",  # for jobs that ask for it
+        "dstl.dfs.base-path": checkpoints.as_uri(),
         "execution.checkpointing.dir": checkpoints.as_uri(),
         "execution.checkpointing.savepoint-dir": (folder / "savepoints").as_uri(),
         "execution.checkpointing.num-retained": "2",

@@ -12,7 +12,7 @@ import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -65,6 +65,7 @@ class Flink(_Section):
     rest_url: str
     parallelism: PositiveInt
     checkpoint_interval_ms: PositiveInt
+    state_backend: Literal["rocksdb", "hashmap"]
     state_ttl_h: PositiveInt
     watermark_slack_ms: NonNegativeInt
     cmcd_idle_ms: PositiveInt

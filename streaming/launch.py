@@ -20,7 +20,7 @@ from typing import Any
 
 from conf import environments, flink, jars, kernel
 from conf import stack as one_machine
-from conf.errors import InputMissing, MatineeError, ServiceUnavailable
+from conf.errors import ConfigError, InputMissing, MatineeError, ServiceUnavailable
 from conf.flink import Job
 from conf.settings import ROOT, Settings
 from schemas import topics as catalogue
@@ -132,7 +132,8 @@ def start(settings: Settings, *, fresh: bool = False, client: Client | None = No
         return Submission(running.id, True, None)
     origin = None if fresh else resumable(settings)
     job_id = (client or Client(settings)).submit(origin)
-    _remember(settings, {"job_id": job_id, "topic_id": topics.identity(catalogue.PLAYBACK_EVENT, settings)})
+    found = {"job_id": job_id, "topic_id": topics.identity(catalogue.PLAYBACK_EVENT, settings)}
+    _remember(settings, found | {"state_backend": settings.flink.state_backend})
     return Submission(job_id, False, origin)
 
 
@@ -248,6 +249,9 @@ def resumable(settings: Settings) -> str | None:
     """Where the next submission goes on from: the last run's savepoint or newest checkpoint, if it still exists.
 
     None too where `playback_event` was made anew since: offsets of the old topic would skip what lies in the new one.
+
+    Raises:
+        ConfigError: it is a checkpoint of another `flink.state_backend`; a savepoint is read by both.
     """
     path = _record(settings)
     if not path.is_file():
@@ -258,7 +262,14 @@ def resumable(settings: Settings) -> str | None:
     savepoint = last.get("savepoint")
     if savepoint is not None and rest.there(savepoint):
         return savepoint
-    return rest.last_checkpoint(settings, last["job_id"])
+    checkpoint = rest.last_checkpoint(settings, last["job_id"])
+    lay = last.get("state_backend", settings.flink.state_backend)
+    if checkpoint is not None and lay != settings.flink.state_backend:
+        raise ConfigError(
+            f"the newest checkpoint is of flink.state_backend = {lay}, not {settings.flink.state_backend}: run the job "
+            f"once more with {lay} and `matinee stream savepoint`, which both read, or read from the start with --fresh"
+        )
+    return checkpoint
 
 
 def cancel(settings: Settings, job_id: str | None = None) -> str | None:

@@ -30,6 +30,23 @@ FOLD = "io.matinee.kernel.flink.FoldLive"
 OPTIONS_FACTORY = "io.matinee.kernel.flink.FewerMerges"
 FOLDS_KEPT = 20_000
 """Sessions whose fold a subtask keeps in memory (about 2 KB each); the others are read from the state at each event."""
+STATE: Mapping[str, Mapping[str, str]] = {
+    "rocksdb": {
+        "state.backend.type": "rocksdb",
+        "state.backend.rocksdb.memory.fixed-per-slot": "48mb",
+        "state.backend.rocksdb.options-factory": OPTIONS_FACTORY,
+        "state.backend.rocksdb.use-bloom-filter": "true",
+        "execution.checkpointing.incremental": "true",
+        "state.changelog.enabled": "false",
+    },
+    "hashmap": {
+        "state.backend.type": "hashmap",
+        "state.changelog.enabled": "true",
+        "state.changelog.periodic-materialize.interval": "1 min",
+    },
+}
+"""Either way a checkpoint writes what changed, not all sums of seven days. On the heap the changes go to a log, and the
+state is written whole once a minute beside the work; a restart reads it and the log since."""
 FUNCTIONS = {
     "sum_keys": "SumKeys",
     "sum_measures": "SumMeasures",
@@ -57,13 +74,7 @@ def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]
         "execution.checkpointing.timeout": "2 min",
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        # The sums of every minute and cohort are some 50,000 rows a day in the demo's world. On the heap every
-        # checkpoint writes all of them (13.6 MB a second after one day); RocksDB writes what changed (0.15 MB).
-        "state.backend.type": "rocksdb",
-        "state.backend.rocksdb.memory.fixed-per-slot": "48mb",
-        "state.backend.rocksdb.options-factory": OPTIONS_FACTORY,
-        "state.backend.rocksdb.use-bloom-filter": "true",
-        "execution.checkpointing.incremental": "true",
+        **STATE[settings.flink.state_backend],
         # Bounded: by default a job with checkpoints that cannot run restarts for ever in silence. Eight attempts take
         # two minutes, longer than a TaskManager needs to be started again; after five quiet minutes the count is 0.
         "restart-strategy.type": "exponential-delay",

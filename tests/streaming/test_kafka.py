@@ -162,6 +162,19 @@ def test_a_topic_made_anew_is_read_from_its_start(universe: Callable[[str], Sett
     assert launch.resumable(_created(settings)) is None
 
 
+def test_a_checkpoint_of_another_backend_is_refused(universe: Callable[[str], Settings]) -> None:
+    settings = _created(universe("backend"))
+    chk = settings.stack.dir / "flink" / "checkpoints" / ("b" * 32) / "chk-7"
+    chk.mkdir(parents=True)
+    (chk / "_metadata").touch()
+    source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
+    launch._remember(settings, {"job_id": "b" * 32, "topic_id": source, "state_backend": "rocksdb"})
+    assert launch.resumable(settings) == chk.as_uri()
+    other = settings.model_copy(update={"flink": settings.flink.model_copy(update={"state_backend": "hashmap"})})
+    with pytest.raises(ConfigError, match="flink.state_backend = rocksdb, not hashmap"):
+        launch.resumable(other)
+
+
 def partition(events: pd.DataFrame) -> int:
     """The partition of a frame of one session."""
     return lanes.partition_of(events["session_id"].iloc[0].encode(), 4)

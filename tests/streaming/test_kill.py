@@ -29,9 +29,11 @@ def cut(lane: Lane, start: int, stop: int) -> Lane:
                    partitions=lane.partitions[start:stop], at_ms=lane.at_ms[start:stop], due_ms=lane.due_ms[start:stop])
 
 
-def test_a_killed_taskmanager_changes_no_integer(universe: Callable[[str], Settings]) -> None:
+@pytest.mark.parametrize("backend", ["rocksdb", "hashmap"])
+def test_a_killed_taskmanager_changes_no_integer(universe: Callable[[str], Settings], backend: str) -> None:
     """kill -9 after a completed checkpoint, with the day half read and transactions open; results stay equal."""
-    settings = universe("kill")
+    settings = universe(f"kill-{backend}")
+    settings = settings.model_copy(update={"flink": settings.flink.model_copy(update={"state_backend": backend})})
     topics.create(settings)
     day = days.hostile(31, 300)
     lane = lanes.lane(catalogue.PLAYBACK_EVENT, day.events, settings, day.order_ms, [0] * 4)

@@ -49,6 +49,15 @@ def test_options_carry_the_settings_and_bound_the_restarts() -> None:
     assert int(options["restart-strategy.exponential-delay.attempts-before-reset-backoff"]) < 20
 
 
+def test_a_checkpoint_writes_what_changed_wherever_the_state_lies() -> None:
+    for backend in ("rocksdb", "hashmap"):
+        options = plan.options(load(overrides={"flink": {"state_backend": backend}}), [])
+        assert options["state.backend.type"] == backend
+        incremental = options.get("execution.checkpointing.incremental") == "true"
+        logged = options["state.changelog.enabled"] == "true"
+        assert incremental != logged, "either RocksDB's files or a log of changes"
+
+
 def test_the_watermark_is_on_the_arrival_clock() -> None:
     text = "".join(plan.sources(load(overrides={"flink": {"watermark_slack_ms": 2_500}})))
     assert "WATERMARK FOR kafka_at AS kafka_at - INTERVAL '2.500' SECOND" in text

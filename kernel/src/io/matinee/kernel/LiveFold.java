@@ -29,9 +29,12 @@ public final class LiveFold {
         void gone(String sessionId, int segment);
     }
 
-    private static final byte VERSION = 5;
+    private static final byte VERSION = 6;
 
-    /** A fold's state: what nearly every event changes, and the texts in it, which stay and are most of the bytes. */
+    /**
+     * A fold's state: what nearly every event changes, and the texts in it, which stay and are most of the bytes. They
+     * are null of a fold that rests, which has its texts among the numbers: one key less to keep and to forget.
+     */
     public record Bytes(byte[] numbers, byte[] texts) {}
 
     private record Waiting(Event event, long arrival) {}
@@ -223,12 +226,18 @@ public final class LiveFold {
         return Math.max(showAt, earliest + policy.latenessMs());
     }
 
+    /** Whether it has seen no event. */
+    public boolean empty() {
+        return base == null;
+    }
+
     /** Whether it only waits for stragglers. */
     public boolean rests() {
         return pending.isEmpty() && !isOpen();
     }
 
-    private static long forgottenAt(long newestArrival, Policy policy) {
+    /** When a fold that rests, and has seen an event, may be dropped: a straggler counts as another session then. */
+    public long forgottenAt() {
         return newestArrival + Math.max(policy.sessionCapMs(), policy.silenceMs() + 1);
     }
 
@@ -237,12 +246,12 @@ public final class LiveFold {
         if (!pending.isEmpty()) {
             return shown ? settledAt() + 1 : showAt;
         }
-        return isOpen() ? lastArrival + policy.silenceMs() + 1 : forgottenAt(newestArrival, policy);
+        return isOpen() ? lastArrival + policy.silenceMs() + 1 : forgottenAt();
     }
 
-    /** Whether the state may be dropped: nothing came for so long that a straggler counts as another session. */
+    /** Whether the state may be dropped. */
     public boolean forgotten(long clock) {
-        return base == null || (rests() && clock >= forgottenAt(newestArrival, policy));
+        return base == null || (rests() && clock >= forgottenAt());
     }
 
     /** The counters of segment 0 have changed. */
@@ -366,10 +375,11 @@ public final class LiveFold {
     }
 
     public Bytes toBytes() {
-        List<String> texts = new ArrayList<>();
+        boolean rests = rests();
+        List<String> texts = rests ? null : new ArrayList<>();
         Codec.Out out = new Codec.Out(texts);
         out.number(VERSION);
-        out.flag(rests());
+        out.flag(rests);
         out.number(newestArrival);
         out.number(clockOffsetMs);
         base.write(out);
@@ -389,14 +399,14 @@ public final class LiveFold {
         if (timer != 0) {
             out.number(timer - newestArrival);
         }
-        return new Bytes(out.done(), Codec.pack(texts));
+        return new Bytes(out.done(), rests ? null : Codec.pack(texts));
     }
 
-    /** What {@link #forgotten(long)} says of the fold with these numbers; reads no more of them than that needs. */
-    public static boolean forgotten(byte[] numbers, Policy policy, long clock) {
+    /** Whether the fold with these numbers rested, so that it has no texts apart. */
+    public static boolean rested(byte[] numbers) {
         Codec.In in = new Codec.In(numbers);
         checkVersion(in);
-        return in.flag() && clock >= forgottenAt(in.number(), policy);
+        return in.flag();
     }
 
     private static void checkVersion(Codec.In in) {
@@ -409,9 +419,8 @@ public final class LiveFold {
 
     /** Takes back what {@link #toBytes} gave. */
     public static LiveFold fromBytes(Bytes bytes, Policy policy) {
-        checkVersion(new Codec.In(bytes.numbers));  // first: what another version kept beside them is not known
-        Codec.In in = new Codec.In(bytes.numbers, Codec.unpack(bytes.texts));
-        in.number();
+        Codec.In in = new Codec.In(bytes.numbers, bytes.texts == null ? null : Codec.unpack(bytes.texts));
+        checkVersion(in);
         in.flag();
         LiveFold fold = new LiveFold(policy);
         fold.newestArrival = in.number();

@@ -102,8 +102,11 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private transient CmcdMessage cmcd;
     private transient MetricGroup dropped;
     private transient Map<String, Counter> droppedKeys;
+    /** One for each fold that lives, if need be renewed when it comes; and one for each day that waits. */
     private transient InternalTimerService<VoidNamespace> timers;
-    /** Numbers and texts of a session's {@link LiveFold}, as of the last checkpoint if it is among {@link #folds}. */
+    /** One for each fold that rests and is not in memory, and none else: what is due is dropped without being read. */
+    private transient InternalTimerService<VoidNamespace> resting;
+    /** The {@link LiveFold.Bytes} of a session, as of the last checkpoint if it is among {@link #folds}. */
     private transient ValueState<byte[]> numbers;
     private transient ValueState<byte[]> texts;
     /** The days that wait for the watermark: day and partition (4 bytes each) and the control record's time (8). */
@@ -114,7 +117,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private static final class Held {
         private final LiveFold fold;
         private boolean changed;
-        /** As they lie in the state; null if none do. */
+        /** As they lie in a state of their own; null if none do. */
         private byte[] texts;
         /** By number, the newest row of each segment that was told since rows were sent; null if none was. */
         private Map<Integer, Told> told;
@@ -173,6 +176,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         dropped = getMetricGroup().addGroup("cmcd_dropped");
         droppedKeys = new HashMap<>();
         timers = getInternalTimerService("fold", VoidNamespaceSerializer.INSTANCE, this);
+        resting = getInternalTimerService("resting", VoidNamespaceSerializer.INSTANCE, new Forgetting());
         numbers = bytes("fold");
         texts = bytes("texts");
         days = bytes("days");
@@ -259,12 +263,6 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         if (timer.getKey().startsWith(Decoder.CONTROL_KEY) && days.value() != null) {
             daysPassed(until);
         }
-        byte[] resting = folds.containsKey(timer.getKey()) ? null : numbers.value();
-        if (resting != null && LiveFold.forgotten(resting, policy, until)) {
-            numbers.clear();
-            texts.clear();
-            return;
-        }
         Held held = held();
         emitter.of(held);
         // One by one at its own time: the watermark may have jumped, and by hours where a day is read at once.
@@ -275,7 +273,9 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         }
         if (held.fold.forgotten(until)) {
             numbers.clear();
-            texts.clear();
+            if (held.texts != null) {
+                texts.clear();
+            }
             folds.remove(timer.getKey());
             return;
         }
@@ -290,19 +290,38 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         throw new IllegalStateException("the fold sets no timer on processing time");
     }
 
+    /** Drops folds that have rested long enough; they have their texts among the numbers. */
+    private final class Forgetting implements Triggerable<String, VoidNamespace> {
+        @Override
+        public void onEventTime(InternalTimer<String, VoidNamespace> timer) {
+            numbers.clear();
+        }
+
+        @Override
+        public void onProcessingTime(InternalTimer<String, VoidNamespace> timer) {
+            FoldLive.this.onProcessingTime(timer);
+        }
+    }
+
     /** The current key's fold. */
     private Held held() throws Exception {
         String key = (String) getCurrentKey();
         Held held = folds.get(key);
         if (held == null) {
             byte[] changing = numbers.value();
-            byte[] staying = changing == null ? null : texts.value();
+            boolean rested = changing != null && LiveFold.rested(changing);
+            byte[] staying = changing == null || rested ? null : texts.value();
             held = new Held(changing == null ? new LiveFold(policy)
                     : LiveFold.fromBytes(new LiveFold.Bytes(changing, staying), policy), staying);
+            if (rested) {
+                resting.deleteEventTimeTimer(VoidNamespace.INSTANCE, held.fold.forgottenAt());
+            }
             folds.put(key, held);
             if (folds.size() > most) {
                 Iterator<Map.Entry<String, Held>> oldest = folds.entrySet().iterator();
-                write(oldest.next());
+                Map.Entry<String, Held> entry = oldest.next();
+                rest(entry);
+                write(entry);
                 oldest.remove();
                 setCurrentKey(key);
             }
@@ -315,10 +334,29 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         LiveFold fold = held.fold;
         long next = fold.nextTimer();
         if (fold.timer == 0 || next < fold.timer) {
+            noTimer(fold);
             fold.timer = Math.max(next, timers.currentWatermark() + 1);
             timers.registerEventTimeTimer(VoidNamespace.INSTANCE, fold.timer);
         }
         held.changed = true;
+    }
+
+    /** The current key's fold has no timer. */
+    private void noTimer(LiveFold fold) {
+        if (fold.timer != 0) {
+            timers.deleteEventTimeTimer(VoidNamespace.INSTANCE, fold.timer);
+            fold.timer = 0;
+        }
+    }
+
+    /** If a fold rests nothing but a straggler wakes it, once it has left the memory. Leaves another current key. */
+    private void rest(Map.Entry<String, Held> entry) {
+        LiveFold fold = entry.getValue().fold;
+        if (fold.rests() && !fold.empty()) {
+            setCurrentKey(entry.getKey());
+            noTimer(fold);
+            resting.registerEventTimeTimer(VoidNamespace.INSTANCE, fold.forgottenAt());
+        }
     }
 
     /** To the state, if it has changed; leaves another current key. */
@@ -328,10 +366,12 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             setCurrentKey(entry.getKey());
             LiveFold.Bytes bytes = held.fold.toBytes();
             numbers.update(bytes.numbers());
-            if (!Arrays.equals(bytes.texts(), held.texts)) {
+            if (bytes.texts() == null && held.texts != null) {
+                texts.clear();
+            } else if (!Arrays.equals(bytes.texts(), held.texts)) {
                 texts.update(bytes.texts());
-                held.texts = bytes.texts();
             }
+            held.texts = bytes.texts();
             held.changed = false;
         }
     }
@@ -341,6 +381,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         emitter.send();
         for (Iterator<Map.Entry<String, Held>> all = folds.entrySet().iterator(); all.hasNext(); ) {
             Map.Entry<String, Held> entry = all.next();
+            rest(entry);
             write(entry);
             if (entry.getValue().fold.rests()) {
                 all.remove();
