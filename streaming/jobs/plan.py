@@ -43,6 +43,8 @@ STATE: Mapping[str, Mapping[str, str]] = {
         "state.backend.type": "hashmap",
         "state.changelog.enabled": "true",
         "state.changelog.periodic-materialize.interval": "1 min",
+        # Whatever it goes on from is its own from then on, and deleted in time: with a log it cannot write all anew.
+        "execution.state-recovery.claim-mode": "CLAIM",
     },
 }
 """Either way a checkpoint writes what changed, not all sums of seven days. On the heap the changes go to a log, and the
