@@ -31,6 +31,7 @@ from bench.stream import base_day, universe
 from conf.settings import Settings, load
 from schemas import topics as catalogue
 from schemas import wire
+from schemas.render import sql
 from streaming import clients, consume, launch, topics
 
 MARK = "freshness-"
@@ -87,12 +88,12 @@ TOLD = ("attempts_num", "stall_count_num", "stall_time_num", "playing_time_num",
 
 def corrections(settings: Settings) -> Iterator[str]:
     """What later versions of minute rows took back, a line each; of as many keys as make `MOST_ROWS` versions."""
-    found = [m for m in consume.messages(catalogue.QOE_MINUTE, settings) if m.value is not None]
+    found = [(m.key, m.value) for m in consume.messages(catalogue.QOE_MINUTE, settings) if m.key and m.value]
     every = max(1, -(-len(found) // MOST_ROWS))
-    found = [m for m in found if zlib.crc32(m.key or b"") % every == 0]
-    rows = wire.decode_many((m.value for m in found if m.value is not None), "qoe_minute")
-    sums = rows[[c for c in rows.columns if c.endswith(("_num", "_den")) or rows[c].dtype == "int64"]]
-    key = pd.Series([m.key for m in found])
+    found = [(key, value) for key, value in found if zlib.crc32(key) % every == 0]
+    rows = wire.decode_many((value for _, value in found), "qoe_minute")
+    sums = rows[[column for column, _ in sql.row_expressions()]]
+    key = pd.Series([key for key, _ in found])
     taken = -sums.groupby(key).diff().clip(upper=0).fillna(0)
     yield f"{len(rows):,} versions of {key.nunique():,} minute rows read again" + (
         f" (one key of {every})" if every > 1 else ""

@@ -132,8 +132,8 @@ def start(settings: Settings, *, fresh: bool = False, client: Client | None = No
         return Submission(running.id, True, None)
     origin = None if fresh else resumable(settings)
     job_id = (client or Client(settings)).submit(origin)
-    found = {"job_id": job_id, "topic_id": topics.identity(catalogue.PLAYBACK_EVENT, settings)}
-    _remember(settings, found | {"state_backend": settings.flink.state_backend})
+    source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
+    _remember(settings, {"job_id": job_id, "topic_id": source, "state_backend": settings.flink.state_backend})
     return Submission(job_id, False, origin)
 
 

@@ -319,9 +319,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             folds.put(key, held);
             if (folds.size() > most) {
                 Iterator<Map.Entry<String, Held>> oldest = folds.entrySet().iterator();
-                Map.Entry<String, Held> entry = oldest.next();
-                rest(entry);
-                write(entry);
+                write(oldest.next());
                 oldest.remove();
                 setCurrentKey(key);
             }
@@ -349,19 +347,18 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         }
     }
 
-    /** If a fold rests nothing but a straggler wakes it, once it has left the memory. Leaves another current key. */
-    private void rest(Map.Entry<String, Held> entry) {
-        LiveFold fold = entry.getValue().fold;
-        if (fold.rests() && !fold.empty()) {
-            setCurrentKey(entry.getKey());
-            noTimer(fold);
-            resting.registerEventTimeTimer(VoidNamespace.INSTANCE, fold.forgottenAt());
-        }
-    }
-
-    /** To the state, if it has changed; leaves another current key. */
-    private void write(Map.Entry<String, Held> entry) throws Exception {
+    /**
+     * To the state, if it has changed. Whether it rests: then it has to leave the memory, where nothing but a straggler
+     * wakes it. Leaves another current key.
+     */
+    private boolean write(Map.Entry<String, Held> entry) throws Exception {
         Held held = entry.getValue();
+        boolean rests = held.fold.rests();
+        if (rests && !held.fold.empty()) {
+            setCurrentKey(entry.getKey());
+            noTimer(held.fold);  // before it is written: its bytes say which timer it has
+            resting.registerEventTimeTimer(VoidNamespace.INSTANCE, held.fold.forgottenAt());
+        }
         if (held.changed) {
             setCurrentKey(entry.getKey());
             LiveFold.Bytes bytes = held.fold.toBytes();
@@ -374,16 +371,14 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             held.texts = bytes.texts();
             held.changed = false;
         }
+        return rests;
     }
 
     @Override
     public void prepareSnapshotPreBarrier(long checkpointId) throws Exception {
         emitter.send();
         for (Iterator<Map.Entry<String, Held>> all = folds.entrySet().iterator(); all.hasNext(); ) {
-            Map.Entry<String, Held> entry = all.next();
-            rest(entry);
-            write(entry);
-            if (entry.getValue().fold.rests()) {
+            if (write(all.next())) {
                 all.remove();
             }
         }
