@@ -44,7 +44,7 @@ def fold(jar: str, source: str, folder: str, parameters: str) -> None:
             " FROM raw_event"
         ),
     )
-    qoe.fold(env, "raw_view", "folded")
+    qoe.fold(env, ["raw_view"], "folded")
     columns = ", ".join(f"`{n}`" for n in ("minute_ms", *DIMENSIONS, "deltas"))
     both = env.create_statement_set()
     both.add_insert_sql(f"INSERT INTO minute_out SELECT {columns} FROM folded WHERE kind = 'minute'")

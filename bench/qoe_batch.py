@@ -33,6 +33,7 @@ from jobs import topics
 from jobs.runner import Runner
 from jobs.session import attach
 from lake.catalog import NAME, identifier
+from lake.publish import handle
 from models.world import World, WorldConfig
 from schemas import tables
 from schemas.topics import PLAYBACK_EVENT
@@ -124,11 +125,17 @@ def snapshot(runner: Runner) -> int:
 
 def multiply(runner: Runner, landed: int, first: int, last: int) -> int:
     """Add to bronze of the runner's lake copies `first` to `last` (excluded) of every event of its snapshot `landed`,
-    each another session; its rows then."""
+    each another session, in files as ingest writes them; its rows then."""
     spark, name = runner.session, f"{NAME}.{identifier(runner.settings, tables.BRONZE_PLAYBACK_EVENT)}"
     copies = spark.range(first, last, 1, 2).withColumnRenamed("id", "copy")
     rows = spark.read.option("versionAsOf", landed).table(name).crossJoin(copies)
-    rows.withColumn("session_id", F.concat_ws("-", "session_id", "copy")).drop("copy").writeTo(name).append()
+    marked = rows.withColumn("session_id", F.concat_ws("-", "session_id", "copy")).drop("copy")
+    jvm, table = spark._jvm, handle(spark, name)
+    assert jvm is not None
+    commit = table.newAppend()
+    for file in jvm.io.matinee.kernel.spark.ColumnFiles.write(marked._jdf, table):
+        commit.appendFile(file)
+    commit.commit()
     return spark.table(name).count()
 
 

@@ -6,8 +6,8 @@ the first that contains its event. The clock runs from the broker's acknowledgem
 Take half the rate at which the job's lag begins to grow. `--seconds` of warming up are not counted.
 
 The slower the day runs (`--faster`), the more viewers make the rate, and the more of them a late event can surprise.
-Then all versions of all minute rows are read again. An event adds to sums; what a later version takes back from one is
-a correction: of what was shown while a message was missing, or of the minute and state a repeated moment was put in.
+The fold's own counters say what deltas took back: of what was shown while a message was missing, or of what the
+player's counters prove to have been a stall. (Versions of the rows would not: there other sessions' growth hides it.)
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 import numpy as np
-import pandas as pd
 
 from bench import java
 from bench.page_follow import event
 from bench.stream import base_day, universe
+from conf import flink
 from conf.settings import Settings, load
 from schemas import topics as catalogue
 from schemas import wire
@@ -37,6 +36,8 @@ from streaming import clients, consume, launch, topics
 MARK = "freshness-"
 PER_S = 20.0
 SETTLE_S = 15.0
+METRICS_S = 12.0
+"""Flink's REST interface gathers metrics every 10 s."""
 DAY_S = 86_400
 
 
@@ -80,31 +81,30 @@ def mark(settings: Settings, seconds: float) -> dict[str, float]:
     return at
 
 
-MOST_ROWS = 200_000
-"""Versions of rows read again; decoding them one by one takes minutes."""
+def counters(settings: Settings, job_id: str) -> dict[str, int]:
+    """The fold's counters of corrections over all subtasks (the kernel's Corrections.java), by name."""
+    vertices = flink.get(settings, f"/jobs/{job_id}")["vertices"]
+    fold = next(v["id"] for v in vertices if v["name"].startswith("fold_live"))
+    path = f"/jobs/{job_id}/vertices/{fold}/subtasks/metrics"
+    known = [metric["id"] for metric in flink.get(settings, path)]
+    mine = [name for name in known if name.split(".")[-1] in ("deltas", "corrections") or ".taken_back." in name]
+    asked = flink.get(settings, f"{path}?get={','.join(mine)}&agg=sum") if mine else []
+    return {metric["id"].removeprefix("fold_live."): int(metric["sum"]) for metric in asked}
 
-TOLD = ("attempts_num", "stall_count_num", "stall_time_num", "playing_time_num", "concurrency_num")
 
-
-def corrections(settings: Settings) -> Iterator[str]:
-    """What later versions of minute rows took back, a line each; of as many keys as make `MOST_ROWS` versions."""
-    found = [(m.key, m.value) for m in consume.messages(catalogue.QOE_MINUTE, settings) if m.key and m.value]
-    every = max(1, -(-len(found) // MOST_ROWS))
-    found = [(key, value) for key, value in found if zlib.crc32(key) % every == 0]
-    rows = wire.decode_many((value for _, value in found), "qoe_minute")
-    sums = rows[[column for column, _ in sql.row_expressions()]]
-    key = pd.Series([key for key, _ in found])
-    taken = -sums.groupby(key).diff().clip(upper=0).fillna(0)
-    yield f"{len(rows):,} versions of {key.nunique():,} minute rows read again" + (
-        f" (one key of {every})" if every > 1 else ""
-    )
-    hit = (taken > 0).any(axis=1)
-    yield f"corrected, any sum: {hit.mean():.2%} of versions, {key[hit].nunique() / key.nunique():.2%} of rows"
-    last = sums.groupby(key).last().sum()
-    for name in TOLD:
-        back = taken[name][taken[name] > 0]
-        size = f", median {back.median():,.0f}, most {back.max():,.0f}" if len(back) else ""
-        yield f"  {name}: in {len(back) / len(rows):.2%} of versions, {back.sum() / last[name]:.3%} of the sum{size}"
+def corrections(settings: Settings, job_id: str) -> Iterator[str]:
+    """What deltas took back, a line each, and its share of the sum where a column of the rows holds that."""
+    time.sleep(METRICS_S)
+    found = counters(settings, job_id)
+    deltas, negative = found["deltas"], found["corrections"]
+    yield f"{deltas:,} deltas, {negative:,} of them took something back: {negative / max(1, deltas):.3%}"
+    rows = consume.snapshot(catalogue.QOE_MINUTE, settings, wanted=lambda key: key.startswith(b"total|"))
+    columns = {expression: column for column, expression in reversed(sql.row_expressions())}
+    for name in sorted(name for name in found if name.startswith("taken_back.")):
+        measure = name.removeprefix("taken_back.")
+        total = int(rows[columns[measure]].sum()) if measure in columns else 0
+        share = f" ({found[name] / total:.3%} of the sum)" if total else ""
+        yield f"  {measure}: {found[name]:,}{share}"
 
 
 @click.command()
@@ -137,7 +137,7 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
         rows.done.set()
         if flood is not None:
             flood.terminate()
-        again = list(corrections(target))  # while the job runs: an open transaction of a cancelled one stays open
+        again = list(corrections(target, job))  # while the job runs: an open transaction of a cancelled one stays open
     finally:
         if flood is not None:
             flood.terminate()

@@ -3,7 +3,8 @@
 On the running stack (`matinee up`) the live job reads copies of a disturbed day up to its busiest hour; the size of the
 newest checkpoint is Flink's own figure, of the fold alone and of the whole job. A session lives until it says that it
 ends or has been silent for as long as closes it; its fold is kept for stragglers until `fold.session_cap_ms` after its
-last event. Then messages come whose arrival clock is two days later: no session lives and none is kept.
+last event. Then messages come whose arrival clock is two days later: no session lives and none is kept. A job that has
+read nothing has a checkpoint too: RocksDB's own files and the names of the states.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from streaming import clients, launch, produce, topics
 TERMINAL = ("e", "f", "q")
 LATER_MS = 2 * 86_400_000
 IDLE_S = 20
+SETTLE_S = 10
 ROUNDS = 45
 """Seconds of messages two days later: longer than RocksDB puts off merging its files."""
 
@@ -40,6 +42,19 @@ def sizes(settings: Settings, job_id: str) -> tuple[int, int]:
 
 def _fold(settings: Settings, job_id: str) -> Any:
     return next(v for v in flink.get(settings, f"/jobs/{job_id}")["vertices"] if v["name"].startswith("fold_live"))
+
+
+def empty(settings: Settings) -> tuple[int, int]:
+    """The same of a job that has nothing to read."""
+    topics.delete(settings)
+    topics.create(settings)
+    job_id = launch.start(settings, fresh=True).job_id
+    try:
+        time.sleep(SETTLE_S)
+        return sizes(settings, job_id)
+    finally:
+        launch.cancel(settings)
+        topics.delete(settings)
 
 
 def later(settings: Settings, newest_ms: int) -> None:
@@ -82,6 +97,8 @@ def main(copies: int, profiles: int) -> None:
     silence_ms = base.fold.hold_ms + base.fold.lateness_ms
     alive = ~last["state"].isin(TERMINAL) & (last["at"] >= arrived[limit - 1] - silence_ms)
     live, kept = int(alive.sum()) * copies, len(last) * copies
+    fold, job = empty(universe(base, "state.none"))
+    click.echo(f"nothing read: fold {fold:,} B, job {job:,} B")
     topics.delete(origin)
     produce.produce_day(lived, origin, on=FIRST)
     count = flooded(origin, target, copies, limit)

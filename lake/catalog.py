@@ -157,6 +157,10 @@ def _evolve(catalog: SqlCatalog, settings: Settings, table: Table) -> None:
     if {f.name for f in wanted.fields} - {f.name for f in existing.schema().fields}:
         with existing.update_schema() as update:
             update.union_by_name(wanted)
+    missing = {name: value for name, value in iceberg.properties(table).items() if name not in existing.properties}
+    if missing:
+        with existing.transaction() as change:
+            change.set_properties(missing)
 
 
 def spark_properties(settings: Settings) -> dict[str, str]:

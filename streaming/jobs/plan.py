@@ -49,6 +49,8 @@ STATE: Mapping[str, Mapping[str, str]] = {
 }
 """Either way a checkpoint writes what changed, not all sums of seven days. On the heap the changes go to a log, and the
 state is written whole once a minute beside the work; a restart reads it and the log since."""
+MESSAGES = ("framed_message", "cmcd_message")
+"""Views of both inputs, in the form that the fold reads."""
 FUNCTIONS = {
     "sum_keys": "SumKeys",
     "sum_measures": "SumMeasures",
@@ -133,13 +135,15 @@ def _sink(topic: Topic | tuple[Topic, ...], settings: Settings, connector: str, 
 
 
 def sources(settings: Settings) -> list[str]:
-    """Both inputs, and the view that puts them together: framed Avro, and CMCD lines from the collector."""
+    """Both inputs, framed Avro and CMCD lines from the collector, and a view of each in the form the fold reads."""
+    idle = {"scan.watermark.idle-timeout": f"{settings.flink.cmcd_idle_ms} ms"}
     columns = "message_key, message_value, kafka_partition, kafka_offset, kafka_at"
+    framed, lines = MESSAGES
     return [
         source("raw_playback_event", topics.PLAYBACK_EVENT, settings),
-        source("raw_cmcd", topics.CMCD, settings, {"scan.watermark.idle-timeout": f"{settings.flink.cmcd_idle_ms} ms"}),
-        f"CREATE TEMPORARY VIEW raw_event AS\nSELECT {columns}, FALSE AS is_cmcd FROM raw_playback_event\nUNION ALL\n"
-        f"SELECT {columns}, TRUE AS is_cmcd FROM raw_cmcd",
+        source("raw_cmcd", topics.CMCD, settings, idle),
+        f"CREATE TEMPORARY VIEW {framed} AS\nSELECT {columns}, FALSE AS is_cmcd FROM raw_playback_event",
+        f"CREATE TEMPORARY VIEW {lines} AS\nSELECT {columns}, TRUE AS is_cmcd FROM raw_cmcd",
     ]
 
 

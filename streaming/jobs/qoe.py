@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 from pyflink.table import ExplainDetail, StatementSet, StreamTableEnvironment
-from pyflink.util.java_utils import add_jars_to_context_class_loader
+from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
 
 from conf.settings import Settings
 from streaming.jobs import plan
@@ -39,12 +39,15 @@ def _configuration(options: Mapping[str, str]) -> Configuration:
     return found
 
 
-def fold(table_env: StreamTableEnvironment, source: str, output: str, kept: int = plan.FOLDS_KEPT) -> None:
-    """View `output` of the kernel's rows, from view `source` of raw messages; a subtask keeps so many folds."""
+def fold(
+    table_env: StreamTableEnvironment, sources: Sequence[str], output: str, kept: int = plan.FOLDS_KEPT
+) -> None:
+    """View `output` of the kernel's rows, from views of raw messages; a subtask keeps so many folds."""
     found = get_gateway().jvm
     for word in plan.FOLD.split("."):
         found = getattr(found, word)
-    found.view(table_env._j_tenv, source, output, plan.UID, kept)
+    names = to_jarray(get_gateway().jvm.java.lang.String, sources)
+    found.view(table_env._j_tenv, names, output, plan.UID, kept)
 
 
 def statements(table_env: StreamTableEnvironment, settings: Settings) -> StatementSet:
@@ -56,7 +59,7 @@ def statements(table_env: StreamTableEnvironment, settings: Settings) -> Stateme
 
 def inserts(table_env: StreamTableEnvironment, settings: Settings) -> StatementSet:
     """The fold and what follows it, once the tables are there."""
-    fold(table_env, "raw_event", "folded")
+    fold(table_env, plan.MESSAGES, "folded")
     for view in plan.views():
         table_env.execute_sql(view)
     found = table_env.create_statement_set()

@@ -38,7 +38,7 @@ def main(jar: str, source: str, sink: str, parameters: str) -> None:
             " FROM raw_event"
         ),
     )
-    qoe.fold(env, "raw_view", "folded", kept=20)  # fewer than are open at once: some are written and read again
+    qoe.fold(env, ["raw_view"], "folded", kept=20)  # fewer than are open at once: some are written and read again
     env.execute_sql(f"""
         INSERT INTO found
         SELECT kind, minute_ms, {", ".join((*DIMENSIONS, "deltas"))}, out_key, out_value,

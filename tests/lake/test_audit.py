@@ -69,6 +69,21 @@ def test_spark_counts_what_duckdb_counts(spark: SparkSession) -> None:
     assert len(found.broken) == 4 and "key__unique: 1 rows" in found.broken
 
 
+@pytest.mark.spark
+def test_keys_are_told_apart_by_their_last_number_too(spark: SparkSession) -> None:
+    """63 and 64 lie in different places, 0 and 64 share their low bits; one row twice is found wherever it is."""
+    from jobs.session import to_spark
+
+    apart = [{"session_id": f"s{n}", "segment": m} for n in range(3) for m in (0, 1, 63, 64, 65, 127, 128, 100_000)]
+    assert audit._differ(to_spark(spark, rows(t.PLAY, *apart), t.PLAY), t.PLAY)
+    for twice in apart[::5]:
+        assert not audit._differ(to_spark(spark, rows(t.PLAY, *apart, twice), t.PLAY), t.PLAY)
+    shown = [{"impression_id": f"i{n}"} for n in range(70)]  # no number in the key
+    table = t.IMPRESSION_OUTCOME
+    assert audit._differ(to_spark(spark, rows(table, *shown), table), table)
+    assert not audit._differ(to_spark(spark, rows(table, *shown, shown[3]), table), table)
+
+
 def _random_rows(rng: random.Random, count: int) -> list[dict[str, Any]]:
     return [
         {

@@ -7,6 +7,9 @@ import java.util.List;
 
 /** Bytes of fold state: zigzag varints (as Avro writes them) and length-prefixed UTF-8. */
 final class Codec {
+    /** Texts that a fold has at most, as a rule: those of one event, or of two. */
+    static final int FEW = 24;
+
     private Codec() {}
 
     static byte[] pack(List<String> texts) {
@@ -16,7 +19,7 @@ final class Codec {
     }
 
     static List<String> unpack(byte[] bytes) {
-        List<String> texts = new ArrayList<>();
+        List<String> texts = new ArrayList<>(FEW);
         for (In in = new In(bytes); in.more(); ) {
             texts.add(in.string());
         }

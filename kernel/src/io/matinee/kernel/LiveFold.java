@@ -376,7 +376,7 @@ public final class LiveFold {
 
     public Bytes toBytes() {
         boolean rests = rests();
-        List<String> texts = rests ? null : new ArrayList<>();
+        List<String> texts = rests ? null : new ArrayList<>(Codec.FEW);
         Codec.Out out = new Codec.Out(texts);
         out.number(VERSION);
         out.flag(rests);

@@ -68,6 +68,15 @@ public enum Measure {
         return true;
     }
 
+    /** Whether one of them is. */
+    public static boolean negative(long[] measures) {
+        long signs = 0;
+        for (long value : measures) {
+            signs |= value;
+        }
+        return signs < 0;
+    }
+
     /** Add {@code sign} times {@code from} to {@code to}. */
     public static void add(long[] to, long[] from, int sign) {
         for (int i = 0; i < COUNT; i++) {

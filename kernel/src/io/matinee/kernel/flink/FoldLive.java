@@ -102,6 +102,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private transient CmcdMessage cmcd;
     private transient MetricGroup dropped;
     private transient Map<String, Counter> droppedKeys;
+    private transient Corrections corrections;
     /** One for each fold that lives, if need be renewed when it comes; and one for each day that waits. */
     private transient InternalTimerService<VoidNamespace> timers;
     /** One for each fold that rests and is not in memory, and none else: what is due is dropped without being read. */
@@ -151,15 +152,18 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     }
 
     /**
-     * View {@code output} of the rows folded from view {@code input}; {@code uid} names the state in savepoints, and a
-     * subtask keeps {@code most} folds in memory.
+     * View {@code output} of the rows folded from views {@code inputs}; {@code uid} names the state in savepoints, and a
+     * subtask keeps {@code most} folds in memory. The inputs come together here and not by UNION ALL: an operator behind
+     * that is a task of its own, to which every message would be sent before it is sent to its session's.
      */
-    public static void view(StreamTableEnvironment env, String input, String output, String uid, int most) {
+    public static void view(StreamTableEnvironment env, String[] inputs, String output, String uid, int most) {
         // With mini-batches the planner would put its clock, which is the machine's, in place of the sources' watermarks.
         TableConfig config = env.getConfig();
         boolean batches = config.get(ExecutionConfigOptions.TABLE_EXEC_MINIBATCH_ENABLED);
         config.set(ExecutionConfigOptions.TABLE_EXEC_MINIBATCH_ENABLED, false);
-        DataStream<RowData> raw = env.toDataStream(env.from(input), INPUT.bridgedTo(RowData.class));
+        DataStream<RowData> raw = Arrays.stream(inputs)
+                .map(input -> env.<RowData>toDataStream(env.from(input), INPUT.bridgedTo(RowData.class)))
+                .reduce(DataStream::union).orElseThrow();
         config.set(ExecutionConfigOptions.TABLE_EXEC_MINIBATCH_ENABLED, batches);
         env.createTemporaryView(output, raw.keyBy(new Key(), Types.STRING)
                 .transform("fold_live", InternalTypeInfo.<RowData>of(OUTPUT.getLogicalType()), new FoldLive(most))
@@ -175,6 +179,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         cmcd = new CmcdMessage();
         dropped = getMetricGroup().addGroup("cmcd_dropped");
         droppedKeys = new HashMap<>();
+        corrections = new Corrections(getMetricGroup());
         timers = getInternalTimerService("fold", VoidNamespaceSerializer.INSTANCE, this);
         resting = getInternalTimerService("resting", VoidNamespaceSerializer.INSTANCE, new Forgetting());
         numbers = bytes("fold");
@@ -473,6 +478,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
         @Override
         public void minute(MinuteKey key, long[] measures) {
+            corrections.count(measures);
             Measure.add(sums.computeIfAbsent(new Sum(key, step), k -> new long[Measure.COUNT]), measures, 1);
         }
 
