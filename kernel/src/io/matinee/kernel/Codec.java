@@ -50,11 +50,14 @@ final class Codec {
         void number(long value) {
             need(10);
             long rest = (value << 1) ^ (value >> 63);
+            byte[] to = bytes;
+            int at = size;
             while ((rest & ~0x7FL) != 0) {
-                bytes[size++] = (byte) (rest | 0x80);
+                to[at++] = (byte) (rest | 0x80);
                 rest >>>= 7;
             }
-            bytes[size++] = (byte) rest;
+            to[at++] = (byte) rest;
+            size = at;
         }
 
         void flag(boolean value) {

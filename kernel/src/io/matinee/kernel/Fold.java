@@ -46,11 +46,14 @@ public final class Fold {
 
     /** A fold is its thread's: others of the same thread use the same arrays, one after the other. */
     Fold(Policy policy, long clockOffsetMs) {
+        this(policy, clockOffsetMs, SCRATCH.get()[0], SCRATCH.get()[1]);
+    }
+
+    private Fold(Policy policy, long clockOffsetMs, long[] moment, long[] piece) {
         this.policy = policy;
         this.clockOffsetMs = clockOffsetMs;
-        long[][] scratch = SCRATCH.get();
-        moment = scratch[0];
-        piece = scratch[1];
+        this.moment = moment;
+        this.piece = piece;
     }
 
     /** The next event: a higher seq than all before. */
@@ -412,7 +415,7 @@ public final class Fold {
     }
 
     Fold copy() {
-        Fold other = new Fold(policy, clockOffsetMs);
+        Fold other = new Fold(policy, clockOffsetMs, moment, piece);
         other.current = current == null ? null : current.copy();
         other.first = first == null ? null : first.copy();
         other.before = before;

@@ -159,13 +159,14 @@ public final class LiveFold {
             ahead = fold;
             return;
         }
-        Delta old = beyondBase(shown ? pending.size() : 0, silent);
+        Delta told = shown ? beyondBase(pending.size(), silent) : null;
         insert(event, arrival);
         int inOrder = 0;
         while (inOrder < pending.size() && pending.get(inOrder).event.seq == base.before + 1 + inOrder) {
             inOrder++;
         }
         if (shown || inOrder > 0) {
+            Delta old = told == null ? beyondBase(0, silent) : told;
             give(beyondBase(shown ? pending.size() : inOrder, false).minus(old, this, out), out);
             silent = false;
         }
@@ -296,7 +297,7 @@ public final class LiveFold {
 
     /** What the first {@code n} pending events, or the close by silence, add to base. */
     private Delta beyondBase(int n, boolean close) {
-        Fold fold = base.copy();
+        Fold fold = n == 0 && !close ? base : base.copy();
         Delta delta = new Delta();
         if (fold.current != null) {
             delta.rows.put(fold.current.number, fold.current);
@@ -309,6 +310,9 @@ public final class LiveFold {
         }
         if (fold.current != null) {
             delta.rows.put(fold.current.number, fold.current);
+        }
+        if (n > 0 && n == pending.size() && !close) {
+            ahead = fold;
         }
         return delta;
     }

@@ -8,19 +8,19 @@ import org.apache.flink.metrics.MetricGroup;
  * Counts what later events take back of what had been told: metrics {@code deltas}, {@code corrections} (deltas of which
  * a measure is negative) and {@code taken_back.<measure>}. In the rows of sums other sessions' growth hides it.
  */
-final class Corrections {
+public final class Corrections {
     private final Counter deltas;
     private final Counter corrections;
     private final MetricGroup takenBack;
     private final Counter[] byMeasure = new Counter[Measure.COUNT];
 
-    Corrections(MetricGroup metrics) {
+    public Corrections(MetricGroup metrics) {
         deltas = metrics.counter("deltas");
         corrections = metrics.counter("corrections");
         takenBack = metrics.addGroup("taken_back");
     }
 
-    void count(long[] measures) {
+    public void count(long[] measures) {
         deltas.inc();
         if (!Measure.negative(measures)) {
             return;

@@ -112,8 +112,21 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private transient ValueState<byte[]> texts;
     /** The days that wait for the watermark: day and partition (4 bytes each) and the control record's time (8). */
     private transient ValueState<byte[]> days;
-    /** By key, the one used longest ago first. */
-    private transient LinkedHashMap<String, Held> folds;
+    /** The one used longest ago first. */
+    private transient LinkedHashMap<Id, Held> folds;
+
+    /** A key with a hash of its own: a text's hardly scatters keys that are counted through. */
+    private record Id(String key) {
+        @Override
+        public int hashCode() {
+            return key.hashCode() * 0x9E3779B9;
+        }
+
+        @Override
+        public boolean equals(Object other) {
+            return other instanceof Id id && key.equals(id.key);
+        }
+    }
 
     private static final class Held {
         private final LiveFold fold;
@@ -281,7 +294,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             if (held.texts != null) {
                 texts.clear();
             }
-            folds.remove(timer.getKey());
+            folds.remove(new Id(timer.getKey()));
             return;
         }
         if (held.fold.timer <= until) {
@@ -310,8 +323,8 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
     /** The current key's fold. */
     private Held held() throws Exception {
-        String key = (String) getCurrentKey();
-        Held held = folds.get(key);
+        Id id = new Id((String) getCurrentKey());
+        Held held = folds.get(id);
         if (held == null) {
             byte[] changing = numbers.value();
             boolean rested = changing != null && LiveFold.rested(changing);
@@ -321,12 +334,12 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             if (rested) {
                 resting.deleteEventTimeTimer(VoidNamespace.INSTANCE, held.fold.forgottenAt());
             }
-            folds.put(key, held);
+            folds.put(id, held);
             if (folds.size() > most) {
-                Iterator<Map.Entry<String, Held>> oldest = folds.entrySet().iterator();
+                Iterator<Map.Entry<Id, Held>> oldest = folds.entrySet().iterator();
                 write(oldest.next());
                 oldest.remove();
-                setCurrentKey(key);
+                setCurrentKey(id.key);
             }
         }
         return held;
@@ -356,16 +369,16 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
      * To the state, if it has changed. Whether it rests: then it has to leave the memory, where nothing but a straggler
      * wakes it. Leaves another current key.
      */
-    private boolean write(Map.Entry<String, Held> entry) throws Exception {
+    private boolean write(Map.Entry<Id, Held> entry) throws Exception {
         Held held = entry.getValue();
         boolean rests = held.fold.rests();
         if (rests && !held.fold.empty()) {
-            setCurrentKey(entry.getKey());
+            setCurrentKey(entry.getKey().key);
             noTimer(held.fold);  // before it is written: its bytes say which timer it has
             resting.registerEventTimeTimer(VoidNamespace.INSTANCE, held.fold.forgottenAt());
         }
         if (held.changed) {
-            setCurrentKey(entry.getKey());
+            setCurrentKey(entry.getKey().key);
             LiveFold.Bytes bytes = held.fold.toBytes();
             numbers.update(bytes.numbers());
             if (bytes.texts() == null && held.texts != null) {
@@ -382,7 +395,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     @Override
     public void prepareSnapshotPreBarrier(long checkpointId) throws Exception {
         emitter.send();
-        for (Iterator<Map.Entry<String, Held>> all = folds.entrySet().iterator(); all.hasNext(); ) {
+        for (Iterator<Map.Entry<Id, Held>> all = folds.entrySet().iterator(); all.hasNext(); ) {
             if (write(all.next())) {
                 all.remove();
             }
