@@ -157,7 +157,9 @@ def _evolve(catalog: SqlCatalog, settings: Settings, table: Table) -> None:
     if {f.name for f in wanted.fields} - {f.name for f in existing.schema().fields}:
         with existing.update_schema() as update:
             update.union_by_name(wanted)
-    missing = {name: value for name, value in iceberg.properties(table).items() if name not in existing.properties}
+    # pyiceberg keeps no property of this name: the format's version is the metadata's own.
+    ours = {name: value for name, value in iceberg.properties(table).items() if name != "format-version"}
+    missing = {name: value for name, value in ours.items() if name not in existing.properties}
     if missing:
         with existing.transaction() as change:
             change.set_properties(missing)

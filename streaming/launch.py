@@ -133,7 +133,8 @@ def start(settings: Settings, *, fresh: bool = False, client: Client | None = No
     origin = None if fresh else resumable(settings)
     job_id = (client or Client(settings)).submit(origin)
     source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
-    _remember(settings, {"job_id": job_id, "topic_id": source, "state_backend": settings.flink.state_backend})
+    told = {"job_id": job_id, "topic_id": source, "state_backend": settings.flink.state_backend}
+    _remember(settings, told if origin is None else told | {"origin": origin})
     return Submission(job_id, False, origin)
 
 
@@ -248,6 +249,8 @@ def _remember(settings: Settings, found: dict[str, str]) -> None:
 def resumable(settings: Settings) -> str | None:
     """Where the next submission goes on from: the last run's savepoint or newest checkpoint, if it still exists.
 
+    A run that ended before its first checkpoint leaves what it went on from itself.
+
     None too where `playback_event` was made anew since: offsets of the old topic would skip what lies in the new one.
 
     Raises:
@@ -263,6 +266,11 @@ def resumable(settings: Settings) -> str | None:
     if savepoint is not None and rest.there(savepoint):
         return savepoint
     checkpoint = rest.last_checkpoint(settings, last["job_id"])
+    origin = last.get("origin")
+    if checkpoint is None and origin is not None and rest.there(origin):
+        if not origin.rpartition("/")[2].startswith("chk-"):
+            return origin
+        checkpoint = origin
     lay = last.get("state_backend", settings.flink.state_backend)
     if checkpoint is not None and lay != settings.flink.state_backend:
         raise ConfigError(

@@ -102,6 +102,16 @@ def test_a_column_that_came_later_is_null_before(tmp_path: Path) -> None:
     assert home.sql("SELECT count(*) AS n FROM silver.play WHERE device IS NULL")["n"].tolist() == [1]
 
 
+def test_a_table_that_lacks_nothing_is_not_written(tmp_path: Path) -> None:
+    made = facts.settings_of(tmp_path)
+    first = facts.bootstrap(made).load_table("silver.play")
+    assert facts.bootstrap(made).load_table("silver.play").metadata_location == first.metadata_location
+    with first.transaction() as change:
+        change.remove_properties("read.split.target-size").set_properties({"write.parquet.compression-codec": "snappy"})
+    found = facts.bootstrap(made).load_table("silver.play").properties
+    assert found["read.split.target-size"] == str(32 << 20) and found["write.parquet.compression-codec"] == "snappy"
+
+
 def test_sql_joins_tables_and_knows_empty_ones(settings: Settings) -> None:
     home = lake.connect(settings)
     found = home.sql(

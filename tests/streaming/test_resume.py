@@ -1,0 +1,52 @@
+"""What a submission goes on from; no broker and no cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conf.errors import ServiceUnavailable
+from conf.settings import Settings, load
+from streaming import launch
+
+
+class Planned:
+    """A client that has planned the job; keeps what it was sent with."""
+
+    def __init__(self) -> None:
+        self.origins: list[str | None] = []
+
+    def submit(self, origin: str | None) -> str:
+        self.origins.append(origin)
+        return str(len(self.origins)) * 32
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    def get(_: Settings, path: str) -> Any:
+        if path != "/overview":
+            raise ServiceUnavailable("a JobManager that came back knows no job")
+
+    monkeypatch.setattr(launch.flink, "get", get)
+    monkeypatch.setattr(launch.topics, "create", lambda _: None)
+    monkeypatch.setattr(launch.topics, "identity", lambda *_: "topic")
+    monkeypatch.setattr(launch.rest, "find", lambda *_: None)
+    made = load()
+    paths = made.paths.model_copy(update={"var": tmp_path})
+    return made.model_copy(update={"paths": paths, "stack": made.stack.model_copy(update={"dir": tmp_path / "stack"})})
+
+
+@pytest.mark.parametrize("name", ["savepoint-1", "chk-7"])
+def test_a_run_that_ended_before_its_first_checkpoint_leaves_its_origin(settings: Settings, name: str) -> None:
+    state = settings.paths.var / name
+    state.mkdir()
+    (state / "_metadata").touch()
+    launch._remember(settings, {"job_id": "0" * 32, "topic_id": "topic", "savepoint": state.as_uri()})
+    client: Any = Planned()
+    for _ in range(3):
+        launch.start(settings, client=client)
+    assert client.origins == [state.as_uri()] * 3
+    launch.start(settings, fresh=True, client=client)
+    assert client.origins[-1] is None and launch.resumable(settings) is None
