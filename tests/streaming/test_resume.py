@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from conf import flink
 from conf.errors import ServiceUnavailable
 from conf.settings import Settings, load
-from streaming import launch
+from streaming import launch, rest, topics
 
 
 class Planned:
@@ -29,10 +30,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         if path != "/overview":
             raise ServiceUnavailable("a JobManager that came back knows no job")
 
-    monkeypatch.setattr(launch.flink, "get", get)
-    monkeypatch.setattr(launch.topics, "create", lambda _: None)
-    monkeypatch.setattr(launch.topics, "identity", lambda *_: "topic")
-    monkeypatch.setattr(launch.rest, "find", lambda *_: None)
+    monkeypatch.setattr(flink, "get", get)
+    monkeypatch.setattr(topics, "create", lambda _: None)
+    monkeypatch.setattr(topics, "identity", lambda *_: "topic")
+    monkeypatch.setattr(rest, "find", lambda *_: None)
     made = load()
     paths = made.paths.model_copy(update={"var": tmp_path})
     return made.model_copy(update={"paths": paths, "stack": made.stack.model_copy(update={"dir": tmp_path / "stack"})})
