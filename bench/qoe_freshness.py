@@ -96,6 +96,9 @@ def corrections(settings: Settings, job_id: str) -> Iterator[str]:
     """What deltas took back, a line each, and its share of the sum where a column of the rows holds that."""
     time.sleep(METRICS_S)
     found = counters(settings, job_id)
+    if "deltas" not in found:
+        yield "corrections: Flink has not gathered the fold's counters yet"
+        return
     deltas, negative = found["deltas"], found["corrections"]
     yield f"{deltas:,} deltas, {negative:,} of them took something back: {negative / max(1, deltas):.3%}"
     rows = consume.snapshot(catalogue.QOE_MINUTE, settings, wanted=lambda key: key.startswith(b"total|"))

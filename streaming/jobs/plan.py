@@ -1,6 +1,6 @@
 """The QoE job as text: tables, inserts and options, rendered from schemas and settings; imports no engine.
 
-One operator (the kernel's `FoldLive`, keyed by session) reads raw messages and gives flat rows of four kinds; one SQL
+One operator (the kernel's `FoldLive`, keyed by session) reads raw messages and gives flat rows of five kinds; one SQL
 insert a kind takes them on. It stands in the job once for all of them (asserted by a test).
 
     raw playback_event ── FoldLive ─┬─ minute  ─┬─ a key a rollup ── sum_measures by key ── qoe_minute (upsert by key)
