@@ -5,9 +5,10 @@ in between sessions under titles of their own, so that the first committed row o
 the first that contains its event. The clock runs from the broker's acknowledgement to a reader of committed messages.
 Take half the rate at which the job's lag begins to grow. `--seconds` of warming up are not counted.
 
-The slower the day runs (`--faster`), the more viewers make the rate, and the more of them a late event can surprise.
-The fold's own counters say what deltas took back: of what was shown while a message was missing, or of what the
-player's counters prove to have been a stall. (Versions of the rows would not: there other sessions' growth hides it.)
+The slower the day runs (`--faster`), the more viewers make the rate. Then the day itself is read under its own arrival
+clock, since a message is waited for by that, and the fold's own counters say what deltas took back: of what was shown
+while a message was missing, or of what the player's counters prove to have been a stall. (Versions of the rows would
+not say it: there other sessions' growth hides it.)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from bench import java
 from bench.page_follow import event
 from bench.stream import base_day, universe
 from conf import flink
+from conf.errors import MatineeError
 from conf.settings import Settings, load
 from schemas import topics as catalogue
 from schemas import wire
@@ -36,8 +38,7 @@ from streaming import clients, consume, launch, topics
 MARK = "freshness-"
 PER_S = 20.0
 SETTLE_S = 15.0
-METRICS_S = 12.0
-"""Flink's REST interface gathers metrics every 10 s."""
+METRICS_S, METRICS_TRIES = 12.0, 20
 DAY_S = 86_400
 
 
@@ -86,22 +87,34 @@ def counters(settings: Settings, job_id: str) -> dict[str, int]:
     vertices = flink.get(settings, f"/jobs/{job_id}")["vertices"]
     fold = next(v["id"] for v in vertices if v["name"].startswith("fold_live"))
     path = f"/jobs/{job_id}/vertices/{fold}/subtasks/metrics"
-    known = [metric["id"] for metric in flink.get(settings, path)]
-    mine = [name for name in known if name.split(".")[-1] in ("deltas", "corrections") or ".taken_back." in name]
-    asked = flink.get(settings, f"{path}?get={','.join(mine)}&agg=sum") if mine else []
-    return {metric["id"].removeprefix("fold_live."): int(metric["sum"]) for metric in asked}
+    known = [metric["id"].removeprefix("fold_live.") for metric in flink.get(settings, path)]
+    mine = [name for name in known if name in ("deltas", "corrections") or name.startswith("taken_back.")]
+    asked = ",".join(f"fold_live.{name}" for name in mine)
+    found = flink.get(settings, f"{path}?get={asked}&agg=sum") if mine else []
+    return {metric["id"].removeprefix("fold_live."): int(metric["sum"]) for metric in found}
 
 
-def corrections(settings: Settings, job_id: str) -> Iterator[str]:
-    """What deltas took back, a line each, and its share of the sum where a column of the rows holds that."""
-    time.sleep(METRICS_S)
-    found = counters(settings, job_id)
-    if "deltas" not in found:
-        yield "corrections: Flink has not gathered the fold's counters yet"
-        return
+def settled(settings: Settings, job_id: str) -> dict[str, int]:
+    """The counters once they stand still and are not 0; Flink gathers metrics every 10 s, and only if it is asked."""
+    found: dict[str, int] = {}
+    for _ in range(METRICS_TRIES):
+        before, found = found, counters(settings, job_id)
+        if found.get("deltas") and found == before:
+            return found
+        time.sleep(METRICS_S)
+    raise MatineeError("the counters of corrections did not come to rest")
+
+
+def corrections(settings: Settings) -> Iterator[str]:
+    """What deltas of the day took back, a line each, and its share of the sum where a column of the rows holds that."""
+    job = launch.start(settings, fresh=True).job_id
+    try:
+        found = settled(settings, job)
+        rows = consume.snapshot(catalogue.QOE_MINUTE, settings, wanted=lambda key: key.startswith(b"total|"))
+    finally:
+        launch.cancel(settings, job)
     deltas, negative = found["deltas"], found["corrections"]
-    yield f"{deltas:,} deltas, {negative:,} of them took something back: {negative / max(1, deltas):.3%}"
-    rows = consume.snapshot(catalogue.QOE_MINUTE, settings, wanted=lambda key: key.startswith(b"total|"))
+    yield f"the day itself: {deltas:,} deltas, {negative:,} took something back: {negative / deltas:.3%}"
     columns = {expression: column for column, expression in reversed(sql.row_expressions())}
     for name in sorted(name for name in found if name.startswith("taken_back.")):
         measure = name.removeprefix("taken_back.")
@@ -125,8 +138,9 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
     flood: subprocess.Popen[bytes] | None = None
     job = None
     try:
+        day = base_day(origin, profiles)
         if rate:
-            copies = max(1, round(rate / (base_day(origin, profiles) / DAY_S * faster)))
+            copies = max(1, round(rate / (day / DAY_S * faster)))
             click.echo(f"{copies:,} copies of each event: the day runs {faster:g} times as fast as it was")
             command = java.command("Flood", target.kafka.bootstrap, *names, copies, 1_000_000, rate)
         job = launch.start(target, fresh=True).job_id
@@ -138,9 +152,14 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
         sent = mark(target, seconds)
         time.sleep(SETTLE_S)
         rows.done.set()
+        absent = told(sent, rows, rate)
         if flood is not None:
             flood.terminate()
-        again = list(corrections(target, job))  # while the job runs: an open transaction of a cancelled one stays open
+            flood.wait()
+        launch.cancel(target, job)
+        job = None
+        for line in corrections(origin):
+            click.echo(line)
     finally:
         if flood is not None:
             flood.terminate()
@@ -149,6 +168,11 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
             launch.cancel(target, job)
         for each in (origin, target):
             topics.delete(each)
+    sys.exit(4 if absent else 0)
+
+
+def told(sent: dict[str, float], rows: Rows, rate: int) -> int:
+    """Print the delays; how many marked events were in no row."""
     delays = np.array([rows.found[title] - at for title, at in sent.items() if title in rows.found])
     absent = len(sent) - len(delays)
     click.echo(f"{len(sent):,} marked events beside {rate:,} a second, {rows.read:,} minute rows read")
@@ -157,9 +181,7 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
     if len(delays):
         p50, p95, p99 = np.percentile(delays, [50, 95, 99])
         click.echo(f"to the row that contains it: p50 {p50:.2f} s, p95 {p95:.2f} s, p99 {p99:.2f} s")
-    for line in again:
-        click.echo(line)
-    sys.exit(4 if absent else 0)
+    return absent
 
 
 if __name__ == "__main__":
