@@ -26,7 +26,7 @@ import numpy as np
 
 from bench import java
 from bench.page_follow import event
-from bench.stream import base_day, universe
+from bench.stream import base_day, fold_vertex, universe
 from conf import flink
 from conf.errors import MatineeError
 from conf.settings import Settings, load
@@ -84,9 +84,7 @@ def mark(settings: Settings, seconds: float) -> dict[str, float]:
 
 def counters(settings: Settings, job_id: str) -> dict[str, int]:
     """The fold's counters of corrections over all subtasks (the kernel's Corrections.java), by name."""
-    vertices = flink.get(settings, f"/jobs/{job_id}")["vertices"]
-    fold = next(v["id"] for v in vertices if v["name"].startswith("fold_live"))
-    path = f"/jobs/{job_id}/vertices/{fold}/subtasks/metrics"
+    path = f"/jobs/{job_id}/vertices/{fold_vertex(settings, job_id)['id']}/subtasks/metrics"
     known = [metric["id"].removeprefix("fold_live.") for metric in flink.get(settings, path)]
     mine = [name for name in known if name in ("deltas", "corrections") or name.startswith("taken_back.")]
     asked = ",".join(f"fold_live.{name}" for name in mine)
@@ -135,40 +133,39 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
     topics.delete(target)
     topics.create(target)
     names = [topics.real_name(catalogue.PLAYBACK_EVENT, each) for each in (origin, target)]
-    flood: subprocess.Popen[bytes] | None = None
-    job = None
     try:
         day = base_day(origin, profiles)
+        command: list[str] = []
         if rate:
             copies = max(1, round(rate / (day / DAY_S * faster)))
             click.echo(f"{copies:,} copies of each event: the day runs {faster:g} times as fast as it was")
             command = java.command("Flood", target.kafka.bootstrap, *names, copies, 1_000_000, rate)
-        job = launch.start(target, fresh=True).job_id
-        if rate:
-            flood = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        rows = Rows(target)
-        time.sleep(2)
-        sent = mark(target, seconds)
-        time.sleep(SETTLE_S)
-        rows.done.set()
-        absent = told(sent, rows, rate)
-        if flood is not None:
-            flood.terminate()
-            flood.wait()
-        launch.cancel(target, job)
-        job = None
+        absent = told(*beside(target, command, seconds), rate)
         for line in corrections(origin):
             click.echo(line)
+    finally:
+        for each in (origin, target):
+            topics.delete(each)
+    sys.exit(4 if absent else 0)
+
+
+def beside(settings: Settings, load_command: list[str], seconds: float) -> tuple[dict[str, float], Rows]:
+    """When each marked event was acknowledged, and what was read of their rows, beside the load if there is one."""
+    job = launch.start(settings, fresh=True).job_id
+    flood = subprocess.Popen(load_command, stderr=subprocess.DEVNULL) if load_command else None
+    try:
+        time.sleep(seconds)
+        rows = Rows(settings)
+        time.sleep(2)
+        sent = mark(settings, seconds)
+        time.sleep(SETTLE_S)
+        rows.done.set()
+        return sent, rows
     finally:
         if flood is not None:
             flood.terminate()
             flood.wait()
-        if job is not None:
-            launch.cancel(target, job)
-        for each in (origin, target):
-            topics.delete(each)
-    sys.exit(4 if absent else 0)
+        launch.cancel(settings, job)
 
 
 def told(sent: dict[str, float], rows: Rows, rate: int) -> int:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 import click
 import psutil
@@ -74,6 +75,11 @@ def taskmanager_cpu_s(settings: Settings) -> float:
 def universe(base: Settings, name: str) -> Settings:
     """The same settings under topics of this name."""
     return base.model_copy(update={"kafka": base.kafka.model_copy(update={"topic_prefix": f"bench.{name}."})})
+
+
+def fold_vertex(settings: Settings, job_id: str) -> Any:
+    """The running job's vertex of the fold, as Flink tells it."""
+    return next(v for v in flink.get(settings, f"/jobs/{job_id}")["vertices"] if v["name"].startswith("fold_live"))
 
 
 def base_day(settings: Settings, profiles: int) -> int:

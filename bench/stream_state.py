@@ -18,7 +18,7 @@ import click
 import numpy as np
 from kafka import TopicPartition
 
-from bench.stream import FIRST, MIX, flooded, taskmanager_cpu_s, universe
+from bench.stream import FIRST, MIX, flooded, fold_vertex, taskmanager_cpu_s, universe
 from conf import flink
 from conf.settings import Settings, load
 from models.world import World, WorldConfig
@@ -37,11 +37,7 @@ def sizes(settings: Settings, job_id: str) -> tuple[int, int]:
     """Bytes of the newest completed checkpoint: of the fold, of the job."""
     newest = flink.get(settings, f"/jobs/{job_id}/checkpoints")["latest"]["completed"]
     tasks = flink.get(settings, f"/jobs/{job_id}/checkpoints/details/{newest['id']}")["tasks"]
-    return tasks[_fold(settings, job_id)["id"]]["state_size"], newest["state_size"]
-
-
-def _fold(settings: Settings, job_id: str) -> Any:
-    return next(v for v in flink.get(settings, f"/jobs/{job_id}")["vertices"] if v["name"].startswith("fold_live"))
+    return tasks[fold_vertex(settings, job_id)["id"]]["state_size"], newest["state_size"]
 
 
 def empty(settings: Settings) -> tuple[int, int]:
@@ -104,7 +100,7 @@ def main(copies: int, profiles: int) -> None:
     count = flooded(origin, target, copies, limit)
     job_id = launch.start(target, fresh=True).job_id
     try:
-        while _fold(target, job_id)["metrics"]["read-records"] < count:
+        while fold_vertex(target, job_id)["metrics"]["read-records"] < count:
             time.sleep(1)
         time.sleep(5)
         spent, began = taskmanager_cpu_s(target), time.monotonic()

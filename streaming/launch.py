@@ -265,19 +265,16 @@ def resumable(settings: Settings) -> str | None:
     savepoint = last.get("savepoint")
     if savepoint is not None and rest.there(savepoint):
         return savepoint
-    checkpoint = rest.last_checkpoint(settings, last["job_id"])
     origin = last.get("origin")
-    if checkpoint is None and origin is not None and rest.there(origin):
-        if not origin.rpartition("/")[2].startswith("chk-"):
-            return origin
-        checkpoint = origin
+    found = rest.last_checkpoint(settings, last["job_id"]) or (origin if origin and rest.there(origin) else None)
+    checkpoint = found is not None and found.rpartition("/")[2].startswith("chk-")
     lay = last.get("state_backend", settings.flink.state_backend)
-    if checkpoint is not None and lay != settings.flink.state_backend:
+    if checkpoint and lay != settings.flink.state_backend:
         raise ConfigError(
             f"the newest checkpoint is of flink.state_backend = {lay}, not {settings.flink.state_backend}: run the job "
             f"once more with {lay} and `matinee stream savepoint`, which both read, or read from the start with --fresh"
         )
-    return checkpoint
+    return found
 
 
 def cancel(settings: Settings, job_id: str | None = None) -> str | None:

@@ -265,7 +265,7 @@ public final class Main {
         @Override
         public void minute(MinuteKey key, long[] measures) {
             deltas++;
-            retractions += Arrays.stream(measures).anyMatch(n -> n < 0) ? 1 : 0;
+            retractions += Measure.negative(measures) ? 1 : 0;
             Measure.add(sums.computeIfAbsent(session, id -> new LinkedHashMap<>())
                     .computeIfAbsent(key, k -> new long[Measure.COUNT]), measures, 1);
         }

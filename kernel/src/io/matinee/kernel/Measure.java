@@ -68,7 +68,7 @@ public enum Measure {
         return true;
     }
 
-    /** Whether one of them is. */
+    /** Whether one of them is below 0. */
     public static boolean negative(long[] measures) {
         long signs = 0;
         for (long value : measures) {
