@@ -87,7 +87,8 @@ def test_every_malformed_line_is_a_dead_letter(told: Told) -> None:
     assert {x.error_class for x in expected.values()} >= {"frame", "schema", "decode", "key"}
     assert not list(consume.messages(catalogue.DLQ_PLAYBACK_EVENT, told.settings))
     [job] = [job for job in flink.list_jobs(told.settings) if job.id == told.job_id]
-    assert (job.state, job.restarts) == ("RUNNING", 0)
+    # Not `restarts` alone: that is a metric, which Flink has not always at hand on a busy machine; failures are kept.
+    assert (job.state, job.last_failure) == ("RUNNING", None) and not job.restarts
 
 
 def test_corrected_letters_go_back_and_count(told: Told) -> None:
