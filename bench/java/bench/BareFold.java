@@ -1,7 +1,6 @@
 package bench;
 
 import io.matinee.kernel.Decoder;
-import io.matinee.kernel.Decoder.Decoded;
 import org.apache.flink.table.annotation.ArgumentHint;
 import org.apache.flink.table.annotation.ArgumentTrait;
 import org.apache.flink.table.annotation.DataTypeHint;
@@ -17,6 +16,7 @@ import org.apache.flink.table.functions.ProcessTableFunction;
         bridgedTo = RowData.class))
 public class BareFold extends ProcessTableFunction<RowData> {
     private static final long MINUTE_MS = 60_000;
+    private transient Decoder d;
 
     public static class State {
         public int seq = -1;
@@ -28,8 +28,8 @@ public class BareFold extends ProcessTableFunction<RowData> {
 
     public void eval(@StateHint(ttl = "0 ms") State s, @ArgumentHint(value = ArgumentTrait.SET_SEMANTIC_TABLE, type = @DataTypeHint(
             value = "ROW<message_key BYTES, message_value BYTES>", bridgedTo = RowData.class)) RowData e) {
-        Decoded d = Decoder.decode(e.getBinary(1), e.getBinary(0), "playback_event");
-        if (!d.good() || d.control() || (Integer) d.get("seq") <= s.seq) {
+        d = d == null ? new Decoder("playback_event") : d;
+        if (!d.read(e.getBinary(1), e.getBinary(0)) || d.control() || (Integer) d.get("seq") <= s.seq) {
             return;
         }
         for (long at = Math.max(s.at, (Long) d.get("device_at")); s.seq >= 0 && s.at < at; ) {

@@ -1,7 +1,6 @@
 package bench;
 
 import io.matinee.kernel.Decoder;
-import io.matinee.kernel.Decoder.Decoded;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -25,6 +24,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  */
 public final class Flood {
     private static final int FRAME = 5;
+    private static final Decoder EVENT = new Decoder("playback_event");
     private static final String[] COLUMNS = {"state", "title_id", "cdn_id", "isp", "device", "country", "app_version"};
 
     public static void main(String[] a) throws InterruptedException {
@@ -86,16 +86,15 @@ public final class Flood {
 
     /** Plain Avro of session_id, seq, event_at (the device's moment by the server's clock), state and the dimensions. */
     private static byte[] cut(byte[] value, byte[] key) {
-        Decoded d = Decoder.decode(value, key, "playback_event");
-        if (!d.good()) {
-            throw new IllegalArgumentException("only good events can be cut down: " + d.reason());
+        if (!EVENT.read(value, key)) {
+            throw new IllegalArgumentException("only good events can be cut down: " + EVENT.reason());
         }
         ByteArrayOutputStream out = new ByteArrayOutputStream(96);
-        text(out, (String) d.get("session_id"));
-        number(out, (Integer) d.get("seq"));
-        number(out, (Long) d.get("device_at") + (Long) d.get("received_at") - (Long) d.get("post_device_at"));
+        text(out, (String) EVENT.get("session_id"));
+        number(out, (Integer) EVENT.get("seq"));
+        number(out, (Long) EVENT.get("device_at") + (Long) EVENT.get("received_at") - (Long) EVENT.get("post_device_at"));
         for (String name : COLUMNS) {
-            text(out, (String) d.get(name));
+            text(out, (String) EVENT.get(name));
         }
         return out.toByteArray();
     }

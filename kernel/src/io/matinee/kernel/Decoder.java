@@ -3,7 +3,8 @@ package io.matinee.kernel;
 import io.matinee.kernel.Schemas.Field;
 import io.matinee.kernel.Schemas.Schema;
 import io.matinee.kernel.Schemas.Type;
-import java.nio.ByteBuffer;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -20,6 +21,9 @@ import java.util.concurrent.ConcurrentHashMap;
  * <p>Confluent frame (0, four bytes of schema id), Avro binary of the writer's schema, resolved to the newest version.
  * The records are flat, so this is short; Avro's own reader allocates whatever length a message claims (2 GB for six
  * bytes of poison), which is why it is not used here. Tests compare with fastavro.
+ *
+ * <p>A decoder holds the values of the message that it has read last, numbers without a box: the stream reads each event
+ * into one and takes what the fold needs. For one thread.
  */
 public final class Decoder {
     public static final String CONTROL_RECORD = "day_end";
@@ -28,22 +32,8 @@ public final class Decoder {
     static final long MAX_TIMESTAMP = 4_102_444_800_000L;
     static final int MIN_DATE = -719_162;
     static final int MAX_DATE = 2_932_896;
-
-    /** A record of {@code schema} (values in its fields' order), or an error. {@code schemaId} is -1 if unreadable. */
-    public record Decoded(Schema schema, int schemaId, Object[] values, String errorClass, String reason) {
-
-        public boolean good() {
-            return errorClass == null;
-        }
-
-        public boolean control() {
-            return good() && schema.record().equals(CONTROL_RECORD);
-        }
-
-        public Object get(String field) {
-            return values[schema.index(field)];
-        }
-    }
+    private static final VarHandle ID = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.BIG_ENDIAN);
+    private static final VarHandle REAL = MethodHandles.byteArrayViewVarHandle(double[].class, ByteOrder.LITTLE_ENDIAN);
 
     /** Why bytes are refused; carries no stack, it may be thrown for every message. */
     private static final class Refused extends Exception {
@@ -55,24 +45,50 @@ public final class Decoder {
         }
     }
 
-    /** How one writer's schema becomes the newest: place of each writer's field in the reader, -1 to skip. */
-    private record Plan(Schema reader, Field[] fields, int[] target, Field[] promoted, Object[] defaults, Rule[] rules, int key) {}
+    /** How one writer's schema becomes the newest: its fields in order, and what the reader has beyond them. */
+    private record Plan(Schema reader, Step[] steps, Rule[] rules, int[] unwritten, boolean control, int key, int runs) {}
+
+    /**
+     * A field as it was written, its place in the reader (one past the last if it has none), what it must be there.
+     * {@code run} steps from here on, the {@code number}th such run, are texts that a key's messages mostly repeat.
+     */
+    private record Step(Field written, int target, Rule rule, int number, int run) {}
+
+    /** A run of texts as its bytes were in a message: the same bytes, read as the same fields, are the same texts. */
+    private record Repeated(Step[] steps, byte[] bytes, Object[] texts) {}
 
     /** What a good value of a field is; of {@code values} null if every text is. */
-    private record Rule(Field field, Set<String> values, long low, long high) {}
+    private record Rule(Field field, Set<String> values, long low, long high, double least, double most) {}
 
     private static final Map<Integer, Plan> PLANS = new ConcurrentHashMap<>();
+    /** Bits of a key's place among those whose texts are kept; one that another takes is read again. */
+    private static final int BITS = 13;
 
-    private final byte[] bytes;
-    private int at = 5;
+    private final String record;
+    private byte[] bytes;
+    private int at;
+    private Plan plan;
+    private int schemaId;
+    private String errorClass;
+    private String reason;
+    /** By place in the reader: numbers, dates, booleans (0, 1) and the bits of doubles; texts, bytes and lists. */
+    private long[] numbers = {};
+    private Object[] things = {};
+    private boolean[] known = {};
+    /** By key's place and number of the run. */
+    private Repeated[] repeated = {};
+    /** Some value may break its field's rule; which one, and whether it does, is found out apart. */
+    private boolean doubtful;
 
-    private Decoder(byte[] bytes) {
-        this.bytes = bytes;
+    /** Of messages of the topic that carries {@code record}; on playback_event a day_end is good too. */
+    public Decoder(String record) {
+        this.record = record;
     }
 
-    /** Decode a message of the topic that carries {@code record}; on playback_event a day_end is good too. */
-    public static Decoded decode(byte[] value, byte[] key, String record) {
-        int id = -1;
+    /** Whether the message is good: then its values can be taken until the next one is read, otherwise the reason. */
+    public boolean read(byte[] value, byte[] key) {
+        schemaId = -1;
+        plan = null;
         try {
             if (value == null) {
                 throw new Refused("frame", "no value");
@@ -83,15 +99,78 @@ public final class Decoder {
             if (value[0] != 0) {
                 throw new Refused("frame", "first byte is " + (value[0] & 0xFF) + ", not 0");
             }
-            id = ByteBuffer.wrap(value).getInt(1);
-            Plan plan = plan(id, record);
-            Object[] values = new Decoder(value).read(plan);
-            check(plan.rules, values);
-            checkKey(plan, values, key);
-            return new Decoded(plan.reader, id, values, null, null);
+            schemaId = (int) ID.get(value, 1);
+            Plan found = plan(schemaId, record);
+            bytes = value;
+            at = 5;
+            read(found, key);
+            if (doubtful) {
+                check(found.rules, values(found));
+            }
+            checkKey(found, key);
+            plan = found;
+            errorClass = null;
+            reason = null;
+            return true;
         } catch (Refused refused) {
-            return new Decoded(null, id, null, refused.errorClass, refused.getMessage());
+            errorClass = refused.errorClass;
+            reason = refused.getMessage();
+            return false;
         }
+    }
+
+    /** Whether the message read last is a good control record. */
+    public boolean control() {
+        return plan != null && plan.control;
+    }
+
+    /** What the values are of; null if the message read last is refused. */
+    public Schema schema() {
+        return plan == null ? null : plan.reader;
+    }
+
+    /** -1 if unreadable. */
+    public int schemaId() {
+        return schemaId;
+    }
+
+    /** Null if the message read last is good. */
+    public String errorClass() {
+        return errorClass;
+    }
+
+    /** Null if the message read last is good. */
+    public String reason() {
+        return reason;
+    }
+
+    /** Of a boolean 0 or 1. */
+    long number(int field) {
+        return numbers[field];
+    }
+
+    /** {@code otherwise} if there is none. */
+    long number(int field, long otherwise) {
+        return known[field] ? numbers[field] : otherwise;
+    }
+
+    double real(int field) {
+        return Double.longBitsToDouble(numbers[field]);
+    }
+
+    /** Null if there is none. */
+    String text(int field) {
+        return (String) things[field];
+    }
+
+    /** A value of the good record by its field's name. */
+    public Object get(String field) {
+        return value(plan, plan.reader.index(field));
+    }
+
+    /** The good record's values in its fields' order. */
+    public Object[] values() {
+        return values(plan);
     }
 
     private static Plan plan(int id, String record) throws Refused {
@@ -112,54 +191,197 @@ public final class Decoder {
 
     private static Plan plan(Schema writer) {
         Schema reader = Schemas.newest(writer.record());
-        int[] target = new int[writer.fields().size()];
-        Arrays.fill(target, -1);
-        Object[] defaults = new Object[reader.fields().size()];
-        Field[] promoted = new Field[target.length];
-        Rule[] rules = new Rule[defaults.length];
-        for (int r = 0; r < defaults.length; r++) {
+        int columns = reader.fields().size();
+        Rule[] rules = new Rule[columns];
+        Step[] steps = new Step[writer.fields().size()];
+        for (int w = 0; w < steps.length; w++) {
+            steps[w] = new Step(writer.fields().get(w), columns, null, 0, 0);
+        }
+        List<Integer> unwritten = new ArrayList<>();
+        for (int r = 0; r < columns; r++) {
             Field field = reader.fields().get(r);
-            defaults[r] = field.fallback();
             rules[r] = new Rule(field, field.values().isEmpty() ? null : new HashSet<>(field.values()),  // found faster than in Set.of
                     field.min() != null ? field.min().longValue() : lowest(field.type()),
-                    field.max() != null ? field.max().longValue() : highest(field.type()));
-            for (int w = 0; w < target.length; w++) {
-                if (writer.fields().get(w).name().equals(field.name())) {
-                    target[w] = r;
-                    promoted[w] = writer.fields().get(w).type() == field.type() ? null : field;
-                }
+                    field.max() != null ? field.max().longValue() : highest(field.type()),
+                    field.min() != null ? field.min().doubleValue() : -Double.MAX_VALUE,
+                    field.max() != null ? field.max().doubleValue() : Double.MAX_VALUE);
+            int w = 0;
+            while (w < steps.length && !steps[w].written.name().equals(field.name())) {
+                w++;
+            }
+            if (w < steps.length) {
+                steps[w] = new Step(steps[w].written, r, rules[r], 0, 0);
+            } else {
+                unwritten.add(r);
             }
         }
-        int key = reader.record().equals("playback_event") ? reader.index("session_id")
-                : reader.record().equals(CONTROL_RECORD) ? reader.index("partition") : -1;
-        return new Plan(reader, writer.fields().toArray(Field[]::new), target, promoted, defaults, rules, key);
+        boolean control = reader.record().equals(CONTROL_RECORD);
+        int key = reader.record().equals("playback_event") ? reader.index("session_id") : control ? reader.index("partition") : -1;
+        int runs = key >= 0 && !control ? runs(steps) : 0;
+        return new Plan(reader, steps, rules, unwritten.stream().mapToInt(r -> r).toArray(), control, key, runs);
     }
 
-    private Object[] read(Plan plan) throws Refused {
-        Object[] values = plan.defaults.clone();
-        for (int w = 0; w < plan.target.length; w++) {
-            Object value = value(plan.fields[w]);
-            if (plan.target[w] >= 0) {
-                values[plan.target[w]] = plan.promoted[w] == null ? value : promoted(value, plan.promoted[w]);
+    /** Marks where runs of texts begin, and counts them. Texts of a few values (a player's state) go on changing. */
+    private static int runs(Step[] steps) {
+        int runs = 0;
+        for (int w = 0; w < steps.length; ) {
+            int until = w;
+            while (until < steps.length && steps[until].written.type() == Type.STRING && !steps[until].written.array()
+                    && (steps[until].rule == null || steps[until].rule.values == null)) {
+                until++;
+            }
+            if (until > w) {
+                steps[w] = new Step(steps[w].written, steps[w].target, steps[w].rule, runs++, until - w);
+            }
+            w = Math.max(until, w + 1);
+        }
+        return runs;
+    }
+
+    private void read(Plan plan, byte[] key) throws Refused {
+        int columns = plan.rules.length;
+        if (known.length <= columns) {
+            numbers = new long[columns + 1];
+            things = new Object[columns + 1];
+            known = new boolean[columns + 1];
+        }
+        doubtful = false;
+        boolean repeats = plan.runs > 0 && key != null;
+        int place = 0;
+        if (repeats) {
+            place = (int) (Texts.hash(key, 0, key.length) >>> Long.SIZE - BITS) * plan.runs;
+            if (repeated.length < plan.runs << BITS) {
+                repeated = new Repeated[plan.runs << BITS];
+            }
+        }
+        Step[] steps = plan.steps;
+        for (int w = 0; w < steps.length; ) {
+            if (repeats && steps[w].run > 0) {
+                run(steps, w, place + steps[w].number);
+                w += steps[w].run;
+            } else {
+                read(steps[w++]);
             }
         }
         if (at != bytes.length) {
             throw new Refused("decode", (bytes.length - at) + " bytes left after the last field");
         }
-        return values;
+        for (int r : plan.unwritten) {
+            fallback(r, plan.rules[r].field);
+        }
     }
 
-    private Object value(Field field) throws Refused {
+    /** A run of texts: those of the key's message before if the bytes are the same, as they mostly are. */
+    private void run(Step[] steps, int first, int place) throws Refused {
+        int count = steps[first].run;
+        Repeated before = repeated[place];
+        int until = before == null ? 0 : at + before.bytes.length;
+        if (before != null && before.steps == steps && until <= bytes.length
+                && Arrays.equals(before.bytes, 0, before.bytes.length, bytes, at, until)) {
+            for (int i = 0; i < count; i++) {
+                int to = steps[first + i].target;
+                things[to] = before.texts[i];
+                known[to] = before.texts[i] != null;
+            }
+            at = until;
+            return;
+        }
+        int from = at;
+        Object[] texts = new Object[count];
+        for (int i = 0; i < count; i++) {
+            read(steps[first + i]);
+            texts[i] = things[steps[first + i].target];
+        }
+        if (!doubtful) {
+            repeated[place] = new Repeated(steps, Arrays.copyOfRange(bytes, from, at), texts);
+        }
+    }
+
+    private void read(Step step) throws Refused {
+        Field field = step.written;
+        int to = step.target;
+        known[to] = true;
         if (field.nullable()) {
             long branch = number(field);
             if (branch == 0) {
-                return null;
+                known[to] = false;
+                things[to] = null;
+                doubtful |= step.rule != null && !step.rule.field.nullable();
+                return;
             }
             if (branch != 1) {
                 throw bad(field, "its union has no branch " + branch);
             }
         }
-        return field.array() ? list(field) : scalar(field);
+        if (field.array()) {
+            things[to] = list(field);
+            doubtful = true;
+            return;
+        }
+        Rule rule = step.rule;
+        switch (field.type()) {
+            case STRING -> {
+                String text = text(field);
+                things[to] = text;
+                doubtful |= rule != null && rule.values != null && !rule.values.contains(text);
+            }
+            case BYTES -> things[to] = block(field);
+            case BOOLEAN -> numbers[to] = flag(field) ? 1 : 0;
+            case DOUBLE -> real(to, rule, real(field));
+            default -> {
+                long number = field.type() == Type.INT || field.type() == Type.DATE ? integer(field) : number(field);
+                if (rule != null && rule.field.type() == Type.DOUBLE) {
+                    real(to, rule, number);
+                } else {
+                    numbers[to] = number;
+                    doubtful |= rule != null && (number < rule.low || number > rule.high);
+                }
+            }
+        }
+    }
+
+    private void real(int to, Rule rule, double value) {
+        numbers[to] = Double.doubleToRawLongBits(value);
+        doubtful |= rule != null && !(value >= rule.least && value <= rule.most);
+    }
+
+    /** What the reader has where the writer has nothing. */
+    private void fallback(int to, Field field) {
+        Object value = field.fallback();
+        known[to] = value != null;
+        things[to] = null;
+        if (value instanceof Boolean b) {
+            numbers[to] = b ? 1 : 0;
+        } else if (value instanceof Double d) {
+            numbers[to] = Double.doubleToRawLongBits(d);
+        } else if (value instanceof Number n) {
+            numbers[to] = n.longValue();
+        } else {
+            things[to] = value;
+        }
+        doubtful |= value == null && !field.nullable();
+    }
+
+    private Object[] values(Plan plan) {
+        Object[] values = new Object[plan.rules.length];
+        for (int i = 0; i < values.length; i++) {
+            values[i] = value(plan, i);
+        }
+        return values;
+    }
+
+    private Object value(Plan plan, int place) {
+        Field field = plan.rules[place].field;
+        if (!known[place] || field.array()) {
+            return known[place] ? things[place] : null;
+        }
+        return switch (field.type()) {
+            case BOOLEAN -> (Object) (numbers[place] != 0);
+            case INT, DATE -> (Object) (int) numbers[place];
+            case LONG, TIMESTAMP -> (Object) numbers[place];
+            case DOUBLE -> (Object) real(place);
+            case STRING, BYTES -> things[place];
+        };
     }
 
     private List<Object> list(Field field) throws Refused {
@@ -181,22 +403,25 @@ public final class Decoder {
 
     private Object scalar(Field field) throws Refused {
         return switch (field.type()) {
-            case BOOLEAN -> flag(field);
-            case INT, DATE -> integer(field);
-            case LONG, TIMESTAMP -> number(field);
-            case DOUBLE -> {
-                need(8, field);
-                double value = ByteBuffer.wrap(bytes, at, 8).order(ByteOrder.LITTLE_ENDIAN).getDouble();
-                at += 8;
-                yield value;
-            }
+            case BOOLEAN -> (Object) flag(field);
+            case INT, DATE -> (Object) integer(field);
+            case LONG, TIMESTAMP -> (Object) number(field);
+            case DOUBLE -> (Object) real(field);
             case STRING -> text(field);
-            case BYTES -> {
-                int length = length(field);
-                at += length;
-                yield Arrays.copyOfRange(bytes, at - length, at);
-            }
+            case BYTES -> block(field);
         };
+    }
+
+    private double real(Field field) throws Refused {
+        need(8, field);
+        at += 8;
+        return (double) REAL.get(bytes, at - 8);
+    }
+
+    private byte[] block(Field field) throws Refused {
+        int length = length(field);
+        at += length;
+        return Arrays.copyOfRange(bytes, at - length, at);
     }
 
     private boolean flag(Field field) throws Refused {
@@ -258,17 +483,6 @@ public final class Decoder {
         return new Refused("decode", field.name() + ": " + why);
     }
 
-    private static Object promoted(Object value, Field to) {
-        if (value instanceof Integer i) {
-            return switch (to.type()) {
-                case LONG, TIMESTAMP -> (Object) i.longValue();
-                case DOUBLE -> (Object) i.doubleValue();
-                default -> i;
-            };
-        }
-        return value instanceof Long l && to.type() == Type.DOUBLE ? (Object) l.doubleValue() : value;
-    }
-
     private static void check(Rule[] rules, Object[] values) throws Refused {
         for (int i = 0; i < values.length; i++) {
             Rule rule = rules[i];
@@ -296,7 +510,7 @@ public final class Decoder {
             if (!Double.isFinite(d)) {
                 throw out(field, d, "it must be finite");
             }
-            if (field.min() != null && d < field.min().doubleValue() || field.max() != null && d > field.max().doubleValue()) {
+            if (d < rule.least || d > rule.most) {
                 throw out(field, d, "allowed is " + field.min() + " to " + field.max());
             }
         } else if (value instanceof Number n) {
@@ -320,18 +534,22 @@ public final class Decoder {
         return new Refused("range", field.name() + (field.personal() ? ": " : " is " + shown + ": ") + rule);
     }
 
-    private static void checkKey(Plan plan, Object[] values, byte[] key) throws Refused {
+    private void checkKey(Plan plan, byte[] key) throws Refused {
         if (plan.key < 0) {
             return;
         }
-        boolean control = plan.reader.record().equals(CONTROL_RECORD);
-        String expected = control ? CONTROL_KEY + values[plan.key] : (String) values[plan.key];
+        if (plan.control) {
+            if (key == null || !Arrays.equals(key, (CONTROL_KEY + numbers[plan.key]).getBytes(StandardCharsets.UTF_8))) {
+                throw new Refused("key", "message key is not " + CONTROL_KEY + "<partition>");
+            }
+            return;
+        }
+        String expected = text(plan.key);
         if (expected.isEmpty()) {
             throw new Refused("range", "session_id is empty");
         }
         if (key == null || !Arrays.equals(key, expected.getBytes(StandardCharsets.UTF_8))) {
-            throw new Refused("key", control
-                    ? "message key is not " + CONTROL_KEY + "<partition>" : "message key is not the record's session_id");
+            throw new Refused("key", "message key is not the record's session_id");
         }
     }
 }

@@ -1,6 +1,5 @@
 package io.matinee.kernel;
 
-import io.matinee.kernel.Decoder.Decoded;
 import java.io.BufferedInputStream;
 import java.io.BufferedOutputStream;
 import java.io.DataInputStream;
@@ -83,9 +82,9 @@ public final class Main {
     }
 
     private static void decode(List<Message> messages, String record) {
+        Decoder d = new Decoder(record);
         for (Message m : messages) {
-            Decoded d = Decoder.decode(m.value, m.key, record);
-            if (d.good()) {
+            if (d.read(m.value, m.key)) {
                 line("good", d.values());
             } else {
                 line("bad", d.schemaId(), d.errorClass(), d.reason());
@@ -145,9 +144,10 @@ public final class Main {
         Map<String, List<Event>> sessions = new LinkedHashMap<>();
         Map<Event, Long> arrivals = new LinkedHashMap<>();
         CmcdMessage reader = new CmcdMessage();
+        Decoder d = new Decoder("playback_event");
         for (Message m : messages) {
-            Decoded d = Decoder.decode(m.value, m.key, "playback_event");
-            if (!d.good() && m.value != null && m.value.length > 0 && m.value[0] != 0) {
+            boolean good = d.read(m.value, m.key);
+            if (!good && m.value != null && m.value.length > 0 && m.value[0] != 0) {
                 reader.read(m.value, m.key, m.partition, m.offset, new CmcdMessage.Out() {
                     @Override
                     public void event(Object[] values, int partition, long offset) {
@@ -161,10 +161,10 @@ public final class Main {
                         line("dead", m.partition, m.offset, errorClass, reason);
                     }
                 });
-            } else if (!d.good()) {
+            } else if (!good) {
                 line("dead", m.partition, m.offset, d.errorClass(), d.reason());
             } else if (!d.control()) {
-                Event event = Rows.event(d.values(), m.partition, m.offset);
+                Event event = Rows.event(d, m.partition, m.offset);
                 sessions.computeIfAbsent(event.sessionId, id -> new ArrayList<>()).add(event);
                 arrivals.put(event, m.arrival);
             }

@@ -34,7 +34,34 @@ public final class Rows {
 
     private Rows() {}
 
-    /** The event of a decoded playback_event. */
+    /** The event of the playback_event that was read last, which is good and no control record. */
+    public static Event event(Decoder d, int partition, long offset) {
+        Event e = new Event();
+        e.sessionId = d.text(SESSION);
+        e.seq = (int) d.number(SEQ);
+        e.deviceAt = d.number(DEVICE_AT);
+        e.receivedAt = d.number(RECEIVED_AT);
+        e.postDeviceAt = d.number(POST_DEVICE_AT);
+        e.state = State.of(d.text(STATE));
+        e.bitrateKbps = (int) d.number(BITRATE, -1);
+        e.playheadMs = d.number(PLAYHEAD, -1);
+        e.stallCount = (int) d.number(STALL_COUNT, -1);
+        e.stallTotalMs = d.number(STALL_TOTAL, -1);
+        e.told(d.text(ERROR_CODE), d.real(RATE));
+        e.background = d.number(BACKGROUND) != 0;
+        e.ad = d.number(AD) != 0;
+        for (int i = 0; i < DIMS.length; i++) {
+            e.dims[i] = d.text(DIMS[i]);
+        }
+        e.impressionId = d.text(IMPRESSION);
+        e.pageId = d.text(PAGE);
+        e.partition = partition;
+        e.offset = offset;
+        e.kept = Kept.bits(d.text(KEPT));
+        return e;
+    }
+
+    /** The event of a playback_event's values. */
     public static Event event(Object[] v, int partition, long offset) {
         Event e = new Event();
         e.sessionId = (String) v[SESSION];

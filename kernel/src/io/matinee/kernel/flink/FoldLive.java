@@ -2,7 +2,6 @@ package io.matinee.kernel.flink;
 
 import io.matinee.kernel.CmcdMessage;
 import io.matinee.kernel.Decoder;
-import io.matinee.kernel.Decoder.Decoded;
 import io.matinee.kernel.Encoder;
 import io.matinee.kernel.LiveFold;
 import io.matinee.kernel.Measure;
@@ -90,6 +89,10 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private static final StringData DLQ = StringData.fromString("dlq");
     private static final StringData DLQ_CMCD = StringData.fromString("dlq_cmcd");
     private static final long DAY_MS = 86_400_000;
+    private static final Schemas.Schema CONTROL = Schemas.newest(Decoder.CONTROL_RECORD);
+    private static final int DAY = CONTROL.index("day");
+    private static final int PARTITION = CONTROL.index("partition");
+    private static final int AT = CONTROL.index("received_at");
     private static final int DROPPED = Schemas.newest("playback_event").index("dropped_keys");
     /** Rows that a subtask keeps at most; beyond it all are sent. */
     private static final int ROWS = 50_000;
@@ -99,6 +102,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
     private transient Policy policy;
     private transient Emitter emitter;
+    private transient Decoder decoder;
     private transient CmcdMessage cmcd;
     private transient MetricGroup dropped;
     private transient Map<String, Counter> droppedKeys;
@@ -189,6 +193,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         Map<String, String> parameters = getExecutionConfig().getGlobalJobParameters().toMap();
         policy = Policy.of(name -> setting(parameters, name));
         emitter = new Emitter();
+        decoder = new Decoder("playback_event");
         cmcd = new CmcdMessage();
         dropped = getMetricGroup().addGroup("cmcd_dropped");
         droppedKeys = new HashMap<>();
@@ -223,18 +228,18 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         long arrival = e.getTimestamp(4, 3).getMillisecond();
         emitter.at(arrival);
         boolean lines = e.getBoolean(5);
-        Decoded decoded = lines && (value == null || value.length == 0 || value[0] != 0)
-                ? null : Decoder.decode(value, key, "playback_event");
-        if (lines && (decoded == null || !decoded.control())) {
+        boolean framed = !lines || value != null && value.length > 0 && value[0] == 0;
+        boolean good = framed && decoder.read(value, key);
+        if (lines && !(good && decoder.control())) {
             cmcd(key, value, e.getInt(2), e.getLong(3), arrival);
-        } else if (!decoded.good()) {
-            emitter.deadLetter(decoded, key, value, e.getInt(2), e.getLong(3), arrival);
-        } else if (decoded.control()) {
-            dayEnd(decoded);
+        } else if (!good) {
+            emitter.deadLetter(decoder, key, value, e.getInt(2), e.getLong(3), arrival);
+        } else if (decoder.control()) {
+            dayEnd(decoder.values());
         } else {
             Held held = held();
             emitter.of(held);
-            held.fold.event(Rows.event(decoded.values(), e.getInt(2), e.getLong(3)), arrival, emitter);
+            held.fold.event(Rows.event(decoder, e.getInt(2), e.getLong(3)), arrival, emitter);
             changed(held);
         }
         if (emitter.size() > ROWS) {
@@ -257,8 +262,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
             @Override
             public void letter(int line, byte[] payload, String errorClass, String reason) {
-                emitter.letter(DLQ_CMCD, new Decoded(null, -1, null, errorClass, reason), key, payload, partition, offset,
-                        arrival, line);
+                emitter.letter(DLQ_CMCD, -1, errorClass, reason, key, payload, partition, offset, arrival, line);
             }
         });
         if (any[0]) {
@@ -409,11 +413,11 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     }
 
     /** Remember the day until the watermark has passed its control record's time. */
-    private void dayEnd(Decoded decoded) throws Exception {
-        long at = (Long) decoded.get("received_at");
+    private void dayEnd(Object[] control) throws Exception {
+        long at = (Long) control[AT];
         byte[] old = days.value() == null ? new byte[0] : days.value();
-        days.update(ByteBuffer.allocate(old.length + 16).put(old).putInt((Integer) decoded.get("day"))
-                .putInt((Integer) decoded.get("partition")).putLong(at).array());
+        days.update(ByteBuffer.allocate(old.length + 16).put(old).putInt((Integer) control[DAY])
+                .putInt((Integer) control[PARTITION]).putLong(at).array());
         timers.registerEventTimeTimer(VoidNamespace.INSTANCE, Math.max(at, timers.currentWatermark() + 1));
     }
 
@@ -544,20 +548,21 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             collect(row);
         }
 
-        void deadLetter(Decoded decoded, byte[] key, byte[] value, int partition, long offset, long arrival) {
-            letter(DLQ, decoded, key, value, partition, offset, arrival, 0);
+        void deadLetter(Decoder of, byte[] key, byte[] value, int partition, long offset, long arrival) {
+            letter(DLQ, of.schemaId(), of.errorClass(), of.reason(), key, value, partition, offset, arrival, 0);
         }
 
-        /** {@code line} is 0 for a whole message. */
-        void letter(StringData kind, Decoded decoded, byte[] key, byte[] value, int partition, long offset, long arrival, int line) {
+        /** {@code schemaId} is -1 where there is none, {@code line} 0 for a whole message. */
+        void letter(StringData kind, int schemaId, String errorClass, String reason, byte[] key, byte[] value, int partition,
+                    long offset, long arrival, int line) {
             Map<StringData, byte[]> headers = new HashMap<>();
             header(headers, "kafka_partition", partition);
             header(headers, "kafka_offset", offset);
             header(headers, "kafka_at", arrival);
-            header(headers, "error_class", decoded.errorClass());
-            header(headers, "reason", decoded.reason());
-            if (decoded.schemaId() >= 0) {
-                header(headers, "schema_id", decoded.schemaId());
+            header(headers, "error_class", errorClass);
+            header(headers, "reason", reason);
+            if (schemaId >= 0) {
+                header(headers, "schema_id", schemaId);
             }
             if (line > 0) {
                 header(headers, "line", line);

@@ -23,6 +23,7 @@ public final class DecodeCmcd implements Once<InternalRow> {
     private static final long serialVersionUID = 2;
     private static final Schema EVENT = Schemas.newest("playback_event");
     private transient CmcdMessage reader;
+    private transient Decoder framed;
 
     @Override
     public DataType[] inputTypes() {
@@ -46,11 +47,12 @@ public final class DecodeCmcd implements Once<InternalRow> {
 
     /** Found by its name: Spark calls it from the code it generates. */
     public InternalRow invoke(byte[] value, byte[] key, int partition, long offset) {
-        if (value != null && value.length > 0 && value[0] == 0 && Decoder.decode(value, key, EVENT.record()).control()) {
-            return null;
-        }
         if (reader == null) {
             reader = new CmcdMessage();
+            framed = new Decoder(EVENT.record());
+        }
+        if (value != null && value.length > 0 && value[0] == 0 && framed.read(value, key) && framed.control()) {
+            return null;
         }
         List<Object> events = new ArrayList<>();
         List<Object> letters = new ArrayList<>();

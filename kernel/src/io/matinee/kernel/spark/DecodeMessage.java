@@ -1,7 +1,6 @@
 package io.matinee.kernel.spark;
 
 import io.matinee.kernel.Decoder;
-import io.matinee.kernel.Decoder.Decoded;
 import io.matinee.kernel.Schemas;
 import java.util.Arrays;
 import org.apache.spark.sql.catalyst.InternalRow;
@@ -14,6 +13,7 @@ import org.apache.spark.unsafe.types.UTF8String;
 public final class DecodeMessage implements Once<InternalRow> {
     private static final long serialVersionUID = 2;
     private final String record;
+    private transient Decoder decoder;
     private transient int columns;
     private transient Values.Recent texts;
 
@@ -39,20 +39,21 @@ public final class DecodeMessage implements Once<InternalRow> {
 
     /** Found by its name: Spark calls it from the code it generates. */
     public InternalRow invoke(byte[] value, byte[] key) {
-        Decoded decoded = Decoder.decode(value, key, record);
-        if (decoded.control()) {
-            return null;
-        }
-        if (texts == null) {
+        if (decoder == null) {
+            decoder = new Decoder(record);
             columns = Schemas.newest(record).fields().size();
             texts = new Values.Recent();
         }
-        Object[] row = decoded.good()
-                ? Arrays.copyOf(Values.internal(decoded.schema(), decoded.values(), texts), columns + 3)
+        boolean good = decoder.read(value, key);
+        if (decoder.control()) {
+            return null;
+        }
+        Object[] row = good
+                ? Arrays.copyOf(Values.internal(decoder.schema(), decoder.values(), texts), columns + 3)
                 : new Object[columns + 3];
-        row[columns] = decoded.schemaId() < 0 ? null : decoded.schemaId();
-        row[columns + 1] = UTF8String.fromString(decoded.errorClass());
-        row[columns + 2] = UTF8String.fromString(decoded.reason());
+        row[columns] = decoder.schemaId() < 0 ? null : decoder.schemaId();
+        row[columns + 1] = UTF8String.fromString(decoder.errorClass());
+        row[columns + 2] = UTF8String.fromString(decoder.reason());
         return new GenericInternalRow(row);
     }
 }
