@@ -50,24 +50,35 @@ public final class Decoder {
 
     /**
      * A field as it was written, its place in the reader (one past the last if it has none), what it must be there.
-     * {@code run} steps from here on, the {@code number}th such run, are texts that a key's messages mostly repeat.
+     * {@code run} steps from here on are texts that a session's messages mostly repeat.
      */
-    private record Step(Field written, int target, Rule rule, int number, int run) {}
+    private record Step(Field written, int target, Rule rule, int run) {}
 
-    /** A run of texts as its bytes were in a message: the same bytes, read as the same fields, are the same texts. */
-    private record Repeated(Step[] steps, byte[] bytes, Object[] texts) {}
+    /**
+     * The texts of a session's message before, and what their bytes were: the same bytes, read as the same fields, are
+     * the same texts, and need not be made again. Belongs to whoever keeps the session.
+     */
+    public static final class Recent {
+        private Step[] steps;
+        /** Run after run, and where each ends. */
+        private byte[] bytes;
+        private int[] ends;
+        private Object[] texts;
+    }
 
     /** What a good value of a field is; of {@code values} null if every text is. */
     private record Rule(Field field, Set<String> values, long low, long high, double least, double most) {}
 
     private static final Map<Integer, Plan> PLANS = new ConcurrentHashMap<>();
-    /** Bits of a key's place among those whose texts are kept; one that another takes is read again. */
-    private static final int BITS = 13;
 
     private final String record;
     private byte[] bytes;
     private int at;
+    /** Of the message read last; null if it is refused. */
     private Plan plan;
+    /** Of the schema that was found last: hardly ever another one. */
+    private Plan latest;
+    private int latestId;
     private int schemaId;
     private String errorClass;
     private String reason;
@@ -75,8 +86,9 @@ public final class Decoder {
     private long[] numbers = {};
     private Object[] things = {};
     private boolean[] known = {};
-    /** By key's place and number of the run. */
-    private Repeated[] repeated = {};
+    /** Where each run of texts begins and ends in the message. */
+    private int[] starts = {};
+    private int[] ends = {};
     /** Some value may break its field's rule; which one, and whether it does, is found out apart. */
     private boolean doubtful;
 
@@ -87,6 +99,11 @@ public final class Decoder {
 
     /** Whether the message is good: then its values can be taken until the next one is read, otherwise the reason. */
     public boolean read(byte[] value, byte[] key) {
+        return read(value, key, null);
+    }
+
+    /** The same; what {@code recent} holds of the message's session is used and renewed. */
+    public boolean read(byte[] value, byte[] key, Recent recent) {
         schemaId = -1;
         plan = null;
         try {
@@ -100,10 +117,14 @@ public final class Decoder {
                 throw new Refused("frame", "first byte is " + (value[0] & 0xFF) + ", not 0");
             }
             schemaId = (int) ID.get(value, 1);
-            Plan found = plan(schemaId, record);
+            if (latest == null || latestId != schemaId) {
+                latest = plan(schemaId, record);
+                latestId = schemaId;
+            }
+            Plan found = latest;
             bytes = value;
             at = 5;
-            read(found, key);
+            read(found, recent);
             if (doubtful) {
                 check(found.rules, values(found));
             }
@@ -195,7 +216,7 @@ public final class Decoder {
         Rule[] rules = new Rule[columns];
         Step[] steps = new Step[writer.fields().size()];
         for (int w = 0; w < steps.length; w++) {
-            steps[w] = new Step(writer.fields().get(w), columns, null, 0, 0);
+            steps[w] = new Step(writer.fields().get(w), columns, null, 0);
         }
         List<Integer> unwritten = new ArrayList<>();
         for (int r = 0; r < columns; r++) {
@@ -210,15 +231,14 @@ public final class Decoder {
                 w++;
             }
             if (w < steps.length) {
-                steps[w] = new Step(steps[w].written, r, rules[r], 0, 0);
+                steps[w] = new Step(steps[w].written, r, rules[r], 0);
             } else {
                 unwritten.add(r);
             }
         }
         boolean control = reader.record().equals(CONTROL_RECORD);
         int key = reader.record().equals("playback_event") ? reader.index("session_id") : control ? reader.index("partition") : -1;
-        int runs = key >= 0 && !control ? runs(steps) : 0;
-        return new Plan(reader, steps, rules, unwritten.stream().mapToInt(r -> r).toArray(), control, key, runs);
+        return new Plan(reader, steps, rules, unwritten.stream().mapToInt(r -> r).toArray(), control, key, runs(steps));
     }
 
     /** Marks where runs of texts begin, and counts them. Texts of a few values (a player's state) go on changing. */
@@ -231,14 +251,15 @@ public final class Decoder {
                 until++;
             }
             if (until > w) {
-                steps[w] = new Step(steps[w].written, steps[w].target, steps[w].rule, runs++, until - w);
+                steps[w] = new Step(steps[w].written, steps[w].target, steps[w].rule, until - w);
+                runs++;
             }
             w = Math.max(until, w + 1);
         }
         return runs;
     }
 
-    private void read(Plan plan, byte[] key) throws Refused {
+    private void read(Plan plan, Recent recent) throws Refused {
         int columns = plan.rules.length;
         if (known.length <= columns) {
             numbers = new long[columns + 1];
@@ -246,22 +267,12 @@ public final class Decoder {
             known = new boolean[columns + 1];
         }
         doubtful = false;
-        boolean repeats = plan.runs > 0 && key != null;
-        int place = 0;
-        if (repeats) {
-            place = (int) (Texts.hash(key, 0, key.length) >>> Long.SIZE - BITS) * plan.runs;
-            if (repeated.length < plan.runs << BITS) {
-                repeated = new Repeated[plan.runs << BITS];
+        if (recent == null) {
+            for (Step step : plan.steps) {
+                read(step);
             }
-        }
-        Step[] steps = plan.steps;
-        for (int w = 0; w < steps.length; ) {
-            if (repeats && steps[w].run > 0) {
-                run(steps, w, place + steps[w].number);
-                w += steps[w].run;
-            } else {
-                read(steps[w++]);
-            }
+        } else {
+            read(plan.steps, plan.runs, recent);
         }
         if (at != bytes.length) {
             throw new Refused("decode", (bytes.length - at) + " bytes left after the last field");
@@ -271,29 +282,67 @@ public final class Decoder {
         }
     }
 
-    /** A run of texts: those of the key's message before if the bytes are the same, as they mostly are. */
-    private void run(Step[] steps, int first, int place) throws Refused {
-        int count = steps[first].run;
-        Repeated before = repeated[place];
-        int until = before == null ? 0 : at + before.bytes.length;
-        if (before != null && before.steps == steps && until <= bytes.length
-                && Arrays.equals(before.bytes, 0, before.bytes.length, bytes, at, until)) {
-            for (int i = 0; i < count; i++) {
-                int to = steps[first + i].target;
-                things[to] = before.texts[i];
-                known[to] = before.texts[i] != null;
+    /** A run whose bytes are those of the message before is not read again. */
+    private void read(Step[] steps, int count, Recent recent) throws Refused {
+        if (starts.length < count) {
+            starts = new int[count];
+            ends = new int[count];
+        }
+        boolean same = recent.steps == steps;
+        boolean renew = false;
+        int run = 0;
+        int text = 0;
+        int from = 0;
+        for (int w = 0; w < steps.length; ) {
+            int texts = steps[w].run;
+            if (texts == 0) {
+                read(steps[w++]);
+                continue;
             }
-            at = until;
-            return;
+            starts[run] = at;
+            int length = same ? recent.ends[run] - from : 0;
+            if (same && at + length <= bytes.length && Arrays.equals(recent.bytes, from, from + length, bytes, at, at + length)) {
+                for (int i = 0; i < texts; i++) {
+                    Object before = recent.texts[text + i];
+                    things[steps[w + i].target] = before;
+                    known[steps[w + i].target] = before != null;
+                }
+                at += length;
+            } else {
+                for (int i = 0; i < texts; i++) {
+                    read(steps[w + i]);
+                }
+                renew = true;
+            }
+            from += length;
+            ends[run++] = at;
+            text += texts;
+            w += texts;
         }
-        int from = at;
-        Object[] texts = new Object[count];
-        for (int i = 0; i < count; i++) {
-            read(steps[first + i]);
-            texts[i] = things[steps[first + i].target];
+        if (renew && !doubtful) {
+            renew(recent, steps, run, text);
         }
-        if (!doubtful) {
-            repeated[place] = new Repeated(steps, Arrays.copyOfRange(bytes, from, at), texts);
+    }
+
+    private void renew(Recent recent, Step[] steps, int runs, int texts) {
+        recent.steps = steps;
+        recent.ends = new int[runs];
+        int size = 0;
+        for (int run = 0; run < runs; run++) {
+            size += ends[run] - starts[run];
+            recent.ends[run] = size;
+        }
+        recent.bytes = new byte[size];
+        for (int run = 0; run < runs; run++) {
+            int length = ends[run] - starts[run];
+            System.arraycopy(bytes, starts[run], recent.bytes, recent.ends[run] - length, length);
+        }
+        recent.texts = new Object[texts];
+        int text = 0;
+        for (int w = 0; w < steps.length; w += Math.max(1, steps[w].run)) {
+            for (int i = 0; i < steps[w].run; i++) {
+                recent.texts[text++] = things[steps[w + i].target];
+            }
         }
     }
 

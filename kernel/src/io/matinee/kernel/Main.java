@@ -83,8 +83,9 @@ public final class Main {
 
     private static void decode(List<Message> messages, String record) {
         Decoder d = new Decoder(record);
+        Decoder.Recent recent = new Decoder.Recent();  // any messages may share one
         for (Message m : messages) {
-            if (d.read(m.value, m.key)) {
+            if (d.read(m.value, m.key, recent)) {
                 line("good", d.values());
             } else {
                 line("bad", d.schemaId(), d.errorClass(), d.reason());

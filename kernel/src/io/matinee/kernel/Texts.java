@@ -35,7 +35,7 @@ final class Texts {
     }
 
     /** Eight bytes at a time; the upper bits tell most. */
-    static long hash(byte[] bytes, int at, int length) {
+    private static long hash(byte[] bytes, int at, int length) {
         long hash = length;
         int end = at + length;
         int i = at;

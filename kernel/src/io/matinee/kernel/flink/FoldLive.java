@@ -97,7 +97,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     /** Rows that a subtask keeps at most; beyond it all are sent. */
     private static final int ROWS = 50_000;
 
-    /** Folds (about 2 KB each) that a subtask keeps at most; beyond it the oldest is written, and one that rests too. */
+    /** Folds (about 2.5 KB each) that a subtask keeps at most; beyond it the oldest is written, and one that rests too. */
     private final int most;
 
     private transient Policy policy;
@@ -134,6 +134,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
     private static final class Held {
         private final LiveFold fold;
+        private final Decoder.Recent recent = new Decoder.Recent();
         private boolean changed;
         /** As they lie in a state of their own; null if none do. */
         private byte[] texts;
@@ -229,7 +230,8 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         emitter.at(arrival);
         boolean lines = e.getBoolean(5);
         boolean framed = !lines || value != null && value.length > 0 && value[0] == 0;
-        boolean good = framed && decoder.read(value, key);
+        Held known = framed ? folds.get(new Id((String) getCurrentKey())) : null;
+        boolean good = framed && decoder.read(value, key, known == null ? null : known.recent);
         if (lines && !(good && decoder.control())) {
             cmcd(key, value, e.getInt(2), e.getLong(3), arrival);
         } else if (!good) {
@@ -237,7 +239,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         } else if (decoder.control()) {
             dayEnd(decoder.values());
         } else {
-            Held held = held();
+            Held held = known == null ? held() : known;
             emitter.of(held);
             held.fold.event(Rows.event(decoder, e.getInt(2), e.getLong(3)), arrival, emitter);
             changed(held);
