@@ -6,8 +6,9 @@ of 40 lines over rows that Flink decoded, TUMBLE behind it, state on the heap; `
 decodes, one `SUM` behind it, state on the heap; `rocks`: the same with state in RocksDB; `python`: the same as a
 PyFlink process function. The slope between the sizes leaves out start-up; a TaskManager that has just been started
 compiles Flink itself in its first run, which makes the slope too good, so every job reads a small size before. CPU
-seconds are those of the TaskManager and its children. Full size: ``--small 5000000 --large 20000000``. Take a quiet
-machine: a checkpoint each second costs the same whether many events or few were read in it.
+seconds are those of the TaskManager and its children. Full size: ``--small 5000000 --large 20000000 --warm 1000000
+--turns 3``, where at each size the jobs take turns and the median of a job's turns counts. Take a quiet machine: a
+checkpoint each second costs the same whether many events or few were read in it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -144,6 +145,11 @@ def root_exception(settings: Settings, job_id: str) -> str:
     return launch.root_cause(history[0]["stacktrace"]) if history else "no exception is known"
 
 
+def middle(runs: Sequence[Run]) -> Run:
+    """The run whose CPU seconds are the (lower) median."""
+    return sorted(runs, key=lambda run: run.cpu_s)[(len(runs) - 1) // 2]
+
+
 def slope(small: Run, large: Run) -> float:
     """Events per CPU second between two sizes."""
     return (large.events - small.events) / (large.cpu_s - small.cpu_s)
@@ -155,9 +161,10 @@ def slope(small: Run, large: Run) -> float:
 @click.option("--python-share", default=20, show_default=True, help="PyFlink reads one of so many events.")
 @click.option("--warm", default=300_000, show_default=True, help="Events that every job reads before it is measured.")
 @click.option("--profiles", default=2_000, show_default=True, help="Viewers of the day that is copied.")
+@click.option("--turns", default=1, show_default=True, help="How often every job reads each size, one after the other.")
 @click.option("--forms", default=",".join(FORMS), show_default=True, help="Which jobs.")
-def main(small: int, large: int, python_share: int, warm: int, profiles: int, forms: str) -> None:
-    """Print both sizes and the slope of every job."""
+def main(small: int, large: int, python_share: int, warm: int, profiles: int, turns: int, forms: str) -> None:
+    """Print every run, and the slope of every job between the medians of its turns."""
     settings = load()
     origin = universe(settings, "day")
     day = base_day(origin, profiles)
@@ -172,11 +179,15 @@ def main(small: int, large: int, python_share: int, warm: int, profiles: int, fo
         target = universe(settings, f"{size}")
         copies = max(1, round(full / day))
         events = flooded(origin, target, copies, round(size / copies))
-        for form in mine:
+        runs: dict[str, list[Run]] = {form: [] for form in mine}
+        for form in mine * (turns if number > 0 else 1):
             run = measure(form, target, events)
+            runs[form].append(run)
             if number > 0:
-                found[form].append(run)
                 click.echo(f"{form:<7} {run.events:>11,} events {run.cpu_s:8.1f} CPU s {run.wall_s:7.1f} s wall")
+        if number > 0:
+            for form in mine:
+                found[form].append(middle(runs[form]))
         topics.delete(target, [*catalogue.TOPICS, NOTES_EVENT])
     topics.delete(origin)
     slopes = {form: slope(*runs) for form, runs in found.items()}

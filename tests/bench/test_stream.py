@@ -7,7 +7,12 @@ import zipfile
 import pytest
 
 from bench import java
-from bench.stream import Run, slope
+from bench.stream import Run, middle, slope
+
+
+def test_one_slow_turn_does_not_count() -> None:
+    quick, usual, slow = Run(10, 20.0, 9.0), Run(10, 21.0, 5.0), Run(10, 60.0, 30.0)
+    assert middle([slow, quick, usual]) == usual and middle([slow, quick]) == quick
 
 
 def test_the_slope_leaves_out_what_both_sizes_pay() -> None:

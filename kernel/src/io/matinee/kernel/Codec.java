@@ -97,8 +97,13 @@ final class Codec {
             }
         }
 
-        /** They are few. */
+        /** They are few, and mostly the very same. */
         private int place(String value) {
+            for (int i = 0; i < texts.size(); i++) {
+                if (texts.get(i) == value) {
+                    return i;
+                }
+            }
             int known = texts.indexOf(value);
             if (known < 0) {
                 known = texts.size();

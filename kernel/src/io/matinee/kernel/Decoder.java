@@ -32,6 +32,7 @@ public final class Decoder {
     static final long MAX_TIMESTAMP = 4_102_444_800_000L;
     static final int MIN_DATE = -719_162;
     static final int MAX_DATE = 2_932_896;
+    private static final VarHandle LENGTH = MethodHandles.byteArrayViewVarHandle(short[].class, ByteOrder.BIG_ENDIAN);
     private static final VarHandle ID = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.BIG_ENDIAN);
     private static final VarHandle REAL = MethodHandles.byteArrayViewVarHandle(double[].class, ByteOrder.LITTLE_ENDIAN);
 
@@ -60,10 +61,11 @@ public final class Decoder {
      */
     public static final class Recent {
         private Step[] steps;
-        /** Run after run, and where each ends. */
+        /** Run after run, each with its length (two bytes) before it: one array, as all this lies far away in memory. */
         private byte[] bytes;
-        private int[] ends;
         private Object[] texts;
+        /** For {@link Rows}: the dimensions of the event before. */
+        String[] dims;
     }
 
     /** What a good value of a field is; of {@code values} null if every text is. */
@@ -241,16 +243,17 @@ public final class Decoder {
         return new Plan(reader, steps, rules, unwritten.stream().mapToInt(r -> r).toArray(), control, key, runs(steps));
     }
 
-    /** Marks where runs of texts begin, and counts them. Texts of a few values (a player's state) go on changing. */
+    /** Marks where runs of texts begin, and counts them. Texts of listed values alone (a player's state) go on changing. */
     private static int runs(Step[] steps) {
         int runs = 0;
         for (int w = 0; w < steps.length; ) {
             int until = w;
-            while (until < steps.length && steps[until].written.type() == Type.STRING && !steps[until].written.array()
-                    && (steps[until].rule == null || steps[until].rule.values == null)) {
+            boolean free = false;
+            while (until < steps.length && steps[until].written.type() == Type.STRING && !steps[until].written.array()) {
+                free |= steps[until].written.values().isEmpty();
                 until++;
             }
-            if (until > w) {
+            if (free) {
                 steps[w] = new Step(steps[w].written, steps[w].target, steps[w].rule, until - w);
                 runs++;
             }
@@ -300,7 +303,8 @@ public final class Decoder {
                 continue;
             }
             starts[run] = at;
-            int length = same ? recent.ends[run] - from : 0;
+            int length = same ? (short) LENGTH.get(recent.bytes, from) & 0xFFFF : 0;
+            from += Short.BYTES;
             if (same && at + length <= bytes.length && Arrays.equals(recent.bytes, from, from + length, bytes, at, at + length)) {
                 for (int i = 0; i < texts; i++) {
                     Object before = recent.texts[text + i];
@@ -319,23 +323,32 @@ public final class Decoder {
             text += texts;
             w += texts;
         }
-        if (renew && !doubtful) {
+        if (renew) {
+            recent.steps = null;
             renew(recent, steps, run, text);
         }
     }
 
     private void renew(Recent recent, Step[] steps, int runs, int texts) {
-        recent.steps = steps;
-        recent.ends = new int[runs];
         int size = 0;
         for (int run = 0; run < runs; run++) {
-            size += ends[run] - starts[run];
-            recent.ends[run] = size;
+            int length = ends[run] - starts[run];
+            if (length > 0xFFFF) {
+                return;
+            }
+            size += Short.BYTES + length;
         }
+        if (doubtful) {
+            return;
+        }
+        recent.steps = steps;
         recent.bytes = new byte[size];
+        int to = 0;
         for (int run = 0; run < runs; run++) {
             int length = ends[run] - starts[run];
-            System.arraycopy(bytes, starts[run], recent.bytes, recent.ends[run] - length, length);
+            LENGTH.set(recent.bytes, to, (short) length);
+            System.arraycopy(bytes, starts[run], recent.bytes, to + Short.BYTES, length);
+            to += Short.BYTES + length;
         }
         recent.texts = new Object[texts];
         int text = 0;

@@ -26,7 +26,8 @@ public final class Event {
     byte errorClass;
     public boolean background;
     public boolean ad;
-    public final String[] dims = new String[DIMENSIONS];
+    /** Never changed: events of a session share them. */
+    public String[] dims;
     public String impressionId;
     public String pageId;
     public int partition;
@@ -64,7 +65,7 @@ public final class Event {
         e.errorClass = errorClass;
         e.background = background;
         e.ad = ad;
-        System.arraycopy(dims, 0, e.dims, 0, DIMENSIONS);
+        e.dims = dims;
         e.impressionId = impressionId;
         e.pageId = pageId;
         e.partition = partition;
@@ -104,6 +105,7 @@ public final class Event {
     static Event read(Codec.In in) {
         Event e = new Event();
         e.sessionId = in.string();
+        e.dims = new String[DIMENSIONS];
         for (int i = 0; i < DIMENSIONS; i++) {
             e.dims[i] = in.string();
         }

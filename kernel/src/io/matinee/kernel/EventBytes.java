@@ -36,6 +36,7 @@ public final class EventBytes {
         private int from;
         private int until;
         private final String[] texts = new String[TEXTS];
+        private String[] dims;
 
         public Event read(byte[] bytes) {
             Codec.In in = new Codec.In(bytes);
@@ -46,6 +47,7 @@ public final class EventBytes {
                     String text = in.string();
                     texts[i] = text != null && text.equals(texts[i]) ? texts[i] : text;
                 }
+                dims = Arrays.copyOfRange(texts, 3, TEXTS);
                 before = bytes;
                 from = start;
                 until = start + length;
@@ -56,7 +58,7 @@ public final class EventBytes {
             e.sessionId = texts[0];
             e.impressionId = texts[1];
             e.pageId = texts[2];
-            System.arraycopy(texts, 3, e.dims, 0, Event.DIMENSIONS);
+            e.dims = dims;
             e.readNumbers(in);
             return e;
         }

@@ -68,8 +68,9 @@ public final class Kept {
         e.bitrateKbps = all || (bits & BITRATE) != 0 ? before.bitrateKbps : e.bitrateKbps;
         e.background = all ? before.background : e.background;
         e.rateMilli = all ? before.rateMilli : e.rateMilli;
+        e.dims = new String[Event.DIMENSIONS];
         for (int i = 0; i < Event.DIMENSIONS; i++) {
-            e.dims[i] = all || (bits & DIMENSION_BITS[i]) != 0 ? before.dims[i] : e.dims[i];
+            e.dims[i] = all || (bits & DIMENSION_BITS[i]) != 0 ? before.dims[i] : event.dims[i];
         }
         return e;
     }

@@ -39,11 +39,14 @@ public final class LiveFold {
 
     private record Waiting(Event event, long arrival) {}
 
+    private static final ArrayList<Waiting> NONE = new ArrayList<>(0);
+
     private final Policy policy;
     private Fold base;
     private long clockOffsetMs;
     private SeqSet seen = new SeqSet();
-    private final List<Waiting> pending = new ArrayList<>();
+    /** By seq; {@link #NONE} while there are none, as of nearly all folds. */
+    private ArrayList<Waiting> pending = NONE;
     private boolean shown;
     private long showAt;
     /** Base with what is pending, if that is shown and was asked for: not part of the state, as it can be made again. */
@@ -176,6 +179,7 @@ public final class LiveFold {
     }
 
     private void insert(Event event, long arrival) {
+        pending = pending.isEmpty() ? new ArrayList<>(4) : pending;
         int i = pending.size();
         while (i > 0 && pending.get(i - 1).event.seq > event.seq) {
             i--;
@@ -187,6 +191,7 @@ public final class LiveFold {
     /** Fold the first pending event, which has been shown, into base. */
     private void settleFirst() {
         Waiting w = pending.remove(0);
+        pending = pending.isEmpty() ? NONE : pending;
         lastArrival = w.arrival;
         base.add(w.event, NOBODY);
         ahead = pending.isEmpty() ? null : ahead;
@@ -433,7 +438,7 @@ public final class LiveFold {
         fold.seen = SeqSet.read(in);
         for (long n = in.number(); n > 0; n--) {
             Event event = Event.read(in);
-            fold.pending.add(new Waiting(event, in.number()));
+            fold.insert(event, in.number());
         }
         fold.shown = in.flag();
         fold.silent = in.flag();

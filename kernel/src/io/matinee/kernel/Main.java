@@ -146,8 +146,9 @@ public final class Main {
         Map<Event, Long> arrivals = new LinkedHashMap<>();
         CmcdMessage reader = new CmcdMessage();
         Decoder d = new Decoder("playback_event");
+        Decoder.Recent recent = new Decoder.Recent();
         for (Message m : messages) {
-            boolean good = d.read(m.value, m.key);
+            boolean good = d.read(m.value, m.key, recent);
             if (!good && m.value != null && m.value.length > 0 && m.value[0] != 0) {
                 reader.read(m.value, m.key, m.partition, m.offset, new CmcdMessage.Out() {
                     @Override
@@ -165,7 +166,7 @@ public final class Main {
             } else if (!good) {
                 line("dead", m.partition, m.offset, d.errorClass(), d.reason());
             } else if (!d.control()) {
-                Event event = Rows.event(d, m.partition, m.offset);
+                Event event = Rows.event(d, recent, m.partition, m.offset);
                 sessions.computeIfAbsent(event.sessionId, id -> new ArrayList<>()).add(event);
                 arrivals.put(event, m.arrival);
             }

@@ -77,9 +77,17 @@ public enum Measure {
         return signs < 0;
     }
 
-    /** Add {@code sign} times {@code from} to {@code to}. */
+    /** Add {@code sign} times {@code from} to {@code to}, of which only what changes is touched: it lies far away in memory. */
     public static void add(long[] to, long[] from, int sign) {
-        for (int i = 0; i < COUNT; i++) {
+        int i = 0;
+        for (; i <= COUNT - 8; i += 8) {
+            if ((from[i] | from[i + 1] | from[i + 2] | from[i + 3] | from[i + 4] | from[i + 5] | from[i + 6] | from[i + 7]) != 0) {
+                for (int j = i; j < i + 8; j++) {
+                    to[j] += sign * from[j];
+                }
+            }
+        }
+        for (; i < COUNT; i++) {
             to[i] += sign * from[i];
         }
     }

@@ -34,8 +34,8 @@ public final class Rows {
 
     private Rows() {}
 
-    /** The event of the playback_event that was read last, which is good and no control record. */
-    public static Event event(Decoder d, int partition, long offset) {
+    /** The event of the playback_event that was read last (with {@code recent}), which is good and no control record. */
+    public static Event event(Decoder d, Decoder.Recent recent, int partition, long offset) {
         Event e = new Event();
         e.sessionId = d.text(SESSION);
         e.seq = (int) d.number(SEQ);
@@ -50,15 +50,28 @@ public final class Rows {
         e.told(d.text(ERROR_CODE), d.real(RATE));
         e.background = d.number(BACKGROUND) != 0;
         e.ad = d.number(AD) != 0;
-        for (int i = 0; i < DIMS.length; i++) {
-            e.dims[i] = d.text(DIMS[i]);
-        }
+        e.dims = dims(d, recent);
         e.impressionId = d.text(IMPRESSION);
         e.pageId = d.text(PAGE);
         e.partition = partition;
         e.offset = offset;
         e.kept = Kept.bits(d.text(KEPT));
         return e;
+    }
+
+    /** Those of the event before if they are the same texts. */
+    private static String[] dims(Decoder d, Decoder.Recent recent) {
+        int same = 0;
+        while (recent.dims != null && same < DIMS.length && recent.dims[same] == d.text(DIMS[same])) {
+            same++;
+        }
+        if (same < DIMS.length) {
+            recent.dims = new String[DIMS.length];
+            for (int i = 0; i < DIMS.length; i++) {
+                recent.dims[i] = d.text(DIMS[i]);
+            }
+        }
+        return recent.dims;
     }
 
     /** The event of a playback_event's values. */
@@ -77,6 +90,7 @@ public final class Rows {
         e.told((String) v[ERROR_CODE], (Double) v[RATE]);
         e.background = (Boolean) v[BACKGROUND];
         e.ad = (Boolean) v[AD];
+        e.dims = new String[DIMS.length];
         for (int i = 0; i < DIMS.length; i++) {
             e.dims[i] = (String) v[DIMS[i]];
         }

@@ -116,24 +116,13 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private transient ValueState<byte[]> texts;
     /** The days that wait for the watermark: day and partition (4 bytes each) and the control record's time (8). */
     private transient ValueState<byte[]> days;
-    /** The one used longest ago first. */
-    private transient LinkedHashMap<Id, Held> folds;
-
-    /** A key with a hash of its own: a text's hardly scatters keys that are counted through. */
-    private record Id(String key) {
-        @Override
-        public int hashCode() {
-            return key.hashCode() * 0x9E3779B9;
-        }
-
-        @Override
-        public boolean equals(Object other) {
-            return other instanceof Id id && key.equals(id.key);
-        }
-    }
+    /** By key; the one that came in first is the first to go, unless it was used since it was last its turn. */
+    private transient LinkedHashMap<String, Held> folds;
 
     private static final class Held {
+        private final String key;
         private final LiveFold fold;
+        private boolean used = true;
         private final Decoder.Recent recent = new Decoder.Recent();
         private boolean changed;
         /** As they lie in a state of their own; null if none do. */
@@ -141,7 +130,8 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         /** By number, the newest row of each segment that was told since rows were sent; null if none was. */
         private Map<Integer, Told> told;
 
-        Held(LiveFold fold, byte[] texts) {
+        Held(String key, LiveFold fold, byte[] texts) {
+            this.key = key;
             this.fold = fold;
             this.texts = texts;
         }
@@ -204,7 +194,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         numbers = bytes("fold");
         texts = bytes("texts");
         days = bytes("days");
-        folds = new LinkedHashMap<>(16, 0.75f, true);
+        folds = new LinkedHashMap<>();
     }
 
     private ValueState<byte[]> bytes(String name) throws Exception {
@@ -230,8 +220,8 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         emitter.at(arrival);
         boolean lines = e.getBoolean(5);
         boolean framed = !lines || value != null && value.length > 0 && value[0] == 0;
-        Held known = framed ? folds.get(new Id((String) getCurrentKey())) : null;
-        boolean good = framed && decoder.read(value, key, known == null ? null : known.recent);
+        Held held = framed ? held() : null;
+        boolean good = framed && decoder.read(value, key, held.recent);
         if (lines && !(good && decoder.control())) {
             cmcd(key, value, e.getInt(2), e.getLong(3), arrival);
         } else if (!good) {
@@ -239,9 +229,8 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         } else if (decoder.control()) {
             dayEnd(decoder.values());
         } else {
-            Held held = known == null ? held() : known;
             emitter.of(held);
-            held.fold.event(Rows.event(decoder, e.getInt(2), e.getLong(3)), arrival, emitter);
+            held.fold.event(Rows.event(decoder, held.recent, e.getInt(2), e.getLong(3)), arrival, emitter);
             changed(held);
         }
         if (emitter.size() > ROWS) {
@@ -300,7 +289,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             if (held.texts != null) {
                 texts.clear();
             }
-            folds.remove(new Id(timer.getKey()));
+            folds.remove(timer.getKey());
             return;
         }
         if (held.fold.timer <= until) {
@@ -329,26 +318,41 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
     /** The current key's fold. */
     private Held held() throws Exception {
-        Id id = new Id((String) getCurrentKey());
-        Held held = folds.get(id);
-        if (held == null) {
+        String key = (String) getCurrentKey();
+        Held held = folds.get(key);
+        if (held != null) {
+            held.used = true;
+        } else {
             byte[] changing = numbers.value();
             boolean rested = changing != null && LiveFold.rested(changing);
             byte[] staying = changing == null || rested ? null : texts.value();
-            held = new Held(changing == null ? new LiveFold(policy)
+            held = new Held(key, changing == null ? new LiveFold(policy)
                     : LiveFold.fromBytes(new LiveFold.Bytes(changing, staying), policy), staying);
             if (rested) {
                 resting.deleteEventTimeTimer(VoidNamespace.INSTANCE, held.fold.forgottenAt());
             }
-            folds.put(id, held);
+            folds.put(key, held);
             if (folds.size() > most) {
-                Iterator<Map.Entry<Id, Held>> oldest = folds.entrySet().iterator();
-                write(oldest.next());
-                oldest.remove();
-                setCurrentKey(id.key);
+                makeRoom();
+                setCurrentKey(key);
             }
         }
         return held;
+    }
+
+    /** Leaves another current key. */
+    private void makeRoom() throws Exception {
+        while (true) {
+            Iterator<Held> all = folds.values().iterator();
+            Held first = all.next();
+            all.remove();
+            if (!first.used) {
+                write(first);
+                return;
+            }
+            first.used = false;
+            folds.put(first.key, first);
+        }
     }
 
     /** The current key's fold has changed: a timer is set if none comes early enough. */
@@ -375,16 +379,15 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
      * To the state, if it has changed. Whether it rests: then it has to leave the memory, where nothing but a straggler
      * wakes it. Leaves another current key.
      */
-    private boolean write(Map.Entry<Id, Held> entry) throws Exception {
-        Held held = entry.getValue();
+    private boolean write(Held held) throws Exception {
         boolean rests = held.fold.rests();
         if (rests && !held.fold.empty()) {
-            setCurrentKey(entry.getKey().key);
+            setCurrentKey(held.key);
             noTimer(held.fold);  // before it is written: its bytes say which timer it has
             resting.registerEventTimeTimer(VoidNamespace.INSTANCE, held.fold.forgottenAt());
         }
         if (held.changed) {
-            setCurrentKey(entry.getKey().key);
+            setCurrentKey(held.key);
             LiveFold.Bytes bytes = held.fold.toBytes();
             numbers.update(bytes.numbers());
             if (bytes.texts() == null && held.texts != null) {
@@ -401,7 +404,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     @Override
     public void prepareSnapshotPreBarrier(long checkpointId) throws Exception {
         emitter.send();
-        for (Iterator<Map.Entry<Id, Held>> all = folds.entrySet().iterator(); all.hasNext(); ) {
+        for (Iterator<Held> all = folds.values().iterator(); all.hasNext(); ) {
             if (write(all.next())) {
                 all.remove();
             }
