@@ -16,7 +16,7 @@ public record MinuteKey(long minuteAt, String cdn, String isp, String device, St
     /** Names of the dimensions, in the order of schemas.metrics.DIMENSIONS. */
     public static final String[] DIMENSIONS = {"cdn_id", "isp", "device", "country", "app_version", "title_id"};
 
-    /** Written out: a record's own goes through method handles, and its bits lie so close that tables degenerate. */
+    /** Written out: a record's own goes through method handles. */
     @Override
     public int hashCode() {
         long hash = minuteAt / Fold.MINUTE_MS;
