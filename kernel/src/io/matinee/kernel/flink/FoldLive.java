@@ -122,7 +122,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private static final class Held {
         private final String key;
         private final LiveFold fold;
-        private boolean used = true;
+        private boolean used;
         private final Decoder.Recent recent = new Decoder.Recent();
         private boolean changed;
         /** As they lie in a state of their own; null if none do. */
@@ -331,16 +331,16 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             if (rested) {
                 resting.deleteEventTimeTimer(VoidNamespace.INSTANCE, held.fold.forgottenAt());
             }
-            folds.put(key, held);
-            if (folds.size() > most) {
+            if (folds.size() >= most) {
                 makeRoom();
                 setCurrentKey(key);
             }
+            folds.put(key, held);
         }
         return held;
     }
 
-    /** Leaves another current key. */
+    /** For one more. Leaves another current key. */
     private void makeRoom() throws Exception {
         while (true) {
             Iterator<Held> all = folds.values().iterator();
