@@ -325,7 +325,9 @@ public final class Decoder {
         }
         if (renew) {
             recent.steps = null;
-            renew(recent, steps, run, text);
+            if (!doubtful) {
+                renew(recent, steps, run, text);
+            }
         }
     }
 
@@ -337,9 +339,6 @@ public final class Decoder {
                 return;
             }
             size += Short.BYTES + length;
-        }
-        if (doubtful) {
-            return;
         }
         recent.steps = steps;
         recent.bytes = new byte[size];

@@ -89,15 +89,11 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     private static final StringData DLQ = StringData.fromString("dlq");
     private static final StringData DLQ_CMCD = StringData.fromString("dlq_cmcd");
     private static final long DAY_MS = 86_400_000;
-    private static final Schemas.Schema CONTROL = Schemas.newest(Decoder.CONTROL_RECORD);
-    private static final int DAY = CONTROL.index("day");
-    private static final int PARTITION = CONTROL.index("partition");
-    private static final int AT = CONTROL.index("received_at");
     private static final int DROPPED = Schemas.newest("playback_event").index("dropped_keys");
     /** Rows that a subtask keeps at most; beyond it all are sent. */
     private static final int ROWS = 50_000;
 
-    /** Folds (about 2.5 KB each) that a subtask keeps at most; beyond it the oldest is written, and one that rests too. */
+    /** Folds (about 2 KB each) that a subtask keeps at most; beyond it the oldest is written, and one that rests too. */
     private final int most;
 
     private transient Policy policy;
@@ -220,14 +216,14 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         emitter.at(arrival);
         boolean lines = e.getBoolean(5);
         boolean framed = !lines || value != null && value.length > 0 && value[0] == 0;
-        Held held = framed ? held() : null;
+        Held held = framed ? held() : null;  // before it is read: the fold has the session's texts
         boolean good = framed && decoder.read(value, key, held.recent);
         if (lines && !(good && decoder.control())) {
             cmcd(key, value, e.getInt(2), e.getLong(3), arrival);
         } else if (!good) {
             emitter.deadLetter(decoder, key, value, e.getInt(2), e.getLong(3), arrival);
         } else if (decoder.control()) {
-            dayEnd(decoder.values());
+            dayEnd();
         } else {
             emitter.of(held);
             held.fold.event(Rows.event(decoder, held.recent, e.getInt(2), e.getLong(3)), arrival, emitter);
@@ -418,11 +414,11 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
     }
 
     /** Remember the day until the watermark has passed its control record's time. */
-    private void dayEnd(Object[] control) throws Exception {
-        long at = (Long) control[AT];
+    private void dayEnd() throws Exception {
+        long at = (Long) decoder.get("received_at");
         byte[] old = days.value() == null ? new byte[0] : days.value();
-        days.update(ByteBuffer.allocate(old.length + 16).put(old).putInt((Integer) control[DAY])
-                .putInt((Integer) control[PARTITION]).putLong(at).array());
+        days.update(ByteBuffer.allocate(old.length + 16).put(old).putInt((Integer) decoder.get("day"))
+                .putInt((Integer) decoder.get("partition")).putLong(at).array());
         timers.registerEventTimeTimer(VoidNamespace.INSTANCE, Math.max(at, timers.currentWatermark() + 1));
     }
 
