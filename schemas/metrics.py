@@ -48,7 +48,10 @@ class Metric:
 
 HIGHER, LOWER, NEITHER = Direction.HIGHER, Direction.LOWER, Direction.NEITHER
 _START = "Null if never played; measured only if no number is missing before the first frame, so exact or null."
-_FAILURE = "An unknown code is technical; a technical one after which the session plays within 5 s has recovered."
+_FAILURE = (
+    "An unknown code is technical; a technical one after which the session plays within 5 s has recovered, which the "
+    "frame's minute takes off: over a minute or a day alone it may be below 0."
+)
 _STALL = "No ad, in foreground; buffering after a seek is seeking until the next frame; repaired after losses."
 _CIR = "Not within 5 s after a seek's frame, resume, rate change or ad end; a repaired stall has no known cause."
 _SWITCH = "The same value again is no switch; the first 10 s after the first frame are the start's climb, apart."
@@ -107,7 +110,7 @@ METRICS: tuple[Metric, ...] = (
            "Quit or gone without a word; a finished, failed or paused one has not left because of the stall."),
     Metric("smoothness_score", "smoothness_score_milli", "smoothness_scored", "1", HIGHER,
            "Mean over ended plays of half 100 / sqrt(1 + (stalls / 2)^2), half 100 * exp(-10 * rebuffer ratio).",
-           "Mux smoothness score", "In the minute the play ends; an open one has none yet.", 1_000),
+           "Mux smoothness score", "In the minute the play ends; an open one has none yet. A play that recovers is scored where it failed, once.", 1_000),
     Metric("played_bitrate", "bitrate_kbps_ms", "bitrate_known_ms", "kbps", HIGHER,
            "Bitrate shown, weighted by media time.", "CTA-2066 average bitrate",
            "Playing time of unknown bitrate leaves both sums; a rate of 2 weighs twice."),

@@ -22,6 +22,7 @@ from typing import Any
 
 from models.playback.cmcd import INTEGER, KEYS, STRING, STRINGS, TEXT, TOKEN, Item, Key, Record, Refused, Token, parse
 from models.playback.cmcd import event_record as read_record
+from models.playback.events import AD_BREAK
 
 CUSTOM = {
     "io.matinee-app": "app_version",
@@ -51,6 +52,8 @@ UNKNOWN, NO_COUNTRY, ANY_DEVICE = "unknown", "ZZ", "web"
 SILENT = frozenset({"ce", "m", "pc", "pe", "rr", "um"})
 EVERYTHING = "*"
 AD_ON, AD_OFF = frozenset({"abs", "as"}), frozenset({"abe", "ae"})
+ONE_AD = frozenset({"as", "ae"})
+"""Events that begin and end one ad and say nothing of the break around it, which may hold more of them."""
 
 PARTITIONS_FROM, LINES = 1_000_000, 1_024
 """Positions of this topic beside those of `playback_event`: partition + 1,000,000; offset x 1,024 + line (from 1)."""
@@ -69,7 +72,7 @@ _NUMBERS: tuple[tuple[str, str, int], ...] = (
     ("dropped_frames", "dfa", 100_000_000),
 )
 """Column, key, and the highest value the column takes; a higher one drops the key."""
-_MAX_KBPS, _MAX_RATE, _DROPPED = 1_000_000, 16.0, 16
+_MAX_KBPS, _MAX_RATE, _DROPPED = 1_000_000, 16.0, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,8 @@ def event(record: Record, post: Mapping[str, Any]) -> dict[str, Any]:
         "device": str(post.get("device", ANY_DEVICE)),
     }
     row |= _names(said, post, kept)
+    if said["e"] in ONE_AD:
+        kept.append(AD_BREAK)
     for column, name, highest in _NUMBERS:
         row[column] = _number(said, name, highest, dropped)
     rate = said.get("pr", 1.0)

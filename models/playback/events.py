@@ -16,6 +16,9 @@ DIMENSIONS = ("profile_id", "title_id", "asset_id", "isp", "country", "device", 
 
 KEPT = ("state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_version", "profile_id")
 """Columns that may stay as the event before had them, each by itself."""
+AD_BREAK = "ad_break"
+"""Among them: the event begins or ends one ad and says nothing of the break around it; a break that is open stays, and
+an ad stays on screen while one is. An event that says this of `ad` alone opens or ends a break with it."""
 KEPT_TOGETHER = ("background", "playback_rate", "isp", "country", "device")
 """Columns that stay only if all do."""
 
@@ -51,17 +54,29 @@ class Event:
     kafka_partition: int
     kafka_offset: int
     kept: str = ""
+    ad_break: bool = False
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Event:
         """From a row with at least these columns (`kept` may be absent); timestamps are integers (UTC milliseconds)."""
-        return cls(kept=row.get("kept", ""), **{f.name: row[f.name] for f in fields(cls) if f.name != "kept"})
+        kept = row.get("kept", "")
+        told = {f.name: row[f.name] for f in fields(cls) if f.name not in ("kept", "ad_break")}
+        silent = not {AD_BREAK, "ad", "*"}.isdisjoint(kept.split(","))
+        return cls(kept=kept, ad_break=bool(told["ad"]) and not silent, **told)
 
     def after(self, before: Event) -> Event:
         """This event with what it keeps taken from the one before it (a list of columns, ``*`` for all of them)."""
         words = self.kept.split(",")
         names = (*KEPT, *KEPT_TOGETHER) if "*" in words else [name for name in words if name in KEPT]
-        return replace(self, kept="", **{name: getattr(before, name) for name in names})
+        found = replace(self, kept="", **{name: getattr(before, name) for name in names})
+        if "ad" in names or AD_BREAK in words:
+            on = found.ad or (AD_BREAK in words and before.ad_break)
+            found = replace(found, ad=on, ad_break=before.ad_break)
+        return found
+
+    def with_title_of(self, before: Event) -> Event:
+        """This event of an ad with the content's title and asset, which the event before it had."""
+        return replace(self, title_id=before.title_id, asset_id=before.asset_id)
 
     @property
     def rate_milli(self) -> int:

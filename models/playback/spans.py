@@ -15,7 +15,8 @@ The law (each engine implements it; tests hold them together row by row)
     that is at most `hold_ms` away; else nothing after the event is counted.
  5. *Segments.* Between consecutive events the first of these that applies closes the segment:
     received more than `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q:
-    ended, failed, quit; the title changes: content_change; paused for longer than `pause_limit_ms`: pause_limit;
+    ended, failed, quit; the title changes: content_change (an ad's own title is no change, see 12; nor is the first one
+    told after nothing but ads); paused for longer than `pause_limit_ms`: pause_limit;
     more than `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a
     timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at its last proven moment: the closing
     event, if within the hold (always for e, f, q; at the limit for pause_limit and length_cap), else the event before.
@@ -25,13 +26,15 @@ The law (each engine implements it; tests hold them together row by row)
     is the time from attempt to play without ads and pauses, measured only if the attempt was a starting event and no
     number is missing in the segment so far; to the first frame of an ad or content, without pauses, likewise.
     Stall: once per run of rebuffering, when first on screen (no ad, foreground); it is connection-induced (CIR) if it
-    then is more than `cause_ms` after the last seek's frame, resume, rate change or ad end. Switch: bitrate differs
+    then is more than `cause_ms` after the last seek's frame, resume, rate change (to or from 0, CMCD's word for not
+    playing, is none) or ad end. Switch: bitrate differs
     from the last known one of playing content in foreground; within `startup_ms` of the first frame it is a startup
     switch. Failure: f after the attempt, before or after the play; business by its own error code, or the last event's
     if it has none (`schemas.error_codes`), else technical. Exit before start: any other end of an attempt without play;
     a long wait if it took more than `long_wait_ms`, without ads and pauses. CIR exit: quit or timeout within `exit_ms`
     of a CIR stall. At the end of a play: its smoothness score and its bin of stalled time.
-    A moment is carried by the span that begins there, or by one of length 0.
+    A moment is carried by the span that begins there, or by one of length 0. A play that recovered has been scored
+    already, where it failed.
  8. *Retry.* A segment opened within `retry_ms` after a technical failure of the same title is no new attempt; a
     content frame within that time recovers the failure, and is a play if there was none. Later it is like any other.
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
@@ -43,6 +46,8 @@ The law (each engine implements it; tests hold them together row by row)
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
 12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
+    The end of one ad inside a break leaves the ad on screen until the break ends. While an ad is on, an open segment's
+    title and asset stay what they were: an ad never opens a session.
 Sources: CTA-2066 for names and arithmetic, Conviva's metric dictionary for exits, failures by class and
 connection-induced stalls, Milner et al., CIDR 2023, for integrals over a timeline of states.
 """
@@ -165,6 +170,7 @@ class _Segment:
     connection: bool = False
     connection_until: int | None = None
     seek_open: bool = False
+    only_ads: bool = True
     caused_at: int | None = None
     play_kbps: int | None = None
     paused_at: int | None = None
@@ -217,6 +223,8 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         begins = False
         if current is not None and event.kept:
             event = event.after(current.last)
+        if current is not None and event.ad and not current.end_reason:
+            event = event.with_title_of(current.last)
         if current is not None and not current.end_reason:
             reason, end_at = _closing(current, event, at, policy)
             stays = not reason or reason in TERMINAL
@@ -288,7 +296,7 @@ def _closing(segment: _Segment, event: Event, at: int, policy: Policy) -> tuple[
         return "timeout", segment.at
     if STATES[event.state] in TERMINAL:
         return STATES[event.state], until
-    if event.title_id != segment.last.title_id:
+    if event.title_id != segment.last.title_id and not segment.only_ads:
         return "content_change", until
     if segment.paused_at is not None and at - segment.paused_at > policy.pause_limit_ms:
         return "pause_limit", min(until, segment.paused_at + policy.pause_limit_ms)
@@ -314,6 +322,7 @@ def _apply(
     before, last = segment.state, segment.last
     segment.last, segment.at, segment.state, segment.moment = event, at, state, dict(found)
     segment.events += 1
+    segment.only_ads = segment.only_ads and event.ad
     segment.impression_id = event.impression_id if segment.impression_id is None else segment.impression_id
     segment.page_id = event.page_id if segment.page_id is None else segment.page_id
     if event.playhead_ms is not None:
@@ -342,7 +351,7 @@ def _causes(segment: _Segment, before: str, last: Event, proved: bool) -> None:
         (segment.seek_open and first_frame)
         or (before == "paused" and state != "paused")
         or (last.ad and not event.ad)
-        or last.rate_milli != event.rate_milli
+        or (last.rate_milli != event.rate_milli and 0 not in (last.rate_milli, event.rate_milli))
     ):
         segment.caused_at = segment.at
     segment.seek_open = (segment.seek_open or state == "seeking") and not first_frame
@@ -437,7 +446,7 @@ def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], p
     stalled_at = segment.connection_until
     if reason in ("quit", "timeout") and stalled_at is not None and end_at - stalled_at <= policy.exit_ms:
         _count(moment, "cir_exits", 1)
-    if segment.played:
+    if segment.played and (segment.attempt_at is not None or not segment.failed_played):
         now = {name: segment.sums[name] + moment.get(name, 0) for name in ("stalls", "stall_ms", "play_ms")}
         _count(moment, "smoothness_scored", 1)
         _count(moment, "smoothness_score_milli", scores.smoothness_milli(**now))

@@ -13,6 +13,8 @@ from models.playback.spans import Policy
 Row = dict[str, Any]
 
 STATES = "sssppppppprrraaakkwdefq"
+KEPT = ("ad", "ad_break", "ad_break", "ad,title_id,asset_id", "title_id,asset_id", "state,bitrate_kbps", "cdn_id", "*")
+"""What an event may leave to the one before it, besides nothing."""
 CODES = (None, "network", "drm_expired", "not_entitled", "nobody_knows")
 SMALL = Policy(
     lateness_ms=24_000,
@@ -40,6 +42,7 @@ def session(rng: random.Random, session_id: str, scale: float = 1.0) -> list[Row
         "background": False,
         "ad": False,
         "title_id": "t1",
+        "ad_title": None,
         "cdn_id": "c1",
         "impression_id": rng.choice((None, "i1")),
         "page_id": None,
@@ -56,6 +59,8 @@ def session(rng: random.Random, session_id: str, scale: float = 1.0) -> list[Row
             | {
                 "seq": seq,
                 "event": "t",
+                "title_id": view["ad_title"] or view["title_id"],
+                "kept": rng.choice(KEPT) if rng.random() < 0.1 else "",
                 "device_at": at + skew - (rng.random() < 0.02) * rng.randint(0, 5_000),
                 "post_device_at": at + skew + rng.choice((0, 0, 1_500)),
                 "received_at": at + delay + rng.choice((0, 0, 1_500)),
@@ -63,6 +68,7 @@ def session(rng: random.Random, session_id: str, scale: float = 1.0) -> list[Row
             }
             | player.counters(view["state"], at)
         )
+        del rows[-1]["ad_title"]
         steps = (
             0,
             0,
@@ -132,7 +138,7 @@ def _change(rng: random.Random, view: Row) -> None:
         view["state"] = rng.choice(STATES)
     view["error_code"] = rng.choice(CODES) if view["state"] == "f" or rng.random() < 0.02 else None
     if rng.random() < 0.05:
-        view["playback_rate"] = rng.choice((1.0, 0.5, 1.25, 2.0, 0.333))
+        view["playback_rate"] = rng.choice((1.0, 0.5, 1.25, 2.0, 0.333, 0.0))
     if rng.random() < 0.2:
         view["bitrate_kbps"] = rng.choice((None, 1000, 2000, 4000))
     for flag, chance in (("ad", 0.1), ("background", 0.1)):
@@ -142,6 +148,7 @@ def _change(rng: random.Random, view: Row) -> None:
         view["cdn_id"] = rng.choice(("c1", "c2"))
     if rng.random() < 0.02:
         view["title_id"] = rng.choice(("t1", "t2"))
+    view["ad_title"] = rng.choice((None, "ad1", "ad2")) if view["ad"] else None
     if rng.random() < 0.05:
         view["impression_id"], view["page_id"] = "i2", "pg"
 

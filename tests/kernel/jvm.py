@@ -73,10 +73,11 @@ def _sized(content: bytes | None) -> bytes:
 
 
 def encode(rows: list[dict[str, Any]]) -> list[Message]:
-    """Events (times in milliseconds) as messages, of schema versions 1 and 2 in turn; a rate needs version 2."""
+    """Events (times in milliseconds) as messages, of schema versions 1 and 2 in turn; a rate and what is kept need version 2."""
     values: list[bytes] = [b""] * len(rows)
     for version in (1, 2):
-        numbers = [i for i, row in enumerate(rows) if (i % 2 == 0 and row["playback_rate"] == 1.0) == (version == 1)]
+        old = [i % 2 == 0 and row["playback_rate"] == 1.0 and not row.get("kept") for i, row in enumerate(rows)]
+        numbers = [i for i, one in enumerate(old) if one == (version == 1)]
         frame = pd.DataFrame([rows[i] for i in numbers])
         for field in records.load("playback_event", version).fields:
             if field.name not in frame:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from models.playback import spans
+from models.playback.events import Event
 from models.playback.repair import Player
 from models.playback.spans import SPAN_COLUMNS, Policy, fold
 from tests.kernel import hostile, jvm
@@ -37,6 +38,17 @@ class _Deaf(Player):
         return {"gaps": 1} if gap else {}
 
 
+class _Opening(Event):
+    def with_title_of(self, before: Event) -> Event:
+        return self
+
+
+class _Flat(Event):
+    @classmethod
+    def of(cls, row: Any) -> Event:
+        return replace(super().of(row), ad_break=False)
+
+
 MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "the last of two equal numbers counts": ("deduplicate", _last_wins),
     "no event is late": ("late_events", lambda events, lateness: frozenset()),
@@ -49,8 +61,10 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "two seconds less lateness": replace(POLICY, lateness_ms=22_000),
     "a longer pause": replace(POLICY, pause_limit_ms=31_000),
     "the player's counters are not believed": ("Player", _Deaf),
+    "an ad with a title of its own opens a session": ("Event", _Opening),
+    "a break ends with its first ad": ("Event", _Flat),
     "every code is a fault": ("error_codes", SimpleNamespace(is_business=lambda code: False)),
-    "stalls have longer causes": replace(POLICY, cause_ms=1_500),
+    "stalls have longer causes": replace(POLICY, cause_ms=7_000),
     "retries may take longer": replace(POLICY, retry_ms=10_000),
     "exits come later": replace(POLICY, exit_ms=7_000),
     "the start takes longer": replace(POLICY, startup_ms=5_000),
@@ -62,8 +76,8 @@ class Sessions:
     """Hostile sessions and what the kernel makes of them, by session and revision."""
 
     def __init__(self) -> None:
-        rng = random.Random(3)
-        made = [hostile.sent(rng, hostile.session(rng, f"s{n}", 0.2), 0.2) for n in range(800)]
+        rng = random.Random(5)
+        made = [hostile.sent(rng, hostile.session(rng, f"s{n}", 0.2), 0.2) for n in range(1_000)]
         self.events: dict[str, list[dict[str, Any]]] = defaultdict(list)
         rows = hostile.topic(rng, made, JITTER_MS)
         for row in rows:

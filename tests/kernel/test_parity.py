@@ -16,7 +16,7 @@ from tests.kernel import hostile, jvm
 pytestmark = pytest.mark.jvm
 
 SMALL = hostile.SMALL
-CASES = {"settings": (Policy(), 1.0, 1_500), "small": (SMALL, 0.2, 1_000)}
+CASES = {"settings": (Policy(), 1.0, 1_500), "small": (SMALL, 0.2, 2_000)}
 JITTER_MS = 3_000
 
 

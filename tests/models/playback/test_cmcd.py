@@ -10,7 +10,7 @@ import pytest
 from bench import qoe_cmcd
 from models.playback import cmcd, cmcd_event, cmcd_request
 from models.playback.cmcd import Item, Refused, Token
-from models.playback.events import Event
+from models.playback.events import AD_BREAK, Event
 from models.playback.spans import Policy, fold
 from tests.models.playback import cmcd_golden, golden
 
@@ -135,20 +135,31 @@ def test_a_session_told_in_cmcd_folds_to_the_same_spans(case: str) -> None:
 def _through_cmcd(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each row as a record in a message of its own; positions stay those of the case, flags of ads become events."""
     ad_before = {}
-    was = False
+    was, breaks = False, any(AD_BREAK in row.get("kept", "") for row in rows)
     for row in sorted(rows, key=lambda row: row["seq"]):
         ad_before.setdefault(row["seq"], was)
-        was = row["ad"]
+        was = row["ad"] or AD_BREAK in row.get("kept", "") or (row.get("kept") == "ad" and was)
     found = []
     for row in rows:
-        line = cmcd.encode(cmcd_event.values_of(row, ad_before[row["seq"]]), KEYS).encode()
+        values = cmcd_event.values_of(row, ad_before[row["seq"]])
+        if breaks:
+            values["e"] = _event_of_a_break(row, ad_before[row["seq"]])
+        line = cmcd.encode(values, KEYS).encode()
         head = {"at": row["received_at"], "newest": row["post_device_at"], "isp": row["isp"], "country": row["country"],
                 "device": Token(row["device"])}  # fmt: skip
         [event] = cmcd_event.decode(cmcd_golden.message([line], head), row["session_id"].encode()).rows
         place = {name: row[name] for name in ("kafka_partition", "kafka_offset")}
-        # A gap hides whether an ad begins; the row says it, a player could not.
-        found.append(event | place | {"ad": row["ad"], "kept": event["kept"].replace("ad,", "").replace("ad", "")})
+        if not breaks:  # A gap hides whether an ad begins; the row says it, a player could not.
+            words = [word for word in event["kept"].split(",") if word not in ("ad", AD_BREAK)]
+            event |= {"ad": row["ad"], "kept": ",".join(words)}
+        found.append(event | place)
     return found
+
+
+def _event_of_a_break(row: dict[str, Any], was_ad: bool) -> str:
+    if AD_BREAK in row.get("kept", ""):
+        return "as" if row["ad"] else "ae"
+    return "ps" if row.get("kept") or row["ad"] == was_ad else "abs" if row["ad"] else "abe"
 
 
 def test_what_says_nothing_of_the_picture_cuts_no_span() -> None:

@@ -22,7 +22,7 @@ public final class CmcdMessage {
         void letter(int line, byte[] payload, String errorClass, String reason);
     }
 
-    static final int DROPPED = 16;
+    static final int DROPPED = 64;
     private static final int LINES = 1_024;
     private static final int PARTITIONS_FROM = 1_000_000;
     private static final long MAX_AT = 4_102_444_800_000L;
@@ -271,7 +271,11 @@ public final class CmcdMessage {
         row[C_STATE] = state == null ? "d" : state;
         row[C_BACKGROUND] = !silent && (record.numberOr(BG) == 1 || record.numberOr(NR) == 1);
         boolean on = e.equals("as") || e.equals("abs");
-        kept |= on || e.equals("ae") || e.equals("abe") ? 0 : Kept.AD;
+        kept |= switch (e) {
+            case "abs", "abe" -> 0;
+            case "as", "ae" -> Kept.AD_BREAK;
+            default -> Kept.AD;
+        };
         row[C_AD] = on;
         Integer bitrate = bitrate(silent);
         kept |= bitrate == null ? Kept.BITRATE : 0;

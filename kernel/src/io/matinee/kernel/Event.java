@@ -7,6 +7,7 @@ public final class Event {
     public static final String[] DIMENSION_NAMES =
             {"profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id"};
     static final int TITLE = 1;
+    static final int ASSET = 2;
 
     public String sessionId;
     public int seq;
@@ -26,6 +27,8 @@ public final class Event {
     byte errorClass;
     public boolean background;
     public boolean ad;
+    /** A break with several ads is open: the end of one leaves the ad on screen. */
+    boolean adBreak;
     /** Never changed: events of a session share them. */
     public String[] dims;
     public String impressionId;
@@ -39,6 +42,25 @@ public final class Event {
     public void told(String errorCode, double playbackRate) {
         errorClass = ErrorCodes.of(errorCode);
         rateMilli = (int) Math.floor(playbackRate * 1000 + 0.5);
+    }
+
+    /** What it takes from the event before it, said last. */
+    public void kept(int bits) {
+        kept = bits;
+        adBreak = ad && !silentOfBreak();
+    }
+
+    boolean silentOfBreak() {
+        return (kept & (Kept.AD | Kept.AD_BREAK | Kept.ALL)) != 0;
+    }
+
+    /** A copy of this event of an ad with the content's title and asset, which the event before it had. */
+    Event withTitleOf(Event before) {
+        Event e = copy();
+        e.dims = dims.clone();
+        e.dims[TITLE] = before.dims[TITLE];
+        e.dims[ASSET] = before.dims[ASSET];
+        return e;
     }
 
     String title() {
@@ -65,6 +87,7 @@ public final class Event {
         e.errorClass = errorClass;
         e.background = background;
         e.ad = ad;
+        e.adBreak = adBreak;
         e.dims = dims;
         e.impressionId = impressionId;
         e.pageId = pageId;
@@ -96,7 +119,7 @@ public final class Event {
         out.number(stallCount);
         out.number(stallTotalMs);
         out.number(rateMilli);
-        out.number(errorClass << 2 | (background ? 2 : 0) | (ad ? 1 : 0));
+        out.number(errorClass << 3 | (adBreak ? 4 : 0) | (background ? 2 : 0) | (ad ? 1 : 0));
         out.number(partition);
         out.number(offset);
         out.number(kept);
@@ -127,7 +150,8 @@ public final class Event {
         stallTotalMs = in.number();
         rateMilli = (int) in.number();
         int flags = (int) in.number();
-        errorClass = (byte) (flags >> 2);
+        errorClass = (byte) (flags >> 3);
+        adBreak = (flags & 4) != 0;
         background = (flags & 2) != 0;
         ad = (flags & 1) != 0;
         partition = (int) in.number();

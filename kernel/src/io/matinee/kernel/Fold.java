@@ -59,6 +59,9 @@ public final class Fold {
     /** The next event: a higher seq than all before. */
     void add(Event said, Sink sink) {
         Event event = said.kept == 0 || current == null ? said : Kept.resolved(said, current.last);
+        if (event.ad && current != null && !current.closed()) {
+            event = event.withTitleOf(current.last);
+        }
         at = Math.max(at, event.deviceAt + clockOffsetMs);
         long missing = event.seq - before - 1L;
         before = event.seq;
@@ -145,7 +148,7 @@ public final class Fold {
         if (event.state.terminal()) {
             return Reason.of(event.state);
         }
-        if (!event.title().equals(current.last.title())) {
+        if (!current.onlyAds && !event.title().equals(current.last.title())) {
             return Reason.CONTENT_CHANGE;
         }
         if (current.pausedAt != Segment.NEVER && at - current.pausedAt > policy.pauseLimitMs()) {
@@ -208,6 +211,7 @@ public final class Fold {
         s.at = at;
         s.state = now;
         s.events++;
+        s.onlyAds &= event.ad;
         s.impressionId = s.impressionId == null ? event.impressionId : s.impressionId;
         s.pageId = s.pageId == null ? event.pageId : s.pageId;
         s.maxPlayheadMs = Math.max(s.maxPlayheadMs, event.playheadMs);
@@ -237,7 +241,7 @@ public final class Fold {
         Event event = s.last;
         boolean firstFrame = proved || (s.state == State.PLAYING && !event.ad);
         if ((s.seekOpen && firstFrame) || (was == State.PAUSED && s.state != State.PAUSED) || (last.ad && !event.ad)
-                || last.rateMilli != event.rateMilli) {
+                || (last.rateMilli != event.rateMilli && last.rateMilli != 0 && event.rateMilli != 0)) {
             s.causedAt = at;
         }
         s.seekOpen = (s.seekOpen || s.state == State.SEEKING) && !firstFrame;
@@ -355,7 +359,7 @@ public final class Fold {
                 && endAt - s.connectionUntil <= policy.exitMs()) {
             Measure.CIR_EXITS.add(moment, 1);
         }
-        if (s.played) {
+        if (s.played && (s.attemptAt != Segment.NEVER || !s.failedPlayed)) {
             long stallMs = Measure.STALL_MS.of(s.sums) + Measure.STALL_MS.of(moment);
             Measure.SMOOTHNESS_SCORED.add(moment, 1);
             Measure.SMOOTHNESS_SCORE_MILLI.add(moment, Scores.smoothness(

@@ -14,10 +14,13 @@ public final class Kept {
     static final int CDN = 32;
     static final int APP = 64;
     static final int PROFILE = 128;
-    static final int ALL = 1 << 8;
+    /** One ad begins or ends; a break around it that is open stays, and an ad on screen with it. */
+    static final int AD_BREAK = 256;
+    static final int ALL = 1 << 9;
 
     private static final String[] COLUMNS =
-            {"state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_version", "profile_id"};
+            {"state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_version", "profile_id",
+                "ad_break"};
     private static final String[] TEXTS = new String[ALL];
     private static final Map<String, Integer> BITS = new HashMap<>();
 
@@ -62,9 +65,12 @@ public final class Kept {
         Event e = event.copy();
         int bits = e.kept;
         boolean all = (bits & ALL) != 0;
-        e.kept = 0;
         e.state = all || (bits & STATE) != 0 ? before.state : e.state;
-        e.ad = all || (bits & AD) != 0 ? before.ad : e.ad;
+        if (e.silentOfBreak()) {
+            e.ad = all || (bits & AD) != 0 ? before.ad : e.ad;
+            e.ad |= (bits & AD_BREAK) != 0 && before.adBreak;
+            e.adBreak = before.adBreak;
+        }
         e.bitrateKbps = all || (bits & BITRATE) != 0 ? before.bitrateKbps : e.bitrateKbps;
         e.background = all ? before.background : e.background;
         e.rateMilli = all ? before.rateMilli : e.rateMilli;
@@ -72,6 +78,7 @@ public final class Kept {
         for (int i = 0; i < Event.DIMENSIONS; i++) {
             e.dims[i] = all || (bits & DIMENSION_BITS[i]) != 0 ? before.dims[i] : event.dims[i];
         }
+        e.kept = 0;
         return e;
     }
 

@@ -29,7 +29,7 @@ public final class LiveFold {
         void gone(String sessionId, int segment);
     }
 
-    private static final byte VERSION = 6;
+    private static final byte VERSION = 7;
 
     /**
      * A fold's state: what nearly every event changes, and the texts in it, which stay and are most of the bytes. They

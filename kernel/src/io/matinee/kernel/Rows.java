@@ -55,7 +55,7 @@ public final class Rows {
         e.pageId = d.text(PAGE);
         e.partition = partition;
         e.offset = offset;
-        e.kept = Kept.bits(d.text(KEPT));
+        e.kept(Kept.bits(d.text(KEPT)));
         return e;
     }
 
@@ -98,7 +98,7 @@ public final class Rows {
         e.pageId = (String) v[PAGE];
         e.partition = partition;
         e.offset = offset;
-        e.kept = Kept.bits((String) v[KEPT]);
+        e.kept(Kept.bits((String) v[KEPT]));
         return e;
     }
 

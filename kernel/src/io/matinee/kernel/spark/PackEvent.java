@@ -121,7 +121,7 @@ public final class PackEvent implements ScalarFunction<byte[]>, Serializable {
         e.stallCount = row.isNullAt(at(11)) ? -1 : row.getInt(at(11));
         e.stallTotalMs = row.isNullAt(at(12)) ? -1 : row.getLong(at(12));
         e.told(text(row, 13), row.getDouble(at(14)));
-        e.kept = Kept.bits(text(row, 15));
+        e.kept(Kept.bits(text(row, 15)));
         return writer.write(utf8, e);
     }
 
