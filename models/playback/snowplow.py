@@ -65,20 +65,23 @@ class _Refused(ValueError):
 
 
 def adapt(events: Iterable[Mapping[str, Any]]) -> Adapted:
-    """Whole sessions in, in any order; repeats of an `event_id` count once."""
+    """Whole sessions in, in any order; repeats of an `event_id` (text, if there is one) count once."""
     by_session: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
     refused: list[tuple[int, str]] = []
-    seen: set[Any] = set()
+    seen: set[str | None] = set()
     for place, event in enumerate(events):
         if not isinstance(event, Mapping):
             refused.append((place, "no JSON object"))
             continue
         identity = event.get("event_id")
-        if identity is not None and identity in seen:
+        if isinstance(identity, str) and identity in seen:
             continue
-        seen.add(identity)
         try:
+            if identity is not None and (not isinstance(identity, str) or not identity):
+                raise _Refused("event_id is no text")
+            seen.add(identity)
             row = _row(event)
+            _check_texts(row)
         except _Refused as why:
             refused.append((place, str(why)))
         else:
@@ -94,7 +97,8 @@ def adapt(events: Iterable[Mapping[str, Any]]) -> Adapted:
 def _row(event: Mapping[str, Any]) -> dict[str, Any]:
     name = str(event.get("event_name", ""))
     if name not in EVENTS or event.get("event_vendor", VENDOR) != VENDOR:
-        raise _Refused(f"event {event.get('event_vendor', VENDOR)}/{name} is no media event")
+        told = f"{event.get('event_vendor', VENDOR)}/{name}".encode(errors="backslashreplace").decode()
+        raise _Refused(f"event {told} is no media event")
     said, session, player = _said(event, name), _entity(event, f"{_PATH}_session"), _player(event)
     sid = session.get("mediaSessionId")
     if not isinstance(sid, str) or not sid:
@@ -146,6 +150,15 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
         "kept": EVERYTHING if kind == "ce" else ",".join(sorted(kept)),
         "dropped_keys": None,
     }
+
+
+def _check_texts(row: Mapping[str, Any]) -> None:
+    """JSON may hold half of a surrogate pair, which no UTF-8 and so no message can."""
+    for column, value in row.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise _Refused(f"{column} is no Unicode text") from None
 
 
 def _said(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:

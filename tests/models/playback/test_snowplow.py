@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from models.playback import snowplow
 from models.playback.spans import Policy, fold
 from schemas import records
@@ -67,6 +69,26 @@ def test_what_is_refused_says_why() -> None:
                 "no JSON object", "no JSON object")  # fmt: skip
     assert len(reasons) == len(expected)
     assert all(words in why for words, why in zip(expected, reasons, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"event_id": [1]}, "event_id is no text"),
+        ({"event_id": {}}, "event_id is no text"),
+        ({"event_id": 7}, "event_id is no text"),
+        ({"event_id": ""}, "event_id is no text"),
+        ({PLAYER: [{"label": "\ud83d"}]}, "title_id is no Unicode text"),
+        ({SESSION: [{"mediaSessionId": "m\ud800"}]}, "session_id is no Unicode text"),
+        ({"user_id": "\udfff"}, "profile_id is no Unicode text"),
+        ({"event_name": "\ud83d"}, r"snowplow.media/\ud83d is no media event"),
+    ],
+)
+def test_one_bad_event_does_not_lose_the_others(wrong: dict[str, Any], why: str) -> None:
+    done = snowplow.adapt([*STORY[:3], STORY[3] | wrong, *STORY[4:]])
+    [(place, reason)] = done.refused
+    assert place == 3 and why in reason and reason.encode()
+    assert [row["seq"] for row in done.rows] == list(range(len(STORY) - 1))
 
 
 def test_absurd_numbers_are_left_out() -> None:
