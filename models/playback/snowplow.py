@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.playback.cmcd_event import ANY_DEVICE, EVERYTHING, NO_COUNTRY, UNKNOWN
+from models.playback.events import AD_BREAK
 
 VENDOR = "com.snowplowanalytics.snowplow.media"
 _PATH = "com_snowplowanalytics_snowplow_media"
@@ -48,6 +49,7 @@ EVENTS: Mapping[str, tuple[str, str | None]] = {
 """CMCD event and state of each; None: as the player entity says (paused or playing), '': as before."""
 
 _AD = {"abs": True, "as": True, "abe": False, "ae": False, "sk": False}
+_ONE_AD = frozenset({"as", "ae", "sk"})
 _DEVICES = {"mob": "mobile", "tv": "tv", "cnsl": "console"}
 _MAX_PLAYHEAD_MS, _MAX_KBPS, _MAX_RATE = 86_400_000, 1_000_000, 16.0
 
@@ -116,6 +118,8 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
             kept.append(column)
     if title is None:
         kept.append("asset_id")
+    if kind in _ONE_AD:
+        kept.append(AD_BREAK)
     device_at = _moment(event, "dvce_created_tstamp")
     sent_at = _moment(event, "dvce_sent_tstamp") if event.get("dvce_sent_tstamp") else device_at
     return {

@@ -73,7 +73,7 @@ def _sized(content: bytes | None) -> bytes:
 
 
 def encode(rows: list[dict[str, Any]]) -> list[Message]:
-    """Events (times in milliseconds) as messages, of schema versions 1 and 2 in turn; a rate and what is kept need version 2."""
+    """Events (times in milliseconds) as messages of schema versions 1 and 2 in turn; rates and what is kept need 2."""
     values: list[bytes] = [b""] * len(rows)
     for version in (1, 2):
         old = [i % 2 == 0 and row["playback_rate"] == 1.0 and not row.get("kept") for i, row in enumerate(rows)]

@@ -53,6 +53,21 @@ def test_a_session() -> None:
     assert session["end_reason"] == "ended"
 
 
+def test_a_break_of_two_ads_is_one_ad_to_the_content_around_it() -> None:
+    """Two ads under labels of their own, a second of nothing between them: no other content, no frame of it."""
+    own = {"label": "ad"}
+    break_ = [
+        event("ad_break_start", 25, 8, **own), event("ad_start", 25, 9, **own), event("ad_complete", 29, 10, **own),
+        event("ad_start", 30, 18, **own), event("ad_complete", 35, 19, **own), event("ad_break_end", 35, 11),
+    ]  # fmt: skip
+    story = [one for one in STORY if not one["event_name"].startswith("ad_")]
+    rows = snowplow.adapt([*story, *break_]).rows
+    placed = [row | {"kafka_partition": 0, "kafka_offset": n} for n, row in enumerate(rows)]
+    [session] = fold(placed, Policy(), "final").sessions
+    assert (session["attempts"], session["plays"], session["ad_ms"], session["title_id"]) == (1, 1, 10_000, "t1")
+    assert session["play_ms"] == 49_000 - 2_000 - 2_000 - 10_000 - 4_000
+
+
 def test_an_error_fails_the_session() -> None:
     done = snowplow.adapt([*STORY[:4], event("error", 15, 9, {"errorCode": "MEDIA_ERR_NETWORK"})])
     assert (done.rows[-1]["state"], done.rows[-1]["error_code"]) == ("f", "MEDIA_ERR_NETWORK")
