@@ -4,13 +4,15 @@
     OPTIONS /cmcd  CORS preflight
     GET /health    counters as JSON; 503 while nothing can be written
 
-204 written; 400 empty body; 401 token; 410 players shall stop; 413 too long; 415 another content type, or packed; 429
-too much is waiting (players send again, later); 503 the broker gave no answer in time. Whatever the body holds is taken
-as it is: what is wrong in it is found by the reader, line by line, and becomes a dead letter.
+204 written; 400 empty body; 401 token; 408 too slow; 410 players shall stop; 413 too long; 415 another content type, or
+packed; 429 too much is waiting (players send again, later); 503 the broker gave no answer in time or is away, or there
+are too many connections (uvicorn says so). Whatever the body holds is taken as it is: what is wrong in it is found by
+the reader, line by line, and becomes a dead letter.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections import Counter
@@ -35,6 +37,8 @@ PREFLIGHT = {
     "access-control-max-age": "86400",
 }
 RETRY_S = "2"
+MORE_HEADERS = {408: {"connection": "close"}, 429: {"retry-after": RETRY_S}, 503: {"retry-after": RETRY_S}}
+"""By status. A client that is too slow would otherwise keep its connection with the rest of its body."""
 LONGEST_NAME = 64
 
 
@@ -71,8 +75,7 @@ class Collector:
         """One report."""
         status = await self._take(request)
         self.counts[f"status_{status}"] += 1
-        headers = self._allowed(request)
-        return Response(status_code=status, headers=headers | {"retry-after": RETRY_S} if status == 429 else headers)
+        return Response(status_code=status, headers=self._allowed(request) | MORE_HEADERS.get(status, {}))
 
     async def _take(self, request: Request) -> int:
         if self.held.gone:
@@ -87,6 +90,10 @@ class Collector:
             body = await self._body(request)
         except ClientDisconnect:
             return 400  # to nobody
+        except TimeoutError:
+            return 408
+        except Full:
+            return 429
         if body is None:
             return 413
         at_ms = time.time_ns() // 1_000_000
@@ -104,16 +111,30 @@ class Collector:
         return 204
 
     async def _body(self, request: Request) -> bytes | None:
+        """The body, None if it is too long. What has come of it counts among the sink's bytes until it is whole.
+
+        Raises:
+            TimeoutError: it does not come to its end in time.
+            Full: too much is in memory already.
+        """
+        assert self.sink is not None
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > self.held.body_bytes:
             return None
         parts: list[bytes] = []
         size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self.held.body_bytes:
-                return None
-            parts.append(part)
+        try:
+            async with asyncio.timeout(self.held.body_timeout_ms / 1000):
+                async for part in request.stream():
+                    size += len(part)
+                    self.sink.reading_bytes += len(part)
+                    if size > self.held.body_bytes:
+                        return None
+                    if not self.sink.room(0):
+                        raise Full
+                    parts.append(part)
+        finally:
+            self.sink.reading_bytes -= size
         return b"".join(parts)
 
     @staticmethod
@@ -137,10 +158,11 @@ class Collector:
         return request.client.host if request.client else ""
 
     async def health(self, _request: Request) -> Response:
-        """Counters, and how much waits for the broker."""
-        waiting = self.sink.waiting_bytes if self.sink else 0
-        full = waiting > self.held.buffer_bytes // 2
-        return JSONResponse({"waiting_bytes": waiting, **sorted_counts(self.counts)}, 503 if full else 200)
+        """Counters, how much waits for the broker, how much has come of bodies that are being read."""
+        assert self.sink is not None
+        waiting = self.sink.waiting_bytes
+        told = {"waiting_bytes": waiting, "reading_bytes": self.sink.reading_bytes, **sorted_counts(self.counts)}
+        return JSONResponse(told, 503 if self.sink.broken or waiting > self.held.buffer_bytes // 2 else 200)
 
 
 def sorted_counts(counts: Counter[str]) -> dict[str, int]:

@@ -2,6 +2,9 @@
 
 kafka-python's producer lives in threads of its own; here its answers come back to the event loop. What waits for an
 answer is bounded in bytes: beyond that a POST is refused, because what is only in memory is lost with the process.
+
+A producer that has lost a message (the broker was away for `DELIVERY_MS`) is replaced in the background. Until another
+is made every POST is refused at once: none waits for it, none is held.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -27,6 +30,9 @@ LINGER_MS = 5
 BATCH_BYTES = 256 * 1024
 DELIVERY_MS = 120_000
 BOOTSTRAP_MS = 8_000
+RENEW_S = 2.0
+"""Between two attempts to make another producer, and to close the one it replaces."""
+LOG = logging.getLogger(__name__)
 
 
 class Full(Exception):
@@ -83,6 +89,15 @@ def _producer(settings: Settings) -> KafkaProducer:
         ) from error
 
 
+def _another(settings: Settings) -> KafkaProducer:
+    """A producer that knows its topic: without, each message would hold up the event loop to ask for it."""
+    producer = _producer(settings)
+    if _partitions(producer, settings.kafka.topic_prefix + CMCD.name) is None:
+        producer.close(timeout=0)
+        raise ServiceUnavailable(f"the broker at {settings.kafka.bootstrap} does not tell of topic {CMCD.name}")
+    return producer
+
+
 @lru_cache(maxsize=1 << 16)
 def _hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
@@ -90,6 +105,11 @@ def _hash(key: bytes) -> int:
 
 class Sink:
     """Writes to topic `cmcd`; belongs to one event loop.
+
+    Attributes:
+        waiting_bytes: what waits for the broker's answer, that of POSTs already refused included.
+        reading_bytes: what has come of bodies that are still being read; the reader counts it.
+        broken: nothing can be written until another producer is made.
 
     Raises:
         ServiceUnavailable: no broker when it begins.
@@ -101,27 +121,32 @@ class Sink:
         self.partitions = settings.kafka.partitions
         self.loop = asyncio.get_running_loop()
         self.waiting_bytes = 0
+        self.reading_bytes = 0
+        self.broken = False
         self._turn = count()
-        self._done: deque[tuple[asyncio.Future[None], int, Any]] = deque()
-        self._broken = False
-        self._renewing = asyncio.Lock()
+        self._done: deque[tuple[KafkaProducer, asyncio.Future[None], int, Any]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._producer = _producer(settings)
+
+    def room(self, size: int) -> bool:
+        """Whether so many bytes may come to those that wait and those being read."""
+        return self.waiting_bytes + self.reading_bytes + size <= self.settings.collector.buffer_bytes
 
     async def write(self, messages: Sequence[tuple[bytes | None, bytes]], at_ms: int) -> None:
         """Returns when the broker has all of them.
 
         Raises:
             Full: too much waits already; nothing was taken.
-            NotWritten: not all were acknowledged in time.
+            NotWritten: not all were acknowledged in time, or there is no producer.
         """
-        limit = self.settings.collector
-        if self.waiting_bytes + sum(len(value) for _, value in messages) > limit.buffer_bytes:
+        # No waiting between these two questions and the sending: what is in memory is counted.
+        if not self.room(sum(len(value) for _, value in messages)):
             raise Full
-        if self._broken:
-            await self._renew()
+        if self.broken:
+            raise NotWritten("the broker is away")
         try:
             answers = [self._send(key, value, at_ms) for key, value in messages]
-            async with asyncio.timeout(limit.ack_timeout_ms / 1000):
+            async with asyncio.timeout(self.settings.collector.ack_timeout_ms / 1000):
                 for answer in answers:
                     await answer
         except (TimeoutError, KafkaError) as error:
@@ -130,24 +155,29 @@ class Sink:
     def _send(self, key: bytes | None, value: bytes, at_ms: int) -> asyncio.Future[None]:
         answer = self.loop.create_future()
         place = next(self._turn) if key is None else _hash(key)
-        future = self._producer.send(
+        producer = self._producer
+        future = producer.send(
             self.topic, key=key, value=value, partition=place % self.partitions, timestamp_ms=at_ms
         )
         self.waiting_bytes += len(value)
-        future.add_callback(self._answered, answer, len(value), None)
-        future.add_errback(self._answered, answer, len(value))
+        future.add_callback(self._answered, producer, answer, len(value), None)
+        future.add_errback(self._answered, producer, answer, len(value))
         return answer
 
-    def _answered(self, answer: asyncio.Future[None], size: int, *what: Any) -> None:
+    def _answered(self, producer: KafkaProducer, answer: asyncio.Future[None], size: int, *what: Any) -> None:
         """In the producer's thread: over to the loop. What was not taken comes with its error alone."""
-        self._done.append((answer, size, what[0]))
+        self._done.append((producer, answer, size, what[0]))
         self.loop.call_soon_threadsafe(self._settle)
 
     def _settle(self) -> None:
         while self._done:
-            answer, size, error = self._done.popleft()
+            producer, answer, size, error = self._done.popleft()
             self.waiting_bytes -= size
-            self._broken = error is not None
+            # What one that is replaced already loses says nothing of the one that writes.
+            if error is not None and producer is self._producer and not self.broken:
+                self.broken = True
+                LOG.warning("a message was not written, POSTs get 503 until there is another producer: %s", error)
+                self._begin(self._renew())
             if answer.done():
                 continue  # its POST was refused already, for taking too long
             if error is None:
@@ -155,18 +185,44 @@ class Sink:
             else:
                 answer.set_exception(NotWritten(f"{type(error).__name__}: {error}"))
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _renew(self) -> None:
-        """Another producer: one that has lost a message does not go on as it was."""
-        async with self._renewing:
-            if self._broken:
-                old = self._producer
-                try:
-                    self._producer = await asyncio.to_thread(_producer, self.settings)
-                except ServiceUnavailable as error:
-                    raise NotWritten(str(error)) from error
-                self._broken = False
-                await asyncio.to_thread(old.close, 0)
+        """Another producer: one that has lost a message does not go on as it was. Goes on until there is one."""
+        old, began = self._producer, self.loop.time()
+        while self._producer is old:
+            try:
+                self._producer = await asyncio.to_thread(_another, self.settings)
+            except ServiceUnavailable:
+                await asyncio.sleep(RENEW_S)
+            except Exception:
+                LOG.exception("no producer could be made, tried again in %g s", RENEW_S)
+                await asyncio.sleep(RENEW_S)
+        self.broken = False
+        LOG.warning("there is another producer after %.1f s, POSTs are taken again", self.loop.time() - began)
+        await self._retire(old)
+
+    async def _retire(self, old: KafkaProducer) -> None:
+        """Close a producer once it has an answer for each of its messages, which takes `DELIVERY_MS` at most."""
+        told = False
+        while True:
+            try:
+                return await asyncio.to_thread(old.close, 0)
+            except KafkaError as error:
+                if not told:
+                    LOG.warning("the producer before is closed later, messages wait in it: %s", error)
+                told = True
+            await asyncio.sleep(RENEW_S)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.to_thread(self._producer.close, self.settings.collector.ack_timeout_ms / 1000)
+        """Wait for what is under way; nothing is taken from now on."""
+        self.broken = True
+        for task in self._tasks:
+            task.cancel()
+        try:
+            await asyncio.to_thread(self._producer.close, self.settings.collector.ack_timeout_ms / 1000)
+        except KafkaError as error:
+            LOG.warning("the producer ends with messages that the broker has not answered: %s", error)

@@ -106,6 +106,36 @@ def test_a_player_that_goes_in_the_middle_of_its_post_is_no_error(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def _slow(port: int) -> socket.socket:
+    """A player that does not go on in the middle of its POST."""
+    player = socket.create_connection(("127.0.0.1", port), timeout=30)
+    head = "POST /cmcd HTTP/1.1\r\nHost: x\r\nContent-Type: application/cmcd\r\nContent-Length: 99\r\n"
+    player.sendall(f"{head}\r\ne=ps".encode())
+    return player
+
+
+def _post(port: int, sn: int) -> int:
+    content = LINE.format(sid="a", sn=sn)
+    return httpx.post(f"http://127.0.0.1:{port}/cmcd", content=content, headers=CMCD_TYPE, timeout=30).status_code
+
+
+def test_more_connections_than_allowed_get_503(universe: Settings) -> None:
+    variables = {"MATINEE__COLLECTOR__CONNECTIONS": "2", "MATINEE__COLLECTOR__BODY_TIMEOUT_MS": "600000"}
+    with qoe_collector.running(universe, variables) as (port, _), ExitStack() as players:
+        players.enter_context(_slow(port))
+        assert _post(port, 0) == 204, "the second of two"
+        players.enter_context(_slow(port))
+        assert _post(port, 1) == 503
+
+
+def test_a_slow_player_gets_408_and_its_connection_ends(universe: Settings) -> None:
+    variables = {"MATINEE__COLLECTOR__CONNECTIONS": "1", "MATINEE__COLLECTOR__BODY_TIMEOUT_MS": "300"}
+    with qoe_collector.running(universe, variables) as (port, _):
+        with _slow(port) as player, player.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 408 ")  # up to the end, which the collector makes
+        assert _post(port, 0) == 204
+
+
 @pytest.mark.parametrize(("variable", "value", "error", "words"), [
     ("MATINEE__KAFKA__BOOTSTRAP", "127.0.0.1:1", ServiceUnavailable, "no Kafka broker answers"),
     ("MATINEE__KAFKA__TOPIC_PREFIX", "nowhere.", InputMissing, "topic nowhere.cmcd is not there"),
