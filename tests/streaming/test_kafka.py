@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -15,7 +17,7 @@ from conf.errors import ConfigError, InputMissing, UsageError
 from conf.settings import Settings
 from schemas import topics as catalogue
 from schemas import wire
-from streaming import clients, consume, lanes, launch, produce, topics
+from streaming import clients, consume, lanes, launch, letters, produce, topics
 from tests.streaming import days
 
 pytestmark = pytest.mark.kafka
@@ -148,6 +150,20 @@ def test_a_frame_of_ones_own_is_stamped_with_its_arrival(universe: Callable[[str
     assert wire.decode_one(last.value or b"")[0] == "day_end" and last.at_ms > sent[-1].at_ms
     with pytest.raises(UsageError, match="cdn_cluster has no received_at"):
         produce.produce_frame(catalogue.CDN_CLUSTER, pd.DataFrame(), settings)
+
+
+def test_a_replayed_letter_does_not_carry_the_clock_ahead(universe: Callable[[str], Settings]) -> None:
+    settings = universe("replayed")
+    events = days.frame(days.session(np.random.default_rng(1), 7, days.start_ms()))
+    produce.produce_frame(catalogue.PLAYBACK_EVENT, events.iloc[:-1], settings)
+    value = wire.encode_frame("playback_event", 2, events.iloc[-1:])[0]
+    row = {"topic": "playback_event", "payload": {"base64": base64.b64encode(value).decode()}}
+    before = topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings)
+    assert letters.replay([json.dumps(row)], settings).sent == {"playback_event": 1}
+    assert topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings) == before
+    *_, last = consume.messages(catalogue.PLAYBACK_EVENT, settings)
+    received = wire.decode_one(last.value or b"")[2]["received_at"].timestamp() * 1000
+    assert last.partition == partition(events) and last.at_ms == received == max(before)
 
 
 def test_a_topic_made_anew_is_read_from_its_start(universe: Callable[[str], Settings]) -> None:
