@@ -17,7 +17,9 @@ from conf.errors import ConfigError, InputMissing, UsageError
 from conf.settings import Settings
 from schemas import topics as catalogue
 from schemas import wire
+from schemas.topics import Topic
 from streaming import clients, consume, lanes, launch, letters, produce, topics
+from streaming.jobs import plan
 from tests.streaming import days
 
 pytestmark = pytest.mark.kafka
@@ -166,15 +168,16 @@ def test_a_replayed_letter_does_not_carry_the_clock_ahead(universe: Callable[[st
     assert last.partition == partition(events) and last.at_ms == received == max(before)
 
 
-def test_a_topic_made_anew_is_read_from_its_start(universe: Callable[[str], Settings]) -> None:
-    settings = _created(universe("anew"))
+@pytest.mark.parametrize("anew", plan.SOURCES, ids=lambda topic: topic.name)
+def test_a_topic_made_anew_is_read_from_its_start(anew: Topic, universe: Callable[[str], Settings]) -> None:
+    settings = _created(universe(f"anew-{anew.name}"))
     state = settings.paths.var / "chk-7"
     state.mkdir()
     (state / "_metadata").touch()
-    source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
-    launch._remember(settings, {"job_id": "0" * 32, "topic_id": source, "savepoint": state.as_uri()})
+    ids = launch._topic_ids(settings)
+    launch._remember(settings, {"job_id": "0" * 32, "topic_ids": ids, "savepoint": state.as_uri()})
     assert launch.resumable(settings) == state.as_uri()
-    topics.delete(settings)
+    topics.delete(settings, [anew])
     assert launch.resumable(_created(settings)) is None
 
 
@@ -183,8 +186,8 @@ def test_a_checkpoint_of_another_backend_is_refused(universe: Callable[[str], Se
     chk = settings.stack.dir / "flink" / "checkpoints" / ("b" * 32) / "chk-7"
     chk.mkdir(parents=True)
     (chk / "_metadata").touch()
-    source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
-    launch._remember(settings, {"job_id": "b" * 32, "topic_id": source, "state_backend": "rocksdb"})
+    ids = launch._topic_ids(settings)
+    launch._remember(settings, {"job_id": "b" * 32, "topic_ids": ids, "state_backend": "rocksdb"})
     assert launch.resumable(settings) == chk.as_uri()
     other = settings.model_copy(update={"flink": settings.flink.model_copy(update={"state_backend": "hashmap"})})
     with pytest.raises(ConfigError, match="flink.state_backend = rocksdb, not hashmap"):
