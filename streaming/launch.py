@@ -132,8 +132,7 @@ def start(settings: Settings, *, fresh: bool = False, client: Client | None = No
         return Submission(running.id, True, None)
     origin = None if fresh else resumable(settings)
     job_id = (client or Client(settings)).submit(origin)
-    source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
-    told = {"job_id": job_id, "topic_id": source, "state_backend": settings.flink.state_backend}
+    told = {"job_id": job_id, "topic_ids": _topic_ids(settings), "state_backend": settings.flink.state_backend}
     _remember(settings, told if origin is None else told | {"origin": origin})
     return Submission(job_id, False, origin)
 
@@ -240,7 +239,12 @@ def _record(settings: Settings) -> Path:
     return settings.paths.var / "stream" / f"{settings.kafka.topic_prefix}qoe.json"
 
 
-def _remember(settings: Settings, found: dict[str, str]) -> None:
+def _topic_ids(settings: Settings) -> dict[str, str]:
+    """The broker's id of every topic the job reads, by the topic's name."""
+    return {topic.name: topics.identity(topic, settings) for topic in plan.SOURCES}
+
+
+def _remember(settings: Settings, found: dict[str, Any]) -> None:
     path = _record(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found))
@@ -251,7 +255,9 @@ def resumable(settings: Settings) -> str | None:
 
     A run that ended before its first checkpoint leaves what it went on from itself.
 
-    None too where `playback_event` was made anew since: offsets of the old topic would skip what lies in the new one.
+    None too where a topic it reads was made anew since: offsets of the old topic would skip what lies in the new one.
+    Records of runs before `cmcd` was looked at hold the id of `playback_event` alone, as `topic_id`: such a run is gone
+    on from if that one is the same, and `cmcd` is believed to be, once, as the next run's record holds both.
 
     Raises:
         ConfigError: it is a checkpoint of another `flink.state_backend`; a savepoint is read by both.
@@ -259,10 +265,12 @@ def resumable(settings: Settings) -> str | None:
     path = _record(settings)
     if not path.is_file():
         return None
-    last: dict[str, str] = json.loads(path.read_text())
-    if last.get("topic_id") != topics.identity(catalogue.PLAYBACK_EVENT, settings):
+    last: dict[str, Any] = json.loads(path.read_text())
+    now = _topic_ids(settings)
+    known = last.get("topic_ids", now | {catalogue.PLAYBACK_EVENT.name: last.get("topic_id")})
+    if known != now:
         return None
-    savepoint = last.get("savepoint")
+    savepoint: str | None = last.get("savepoint")
     if savepoint is not None and rest.there(savepoint):
         return savepoint
     origin = last.get("origin")
@@ -306,8 +314,7 @@ def savepoint(settings: Settings) -> str:
             if cause is not None:
                 raise MatineeError(f"no savepoint of job {running.id}: {root_cause(cause['stack-trace'])}")
             address = str(answer["operation"]["location"])
-            source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
-            _remember(settings, {"job_id": running.id, "topic_id": source, "savepoint": address})
+            _remember(settings, {"job_id": running.id, "topic_ids": _topic_ids(settings), "savepoint": address})
             _await_end(settings, running.id)
             return address
         time.sleep(LOOK_S / 4)

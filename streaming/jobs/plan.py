@@ -20,6 +20,8 @@ from schemas import topics
 from schemas.render import sql
 from schemas.topics import Topic
 
+SOURCES = (topics.PLAYBACK_EVENT, topics.CMCD)
+"""Topics the job reads."""
 UID = "fold"
 STEP_TTL = "1h"
 """State of a step's sums after their last change: steps are of the arrival clock, so nothing comes for an old one."""
@@ -212,7 +214,7 @@ def inserts(settings: Settings) -> list[str]:
     """One INSERT a sink; dead letters go to the topic of the message they were."""
     minute = sql.stream_sums("minute_delta")
     step = sql.stream_sums("minute_delta", "qoe_step", "step_ms", None, STEP_TTL)
-    origin, letters = _by_kind(topics.PLAYBACK_EVENT, topics.CMCD, settings), _by_kind(*_LETTERS, settings)
+    origin, letters = _by_kind(*SOURCES, settings), _by_kind(*_LETTERS, settings)
     headers = f"MAP_UNION(headers, MAP['topic', ENCODE({origin}, 'UTF-8')])"
     return [
         f"INSERT INTO qoe_minute\n{minute}",

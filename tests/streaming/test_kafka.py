@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -15,7 +17,9 @@ from conf.errors import ConfigError, InputMissing, UsageError
 from conf.settings import Settings
 from schemas import topics as catalogue
 from schemas import wire
-from streaming import clients, consume, lanes, launch, produce, topics
+from schemas.topics import Topic
+from streaming import clients, consume, lanes, launch, letters, produce, topics
+from streaming.jobs import plan
 from tests.streaming import days
 
 pytestmark = pytest.mark.kafka
@@ -150,15 +154,30 @@ def test_a_frame_of_ones_own_is_stamped_with_its_arrival(universe: Callable[[str
         produce.produce_frame(catalogue.CDN_CLUSTER, pd.DataFrame(), settings)
 
 
-def test_a_topic_made_anew_is_read_from_its_start(universe: Callable[[str], Settings]) -> None:
-    settings = _created(universe("anew"))
+def test_a_replayed_letter_does_not_carry_the_clock_ahead(universe: Callable[[str], Settings]) -> None:
+    settings = universe("replayed")
+    events = days.frame(days.session(np.random.default_rng(1), 7, days.start_ms()))
+    produce.produce_frame(catalogue.PLAYBACK_EVENT, events.iloc[:-1], settings)
+    value = wire.encode_frame("playback_event", 2, events.iloc[-1:])[0]
+    row = {"topic": "playback_event", "payload": {"base64": base64.b64encode(value).decode()}}
+    before = topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings)
+    assert letters.replay([json.dumps(row)], settings).sent == {"playback_event": 1}
+    assert topics.newest_timestamps(catalogue.PLAYBACK_EVENT, settings) == before
+    *_, last = consume.messages(catalogue.PLAYBACK_EVENT, settings)
+    received = wire.decode_one(last.value or b"")[2]["received_at"].timestamp() * 1000
+    assert last.partition == partition(events) and last.at_ms == received == max(before)
+
+
+@pytest.mark.parametrize("anew", plan.SOURCES, ids=lambda topic: topic.name)
+def test_a_topic_made_anew_is_read_from_its_start(anew: Topic, universe: Callable[[str], Settings]) -> None:
+    settings = _created(universe(f"anew-{anew.name}"))
     state = settings.paths.var / "chk-7"
     state.mkdir()
     (state / "_metadata").touch()
-    source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
-    launch._remember(settings, {"job_id": "0" * 32, "topic_id": source, "savepoint": state.as_uri()})
+    ids = launch._topic_ids(settings)
+    launch._remember(settings, {"job_id": "0" * 32, "topic_ids": ids, "savepoint": state.as_uri()})
     assert launch.resumable(settings) == state.as_uri()
-    topics.delete(settings)
+    topics.delete(settings, [anew])
     assert launch.resumable(_created(settings)) is None
 
 
@@ -167,8 +186,8 @@ def test_a_checkpoint_of_another_backend_is_refused(universe: Callable[[str], Se
     chk = settings.stack.dir / "flink" / "checkpoints" / ("b" * 32) / "chk-7"
     chk.mkdir(parents=True)
     (chk / "_metadata").touch()
-    source = topics.identity(catalogue.PLAYBACK_EVENT, settings)
-    launch._remember(settings, {"job_id": "b" * 32, "topic_id": source, "state_backend": "rocksdb"})
+    ids = launch._topic_ids(settings)
+    launch._remember(settings, {"job_id": "b" * 32, "topic_ids": ids, "state_backend": "rocksdb"})
     assert launch.resumable(settings) == chk.as_uri()
     other = settings.model_copy(update={"flink": settings.flink.model_copy(update={"state_backend": "hashmap"})})
     with pytest.raises(ConfigError, match="flink.state_backend = rocksdb, not hashmap"):

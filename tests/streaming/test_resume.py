@@ -10,7 +10,9 @@ import pytest
 from conf import flink
 from conf.errors import ServiceUnavailable
 from conf.settings import Settings, load
+from schemas.topics import Topic
 from streaming import launch, rest, topics
+from streaming.jobs import plan
 
 
 class Planned:
@@ -32,22 +34,56 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
     monkeypatch.setattr(flink, "get", get)
     monkeypatch.setattr(topics, "create", lambda _: None)
-    monkeypatch.setattr(topics, "identity", lambda *_: "topic")
+    monkeypatch.setattr(topics, "identity", lambda topic, _: f"id of {topic.name}")
     monkeypatch.setattr(rest, "find", lambda *_: None)
     made = load()
     paths = made.paths.model_copy(update={"var": tmp_path})
     return made.model_copy(update={"paths": paths, "stack": made.stack.model_copy(update={"dir": tmp_path / "stack"})})
 
 
-@pytest.mark.parametrize("name", ["savepoint-1", "chk-7"])
-def test_a_run_that_ended_before_its_first_checkpoint_leaves_its_origin(settings: Settings, name: str) -> None:
+def _state(settings: Settings, name: str) -> Path:
     state = settings.paths.var / name
     state.mkdir()
     (state / "_metadata").touch()
-    launch._remember(settings, {"job_id": "0" * 32, "topic_id": "topic", "savepoint": state.as_uri()})
+    return state
+
+
+@pytest.mark.parametrize("name", ["savepoint-1", "chk-7"])
+def test_a_run_that_ended_before_its_first_checkpoint_leaves_its_origin(settings: Settings, name: str) -> None:
+    state = _state(settings, name)
+    ids = launch._topic_ids(settings)
+    launch._remember(settings, {"job_id": "0" * 32, "topic_ids": ids, "savepoint": state.as_uri()})
     client: Any = Planned()
     for _ in range(3):
         launch.start(settings, client=client)
     assert client.origins == [state.as_uri()] * 3
     launch.start(settings, fresh=True, client=client)
     assert client.origins[-1] is None and launch.resumable(settings) is None
+
+
+@pytest.mark.parametrize("anew", plan.SOURCES, ids=lambda topic: topic.name)
+def test_a_source_made_anew_is_read_from_its_start(
+    anew: Topic, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = _state(settings, "savepoint-1")
+    ids = launch._topic_ids(settings)
+    launch._remember(settings, {"job_id": "0" * 32, "topic_ids": ids, "savepoint": state.as_uri()})
+    assert launch.resumable(settings) == state.as_uri()
+    monkeypatch.setattr(topics, "identity", lambda topic, _: "another" if topic == anew else f"id of {topic.name}")
+    assert launch.resumable(settings) is None
+    client: Any = Planned()
+    launch.start(settings, client=client)
+    assert client.origins == [None]
+
+
+@pytest.mark.parametrize(("topic_id", "goes_on"), [("id of playback_event", True), ("another", False)])
+def test_a_record_without_the_id_of_cmcd_is_gone_on_from_once(
+    topic_id: str, goes_on: bool, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = _state(settings, "savepoint-1")
+    launch._remember(settings, {"job_id": "0" * 32, "topic_id": topic_id, "savepoint": state.as_uri()})
+    client: Any = Planned()
+    launch.start(settings, client=client)
+    assert client.origins == [state.as_uri() if goes_on else None]
+    monkeypatch.setattr(topics, "identity", lambda topic, _: f"{topic.name} made anew")
+    assert launch.resumable(settings) is None
