@@ -78,8 +78,8 @@ def measures(metrics: Sequence[Metric] | None = None) -> list[str]:
 
 
 def sums(dialect: Dialect = SPARK, prefix: str = "", metrics: Sequence[Metric] | None = None) -> list[str]:
-    """Select list of the sums over spans: ``SUM(CAST(stall_ms AS BIGINT)) AS `stall_time_num```, ...; `prefix` is put
-    before each measure (``s.``)."""
+    """Select list of the sums: ``SUM(CAST(stall_ms AS BIGINT)) AS `stall_time_num```, ...; `prefix` is put before each
+    column (``s.``). Over spans, or the rows that `metrics` are over (`PLAY_METRICS`, `SESSION_METRICS`)."""
     return [
         f"{dialect.total(_WORD.sub(lambda m: prefix + dialect.column(m[0]), expression))} AS {dialect.column(name)}"
         for name, expression in row_expressions(metrics)
