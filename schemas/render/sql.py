@@ -111,7 +111,7 @@ def quantile(histogram: Histogram, share: float, dialect: Dialect = SPARK) -> st
     if not 0.0 < share < 1.0:
         raise SchemaError(f"quantile {share} of {histogram.name}: it must lie between 0 and 1")
     counts = [f"CAST({dialect.column(name)} AS DOUBLE)" for name in histogram.columns]
-    wanted = f"({share!r}E0 * ({' + '.join(counts)}))"
+    wanted = f"({_double(share)} * ({' + '.join(counts)}))"
     cases, low, before = [], 0, "CAST(0 AS DOUBLE)"
     for edge, count in zip(histogram.edges_ms, counts, strict=False):
         upto = f"({before} + {count})"
@@ -122,6 +122,12 @@ def quantile(histogram: Histogram, share: float, dialect: Dialect = SPARK) -> st
         f"CASE WHEN {wanted} = CAST(0 AS DOUBLE) THEN CAST(NULL AS DOUBLE) {' '.join(cases)} "
         f"ELSE CAST({low} AS DOUBLE) END"
     )
+
+
+def _double(number: float) -> str:
+    """A DOUBLE constant: without an exponent it would be a decimal."""
+    text = repr(float(number)).upper()
+    return text if "E" in text else f"{text}E0"
 
 
 def each_revision(table: Table, source: str, dialect: Dialect) -> str:
