@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,8 @@ from models.days import DAY_MS, epoch_day
 from models.delivery.yardsticks import offload_lines
 from schemas import tables as t
 from schemas import topics
+from schemas.metrics import PLAY_METRICS, SESSION_METRICS, Metric
+from schemas.render import sql
 from schemas.tables import Table
 from streaming import alerts, consume
 from streaming.produce import truth_folder
@@ -76,6 +79,8 @@ def story(settings: Settings, run: Run) -> Story:
         next_day=after,
         fault=_fault(settings, live),
         qoe=_stream_minutes(settings, live),
+        plays=sums_of_the_day(lake, t.PLAY, PLAY_METRICS, live),
+        sessions=sums_of_the_day(lake, t.SESSION, SESSION_METRICS, live),
         funnel=_funnel(lake, live),
         forecast=score.forecast_against_asked(forecast, asked),
         disk=score.disk_by_title(plan, catalogue["asset_file"], catalogue["title"]),
@@ -142,6 +147,14 @@ def _stream_minutes(settings: Settings, day: date) -> pd.DataFrame:
         return rollup in (b"total", b"place") and first <= int(minute) < first + DAY_MS
 
     return consume.snapshot(topics.QOE_MINUTE, settings, wanted=of_the_day)
+
+
+def sums_of_the_day(lake: Lake, table: Table, metrics: Sequence[Metric], day: date) -> pd.DataFrame:
+    """One row: the sums of metrics over a day's rows of their table; of revision `final` where it has both."""
+    revision = " AND revision = 'final'" if table.twofold else ""
+    sums = ", ".join(sql.sums(sql.DUCKDB, metrics=metrics))
+    found: pd.DataFrame = lake.sql(f"SELECT {sums} FROM {table.fqn} WHERE {table.partition} = DATE '{day}'{revision}")
+    return found
 
 
 def _funnel(lake: Lake, day: date) -> dict[str, int]:

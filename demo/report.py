@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from demo import pictures
 from demo.story import Story
-from schemas.metrics import METRICS
+from schemas.metrics import METRICS, PLAY_METRICS, SESSION_METRICS, Metric
 from schemas.render import frames, sql
 
 HERE = Path(__file__).parent
@@ -37,16 +38,31 @@ def html(story: Story) -> str:
     }
     svg = {name: Markup(text) for name, text in drawn.items()}
     return environment.get_template("report.html.j2").render(
-        story=story, svg=svg, headline=headline(story), metrics=metrics_of_the_day(story.qoe)
+        story=story, svg=svg, headline=headline(story), metrics=every_metric(story)
     )
+
+
+def every_metric(story: Story) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
+    """(what the rows are, `metrics_of`) of every registry of metrics, for the live day."""
+    return [
+        ("Over spans, as the stream added them up", metrics_of_the_day(story.qoe)),
+        ("Over plays, which know the running time", metrics_of(story.plays, PLAY_METRICS)),
+        ("Over sessions, which know what arrived", metrics_of(story.sessions, SESSION_METRICS)),
+    ]
 
 
 def metrics_of_the_day(qoe: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     """(metric, value, unit, what it is) of every metric of the registry, over rollup `total` of `qoe_minute` rows."""
     total = qoe[qoe["rollup"] == "total"].reindex(columns=[name for name, _ in sql.row_expressions()], fill_value=0)
-    found = frames.values(total.sum().to_frame().T).iloc[0]
-    found["concurrency"] /= DAY_MINUTES
-    return [(m.name, *_shown(found[m.name], m.unit), m.doc) for m in METRICS]
+    sums = total.sum().to_frame().T
+    sums["concurrency_num"] /= DAY_MINUTES
+    return metrics_of(sums, METRICS)
+
+
+def metrics_of(sums: pd.DataFrame, metrics: Sequence[Metric]) -> list[tuple[str, str, str, str]]:
+    """(metric, value, unit, what it is) of metrics, from one row of their sums."""
+    found = frames.values(sums, metrics).iloc[0]
+    return [(m.name, *_shown(found[m.name], m.unit), m.doc) for m in metrics]
 
 
 def _shown(value: float, unit: str) -> tuple[str, str]:

@@ -31,6 +31,10 @@ class Story:
     fault: FaultWindow
     qoe: pd.DataFrame
     """qoe_minute as the stream published it, rollups `total` and `place`, of the live day."""
+    plays: pd.DataFrame
+    """One row: the sums of PLAY_METRICS over the plays of the live day."""
+    sessions: pd.DataFrame
+    """One row: the sums of SESSION_METRICS over the sessions of the live day, revision `final`."""
     funnel: dict[str, int]
     """Steps of the live day: impressions, takes, attempts, plays, quality plays, completed."""
     forecast: pd.DataFrame

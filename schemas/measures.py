@@ -13,12 +13,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A mergeable histogram: counts of values up to each edge (ms, inclusive), and of those above the last."""
+    """A mergeable histogram: counts of values up to each edge (ms, inclusive), and of those above the last.
+
+    `edges` says what a reader would ask at the edges, `owner` who answers for it, as of a metric.
+    """
 
     name: str
     prefix: str
     edges_ms: tuple[int, ...]
     doc: str
+    edges: str
+    owner: str = "playback"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -41,12 +46,16 @@ START_TIME = Histogram(
     "start",
     (500, 1_000, 1_500, 2_000, 3_000, 4_000, 6_000, 10_000, 20_000),
     "Measured starts by their start delay.",
+    "An edge is in the bin below it. In the minute of the first frame, without ads and pauses before it; a start with "
+    "a number missing before its frame is in no bin. A quantile above the last edge is that edge.",
 )
 STALL_TIME = Histogram(
     "stall_time",
     "stall",
     (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000),
     "Plays by their stalled time, at their end.",
+    "An edge is in the bin below it: plays without a stall are the first bin, up to 0 ms. In the minute the play ends; "
+    "an open one is in no bin yet. A quantile above the last edge is that edge.",
 )
 HISTOGRAMS = (START_TIME, STALL_TIME)
 

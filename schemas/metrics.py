@@ -23,8 +23,9 @@ class Direction(Enum):
 class Metric:
     """One metric.
 
-    `num` and `den` are row-level integer expressions over measures; without `den` the metric is a plain sum. They are
-    sums and differences only: a stream corrects by signed deltas, so anything else would not add up.
+    `num` and `den` are row-level integer expressions over columns; without `den` the metric is a plain sum. They are
+    sums and differences only: a stream corrects by signed deltas, so anything else would not add up. Which columns
+    there are, the rows say (`schemas.metric_check`).
     `scale` divides the ratio (or the sum) for display. `source` names where the definition comes from, `edges` says
     what a reader would ask at the edges, `owner` who answers for it.
     """
@@ -155,7 +156,48 @@ PLAY_METRICS: tuple[Metric, ...] = (
            "A live title, or one of unknown running time, is in neither sum, so null by itself; 0.01 is one percent."),
 )
 """Over rows of table `play`, which know the running time; rendered by the same functions."""
+
+SESSION_METRICS: tuple[Metric, ...] = (
+    Metric("missing_rate", "missing", "events + missing", "1", LOWER,
+           "Share of the events sent that never arrived.", "matinee",
+           "Known from numbers left out below the highest: of what was lost after the last event that arrived nothing "
+           "tells. A repeat is no event; in revision live a late event is missing."),
+    Metric("duplicate_rate", "duplicates", "events + duplicates", "1", NEITHER,
+           "Share of the events that arrived which had arrived before.", "matinee",
+           "All of a session's repeats stand in its segment 0, so around midnight in that segment's day."),
+    Metric("inferred_end_rate", "inferred", "1", "1", LOWER,
+           "Share of session rows that ended without an end event, by a timeout or limit.", "matinee",
+           "A row is a segment: a change of content is an end that was told. One that still lives, as the stream has "
+           "it, is in the denominator alone."),
+)
+"""Over rows of table `session` of one revision: what is known of a whole session, not of a minute of it; rendered by
+the same functions. The denominator `1` counts rows."""
 # fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A figure that is no sum: the most at any moment, asked of the spans (`schemas.render.sql.peak`)."""
+
+    name: str
+    unit: str
+    better: Direction
+    doc: str
+    source: str
+    edges: str
+    owner: str = "playback"
+
+
+PEAK = Sweep(
+    "peak_concurrency",
+    "1",
+    NEITHER,
+    "Most sessions alive at one moment of a minute.",
+    "Conviva concurrent plays",
+    "At one moment ends come before starts, so a span that follows another does not count twice; a span of length 0 is "
+    "none. Alive as in concurrency. Peaks do not add up: each rollup has a sweep of its own, and so has a day. "
+    "In batch alone.",
+)
 
 DIMENSIONS: tuple[str, ...] = ("cdn_id", "isp", "device", "country", "app_version", "title_id")
 """Dimensions of a sum of spans, in the order of the tables' columns."""

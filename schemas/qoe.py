@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas import ids, records
+from schemas import ids, metric_check, records
 from schemas.errors import SchemaError
 from schemas.measures import HISTOGRAMS, MEASURES
 from schemas.metrics import DIMENSIONS, METRICS, ROLLUPS
@@ -103,8 +103,9 @@ def files() -> dict[str, str]:
     """Generated record files: name below `schemas/records` to text.
 
     Raises:
-        SchemaError: a column of a locked version would mean something else.
+        SchemaError: a metric asks for what its rows do not have, or a column of a locked version would mean another.
     """
+    metric_check.check()
     texts = {name: avsc(name) for name in ("qoe_minute", "qoe_daily")}
     for name in ("span", "session", "qoe_session"):
         texts[name] = with_measures(_file(name, records.versions(name)[-1]).read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from schemas import compat, ids, records, tables, topics
 from schemas.measures import HISTOGRAMS
-from schemas.metrics import ALL, DIMENSIONS, METRICS, PLAY_METRICS, ROLLUPS, Metric
+from schemas.metrics import ALL, DIMENSIONS, METRICS, PEAK, PLAY_METRICS, ROLLUPS, SESSION_METRICS, Metric
 from schemas.records import Array, Field, Nested, Record
 from schemas.render import spark, sql
 
@@ -97,21 +97,23 @@ def glossary() -> str:
         "stream, the daily tables, experiments and alerts mean the same by a word. A ratio is never averaged: sums are "
         "added, then divided. They are the columns `<metric>_num` and `<metric>_den` of `qoe_minute` and "
         "`qoe_daily`.\n",
-        table(
-            ["metric", "what it is", "formula", "unit", "better", "source"],
-            [[f"`{m.name}`", m.doc, formula(m), m.unit, m.better.value, m.source] for m in METRICS],
-        ),
+        _listed(METRICS),
         "Over rows of table `play`, which know the running time:\n",
-        table(
-            ["metric", "what it is", "formula", "unit", "better", "source"],
-            [[f"`{m.name}`", m.doc, formula(m), m.unit, m.better.value, m.source] for m in PLAY_METRICS],
-        ),
+        _listed(PLAY_METRICS),
+        "Over rows of table `session` of one revision, which know what arrived and how they ended:\n",
+        _listed(SESSION_METRICS),
         "## Histograms\n",
         "Counts by bin, columns of the same tables; they add up like every sum; `schemas.render.sql.quantile` reads "
         "a quantile from them.\n",
         table(
-            ["histogram", "what it counts", "edges, ms"],
-            [[f"`{h.name}`", h.doc, ", ".join(f"{edge:,}" for edge in h.edges_ms)] for h in HISTOGRAMS],
+            ["histogram", "what it counts", "bins up to, ms", "edges", "owner"],
+            [[f"`{h.name}`", h.doc, ", ".join(f"{n:,}" for n in h.edges_ms), h.edges, h.owner] for h in HISTOGRAMS],
+        ),
+        "## Peak\n",
+        "A maximum is no sum: it is asked of the spans, by `schemas.render.sql.peak`.\n",
+        table(
+            ["figure", "what it is", "unit", "better", "source", "edges", "owner"],
+            [[f"`{PEAK.name}`", PEAK.doc, PEAK.unit, PEAK.better.value, PEAK.source, PEAK.edges, PEAK.owner]],
         ),
         "## Rollups\n",
         f"Sums are kept for these sets of dimensions; a dimension that is not in the set holds `{ALL}`.\n",
@@ -127,9 +129,16 @@ def glossary() -> str:
         "The sums as each engine is asked for them, and the metric worked on one session by the reference fold "
         "(`python -m bench.metric_pictures`): an interval that was not observed is dashed, an ad or background pale.\n",
         *(_metric(m, f"![{m.name} worked on a session](metrics/{m.name}.svg)\n") for m in METRICS),
-        *(_metric(m, "") for m in PLAY_METRICS),
+        *(_metric(m, "") for m in (*PLAY_METRICS, *SESSION_METRICS)),
     ]
     return "\n".join(parts)
+
+
+def _listed(metrics: Sequence[Metric]) -> str:
+    return table(
+        ["metric", "what it is", "formula", "unit", "better", "source"],
+        [[f"`{m.name}`", m.doc, formula(m), m.unit, m.better.value, m.source] for m in metrics],
+    )
 
 
 def _metric(metric: Metric, drawn: str) -> str:

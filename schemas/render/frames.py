@@ -13,7 +13,7 @@ from schemas.render.sql import MINUTE_KEYS, measures, row_expressions
 def row_values(spans: pd.DataFrame, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
     """Row-level numerators and denominators (int64), one column a sum, with the index of `spans`."""
     whole = spans[measures(metrics)].astype("int64")
-    return pd.DataFrame({name: whole.eval(expression) for name, expression in row_expressions(metrics)})
+    return pd.DataFrame({name: whole.eval(expression) for name, expression in row_expressions(metrics)}, spans.index)
 
 
 def rollup_sums(

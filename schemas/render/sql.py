@@ -78,8 +78,8 @@ def measures(metrics: Sequence[Metric] | None = None) -> list[str]:
 
 
 def sums(dialect: Dialect = SPARK, prefix: str = "", metrics: Sequence[Metric] | None = None) -> list[str]:
-    """Select list of the sums over spans: ``SUM(CAST(stall_ms AS BIGINT)) AS `stall_time_num```, ...; `prefix` is put
-    before each measure (``s.``)."""
+    """Select list of the sums: ``SUM(CAST(stall_ms AS BIGINT)) AS `stall_time_num```, ...; `prefix` is put before each
+    column (``s.``). Over spans, or the rows that `metrics` are over (`PLAY_METRICS`, `SESSION_METRICS`)."""
     return [
         f"{dialect.total(_WORD.sub(lambda m: prefix + dialect.column(m[0]), expression))} AS {dialect.column(name)}"
         for name, expression in row_expressions(metrics)
@@ -111,7 +111,7 @@ def quantile(histogram: Histogram, share: float, dialect: Dialect = SPARK) -> st
     if not 0.0 < share < 1.0:
         raise SchemaError(f"quantile {share} of {histogram.name}: it must lie between 0 and 1")
     counts = [f"CAST({dialect.column(name)} AS DOUBLE)" for name in histogram.columns]
-    wanted = f"({share!r}E0 * ({' + '.join(counts)}))"
+    wanted = f"({_double(share)} * ({' + '.join(counts)}))"
     cases, low, before = [], 0, "CAST(0 AS DOUBLE)"
     for edge, count in zip(histogram.edges_ms, counts, strict=False):
         upto = f"({before} + {count})"
@@ -122,6 +122,12 @@ def quantile(histogram: Histogram, share: float, dialect: Dialect = SPARK) -> st
         f"CASE WHEN {wanted} = CAST(0 AS DOUBLE) THEN CAST(NULL AS DOUBLE) {' '.join(cases)} "
         f"ELSE CAST({low} AS DOUBLE) END"
     )
+
+
+def _double(number: float) -> str:
+    """A DOUBLE constant: without an exponent it would be a decimal."""
+    text = repr(float(number)).upper()
+    return text if "E" in text else f"{text}E0"
 
 
 def each_revision(table: Table, source: str, dialect: Dialect) -> str:

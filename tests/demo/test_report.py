@@ -11,6 +11,7 @@ import pytest
 from demo import report
 from demo.story import FaultWindow, Story
 from models.experiment.intervals import Estimate
+from schemas.metrics import METRICS, PLAY_METRICS, SESSION_METRICS
 
 LIVE = date(2026, 1, 12)
 FAULT = FaultWindow(
@@ -60,6 +61,17 @@ def story() -> Story:
         next_day=LIVE + timedelta(days=1),
         fault=FAULT,
         qoe=minutes(),
+        plays=pd.DataFrame({"percent_complete_num": [637], "percent_complete_den": [1_000]}),
+        sessions=pd.DataFrame(
+            {
+                "missing_rate_num": [25],
+                "missing_rate_den": [2_000],
+                "duplicate_rate_num": [3],
+                "duplicate_rate_den": [80],
+                "inferred_end_rate_num": [11],
+                "inferred_end_rate_den": [16],
+            }
+        ),
         funnel={"impressions": 1000, "attempts": 90, "first frame": 81},
         forecast=pd.DataFrame(
             {
@@ -121,6 +133,16 @@ def test_metrics_of_a_day_are_not_sums_of_minutes() -> None:
     shown = {name: (value, unit) for name, value, unit, _ in report.metrics_of_the_day(day)}
     assert [shown["concurrency"], shown["watched_time"], shown["stall_time"]] == [("3", ""), ("2.0", "h"), ("20", "ms")]
     assert shown["played_bitrate"] == ("", "")
+
+
+def test_metrics_of_plays_and_sessions_stand_on_the_page(story: Story) -> None:
+    page = report.html(story)
+    shown = {"percent_complete": "0.637", "missing_rate": "0.0125", "duplicate_rate": "0.0375",
+             "inferred_end_rate": "0.6875"}  # fmt: skip
+    for name, value in shown.items():
+        assert f"<tr><td><code>{name}</code></td><td>{value} </td>" in page, name
+    for metric in (*METRICS, *PLAY_METRICS, *SESSION_METRICS):
+        assert page.count(f"<code>{metric.name}</code>") == 1, metric.name
 
 
 def test_incidents_stand_beside_the_injected_fault(story: Story) -> None:

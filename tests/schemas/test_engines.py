@@ -14,11 +14,12 @@ from conf import kernel
 from conf.settings import Settings
 from lake.catalog import bootstrap
 from schemas import records, tables, wire
-from schemas.measures import NAMES
+from schemas.measures import NAMES, START_TIME
 from schemas.render import expectations, iceberg, sql
 from schemas.render import spark as as_spark
 from tests.kernel import packed
 from tests.schemas.frames import good_rows
+from tests.schemas.row_engines import flink_rows, in_flink
 from tests.schemas.spans import as_sums, loop_sums, random_spans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,24 @@ def test_spark_sums_equal_the_loop(spark: Any) -> None:
     values = spark.sql(f"SELECT {', '.join(sql.values(sql.SPARK))} FROM minutes")
     assert {t for _, t in values.dtypes} == {"double"}
     assert values.where("stall_count IS NULL").count() == minutes.where("plays_num = 0").count() > 0
+
+
+@pytest.mark.spark
+def test_spark_reads_quantiles_as_doubles(spark: Any) -> None:
+    sums = dict.fromkeys(START_TIME.columns, 0) | {START_TIME.columns[0]: 1_000_000}
+    spark.createDataFrame([sums]).createOrReplaceTempView("counts")
+    for share, ms in ((1e-5, 0.005), (0.5, 250.0)):
+        found = spark.sql(f"SELECT {sql.quantile(START_TIME, share, sql.SPARK)} AS q FROM counts")
+        assert found.dtypes == [("q", "double")]
+        assert found.first().q == pytest.approx(ms, rel=1e-12)
+
+
+@pytest.mark.flink
+def test_flink_reads_quantiles_as_doubles() -> None:
+    counts = dict.fromkeys(START_TIME.columns, 0) | {START_TIME.columns[0]: 1_000_000}
+    quantiles = ", ".join(sql.quantile(START_TIME, share, sql.FLINK) for share in (1e-5, 0.5))
+    [found] = in_flink([f"SELECT {quantiles} FROM {flink_rows(pd.DataFrame([counts]))}"])
+    assert found == pytest.approx([0.005, 250.0], rel=1e-12)
 
 
 @pytest.mark.spark

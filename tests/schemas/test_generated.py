@@ -15,7 +15,8 @@ import pytest
 
 from jobs.registry import JOBS
 from schemas import compat, generate, ids, records, tables, topics
-from schemas.metrics import METRICS
+from schemas.measures import HISTOGRAMS
+from schemas.metrics import METRICS, PEAK, PLAY_METRICS, SESSION_METRICS
 from schemas.render import dictionary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,11 @@ def without_default(tree: Path) -> None:
     (tree / "schemas/records/playback_event.v3.avsc").write_text(json.dumps(avro))
 
 
+def append_metric(tree: Path, registry: str, num: str) -> None:
+    with (tree / "schemas/metrics.py").open("a") as source:
+        source.write(f'{registry} += (Metric("x", "{num}", "attempts", "1", NEITHER, "X.", "here", "None."),)\n')
+
+
 RED: list[tuple[str, Callable[[Path], None], str]] = [
     ("page edited", lambda t: edit(t / "docs/generated/glossary.md", "Stalls per play", "Stalls"),
      "docs/generated/glossary.md is not what would be generated"),
@@ -67,6 +73,10 @@ RED: list[tuple[str, Callable[[Path], None], str]] = [
     ("incompatible version", without_default, "playback_event.v3 cannot read playback_event.v1"),
     ("formula changed", lambda t: edit(t / "schemas/metrics.py", '"stall_ms + play_ms"', '"play_ms"'),
      f"rebuffer_ratio_den of {SUMS} is locked as stall_ms + play_ms and would become play_ms"),
+    ("metric of an unknown column", lambda t: append_metric(t, "METRICS", "nonsense"),
+     "metric x: rows of `span` have no measure `nonsense`"),
+    ("metric of a session's column among those of spans", lambda t: append_metric(t, "METRICS", "missing"),
+     "metric x: rows of `span` have no measure `missing`; `session` has it: make it an entry of SESSION_METRICS"),
     ("file gone", lambda t: (t / "schemas/records/playback_event.v2.avsc").unlink(), "that file is gone"),
 ]  # fmt: skip
 
@@ -86,6 +96,16 @@ def test_a_changed_formula_stays_red_after_generating(tree: Path) -> None:
     assert run(tree, "check").returncode == 2
     edit(tree / "schemas/metrics.py", '"stall_ms", "play_ms"', '"stall_ms", "stall_ms + play_ms"')
     assert run(tree, "check").returncode == 0, "nothing had been written"
+
+
+def test_a_metric_of_other_rows_generates_nothing(tree: Path) -> None:
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    append_metric(tree, "METRICS", "missing")
+    done = run(tree, "generate")
+    assert (done.returncode, "rows of `span` have no measure `missing`" in done.stderr) == (2, True), done.stderr
+    changed = [path.name for path, content in before.items() if path.read_bytes() != content]
+    assert changed == ["metrics.py"]
+    assert sorted((tree / "schemas/records").iterdir()) == sorted(p for p in before if p.parent.name == "records")
 
 
 @pytest.mark.parametrize("file", ["metrics", "measures"])
@@ -152,5 +172,10 @@ def test_the_dictionary_is_complete() -> None:
             assert f"| `{field.name}` |" in part
     assert "| `playback_rate` | double |  | 0.0 to 16.0 |  | v2 | Playback rate after the event (CMCD pr). |" in text
     assert "| `files[].action` | string |" in text
-    for metric in METRICS:
-        assert f"| `{metric.name}` | {metric.doc} |" in dictionary.glossary()
+    glossary = dictionary.glossary()
+    for metric in (*METRICS, *PLAY_METRICS, *SESSION_METRICS):
+        assert f"| `{metric.name}` | {metric.doc} |" in glossary
+        part = glossary.split(f"\n### {metric.name}\n")[1].split("\n### ")[0]
+        assert f"| edges | {metric.edges} |\n| owner | {metric.owner} |" in part
+    for entry in (*HISTOGRAMS, PEAK):
+        assert f"| {entry.edges} | {entry.owner} |" in glossary, entry.name

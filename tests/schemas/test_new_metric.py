@@ -1,6 +1,7 @@
-"""A metric over existing columns is one entry: added here, it is in every engine, dictionary, records and report.
+"""A metric over existing columns is one entry: added here, it is in every engine, the dictionary and the report.
 
-Each look is a process of its own that adds the entry to `schemas.metrics` before anything reads it, as an edit would.
+One over columns of spans, which is in the records of sums too, and one over columns of sessions. Each look is a process
+of its own that adds the entries to `schemas.metrics` before anything reads them, as an edit would.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from schemas import records
 from schemas.measures import NAMES
 from schemas.metrics import DIMENSIONS, ROLLUPS
 from tests.kernel import packed
+from tests.schemas.row_engines import flink_rows, in_flink
 
 ADD = """
 import schemas.metrics as m
 formula = "pause_ms", "alive_ms - background_ms"
 m.METRICS += (m.Metric("pause_share", *formula, "1", m.NEITHER, "Paused share.", "here", "None."),)
+formula = "late", "events + missing"
+m.SESSION_METRICS += (m.Metric("late_share", *formula, "1", m.LOWER, "Late share.", "here", "None."),)
 """
 SPANS = pd.DataFrame(
     [
@@ -37,6 +41,10 @@ SPANS = pd.DataFrame(
     ]
 )  # fmt: skip
 """Paused 80 of 160 ms."""
+SESSIONS = pd.DataFrame(
+    {"late": [1, 4], "events": [12, 6], "missing": [0, 2], "duplicates": [3, 3], "inferred": [True, False]}
+)
+"""Late were 5 of 20 events sent."""
 
 
 def look(code: str, *arguments: str) -> str:
@@ -55,41 +63,83 @@ spans = pd.read_csv(sys.argv[1])
 sums = duckdb.sql(sql.rollup_sums("spans", sql.DUCKDB, {"minute_ms": "minute_ms"})).df()
 print(duckdb.sql(f"SELECT {', '.join(sql.values(sql.DUCKDB))} FROM sums WHERE rollup = 'total'").df()["pause_share"][0])
 """
+DUCKDB_SESSIONS = """
+import sys, duckdb
+from datetime import date
+from demo import gather
+from schemas import tables
+from schemas.metrics import SESSION_METRICS
+from schemas.render import sql
+home = duckdb.connect()
+home.execute(
+    "CREATE SCHEMA silver; CREATE TABLE silver.session AS "
+    "SELECT *, DATE '2026-01-12' AS close_date, 'final' AS revision FROM read_csv($1)", [sys.argv[1]]
+)
+class Lake:
+    def sql(self, text):
+        return home.execute(text).df()
+sums = gather.sums_of_the_day(Lake(), tables.SESSION, SESSION_METRICS, date(2026, 1, 12))
+print(duckdb.sql(f"SELECT {', '.join(sql.values(sql.DUCKDB, SESSION_METRICS))} FROM sums").df()["late_share"][0])
+"""
+OF_SESSIONS = """
+import json, sys
+from schemas.metrics import SESSION_METRICS
+from schemas.render import sql
+dialect = getattr(sql, sys.argv[1])
+sums = ", ".join(sql.sums(dialect, metrics=SESSION_METRICS))
+values = ", ".join(sql.values(dialect, SESSION_METRICS))
+print(json.dumps(f"SELECT {values} FROM (SELECT {sums} FROM {sys.argv[2]}) AS summed"))
+"""
 PAPER = """
 import json
+from types import SimpleNamespace
 from schemas import qoe
 from schemas.render import dictionary, sql
 import pandas as pd
 from demo import report
 fields = {n: [f["name"] for f in json.loads(t)["fields"]] for n, t in qoe.files().items() if n.startswith("qoe_")}
 minutes = pd.DataFrame({"rollup": ["total"], "pause_share_num": [80], "pause_share_den": [160]})
+names = [name for name, _ in sql.row_expressions(report.SESSION_METRICS)]
+sessions = pd.DataFrame([dict.fromkeys(names, 1) | {"late_share_num": 5, "late_share_den": 20}])
+plays = pd.DataFrame({"percent_complete_num": [1], "percent_complete_den": [1]})
+pages = report.every_metric(SimpleNamespace(qoe=minutes, plays=plays, sessions=sessions))
+shown = {row[0]: row for _, rows in pages for row in rows}
+text = {d.name: ", ".join(sql.sums(d, metrics=report.SESSION_METRICS)) for d in sql.DIALECTS}
 print(json.dumps({
     "records": [n for n, names in fields.items() if "pause_share_den" in names],
-    "dictionary": "### pause_share" in dictionary.glossary(),
+    "dictionary": [name for name in shown if f"### {name}\\n" in dictionary.glossary()],
     "spark": "`alive_ms` - `background_ms` AS BIGINT)) AS `pause_share_den`" in sql.rollup_sums("spans", sql.SPARK),
-    "report": [row for row in report.metrics_of_the_day(minutes) if row[0] == "pause_share"],
+    "report": [shown[name] for name in ("pause_share", "late_share")],
+    "every": list(shown),
+    "sessions": [name for name, sums in text.items() if "late_share_den" in sums],
 }))
 """
 
 
 @pytest.fixture(scope="module")
 def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The spans as a file."""
-    path = tmp_path_factory.mktemp("spans") / "spans.csv"
-    SPANS.to_csv(path, index=False)
-    return path
+    """A folder with the rows as files."""
+    folder = tmp_path_factory.mktemp("rows")
+    SPANS.to_csv(folder / "spans.csv", index=False)
+    SESSIONS.to_csv(folder / "sessions.csv", index=False)
+    return folder
 
 
 def test_duckdb_has_its_value(csv: Path) -> None:
-    assert float(look(DUCKDB, str(csv))) == 0.5
+    assert float(look(DUCKDB, str(csv / "spans.csv"))) == 0.5
+    assert float(look(DUCKDB_SESSIONS, str(csv / "sessions.csv"))) == 0.25
 
 
 def test_records_dictionary_spark_text_and_report_have_it() -> None:
     found: dict[str, Any] = json.loads(look(PAPER))
     newest = {name: records.versions(name)[-1] for name in ("qoe_minute", "qoe_daily")}
     assert set(found["records"]) == {f"{name}.v{version + 1}.avsc" for name, version in newest.items()}
-    assert found["dictionary"] and found["spark"]
-    assert found["report"] == [["pause_share", "0.5", "", "Paused share."]]
+    assert found["spark"] and found["sessions"] == ["spark", "flink", "duckdb"]
+    assert found["dictionary"] == found["every"]
+    assert found["report"] == [
+        ["pause_share", "0.5", "", "Paused share."],
+        ["late_share", "0.25", "", "Late share."],
+    ]
 
 
 @pytest.mark.spark
@@ -100,10 +150,19 @@ def test_spark_has_its_value(spark: Any) -> None:
             "print(json.dumps([sql.rollup_sums('new_span', sql.SPARK, keys), *sql.values(sql.SPARK)]))"
         )
     )
+    spark.createDataFrame(SESSIONS).createOrReplaceTempView("new_session")
+    assert spark.sql(json.loads(look(OF_SESSIONS, "SPARK", "new_session"))).first().late_share == 0.25
     spark.createDataFrame(SPANS).createOrReplaceTempView("new_span")
     spark.sql(texts[0]).createOrReplaceTempView("new_sums")
     [row] = spark.sql(f"SELECT {', '.join(texts[1:])} FROM new_sums WHERE rollup = 'total'").collect()
     assert row.pause_share == 0.5
+
+
+@pytest.mark.flink
+def test_flink_has_the_value_of_sessions() -> None:
+    query = json.loads(look(OF_SESSIONS, "FLINK", flink_rows(SESSIONS)))
+    [values] = in_flink([query])
+    assert values[-1] == 0.25
 
 
 @pytest.mark.flink
@@ -117,7 +176,7 @@ def test_flink_has_its_sums(tmp_path: Path) -> None:
     (tree / "var").mkdir()
     (tree / "var" / "jars").symlink_to(jars.jars_dir())
     with (tree / "schemas" / "metrics.py").open("a") as file:
-        file.write(ADD.split("\n", 2)[2].replace("m.", ""))
+        file.write(ADD.split("\n", 2)[2].replace("m.", ""))  # as an edit: without the import
     jar = tree / "var" / "build" / "matinee-kernel.jar"
     packed.write_deltas(SPANS, tmp_path / "minutes")
 

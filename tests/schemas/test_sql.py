@@ -163,6 +163,17 @@ def test_quantile_of_nothing_is_null() -> None:
         sql.quantile(START_TIME, 1.5)
 
 
+@pytest.mark.parametrize("share", [1e-5, 5e-324, np.float64(0.25), 1 - 1e-16])
+def test_any_share_between_0_and_1_is_a_double(share: float) -> None:
+    """Python writes 0.00001 as 1e-05."""
+    counts = dict.fromkeys(START_TIME.columns, 0) | {START_TIME.columns[0]: 1_000_000}
+    sums = pd.DataFrame([counts])
+    [found] = duck(f"SELECT {sql.quantile(START_TIME, share, DUCKDB)} AS q FROM sums", sums=sums)["q"]
+    assert found == (share * 1_000_000) / 1_000_000 * 500
+    for dialect in DIALECTS:
+        assert re.search(r"^CASE WHEN \(\d(\.\d+)?E-?\d+ \* ", sql.quantile(START_TIME, share, dialect))
+
+
 def test_peak_is_the_most_alive_at_any_moment() -> None:
     rng = np.random.default_rng(5)
     start = rng.integers(0, 50, 60)
