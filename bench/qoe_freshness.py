@@ -5,10 +5,12 @@ in between sessions under titles of their own, so that the first committed row o
 the first that contains its event. The clock runs from the broker's acknowledgement to a reader of committed messages.
 Take half the rate at which the job's lag begins to grow. `--seconds` of warming up are not counted.
 
-The slower the day runs (`--faster`), the more viewers make the rate. Then the day itself is read under its own arrival
-clock, since a message is waited for by that, and the fold's own counters say what deltas took back: of what was shown
-while a message was missing, or of what the player's counters prove to have been a stall. (Versions of the rows would
-not say it: there other sessions' growth hides it.)
+The slower the day runs (`--faster`), the more viewers make the rate. Then it is told what deltas take back: of what was
+shown while a message was missing, or of what the player's counters prove to have been a stall. (Versions of the rows
+would not say it: there other sessions' growth hides it.) For that the day itself goes through the kernel's live fold in
+order of arrival, without Flink, the watermark going on with each message as it does in life (bench/java, `Paced`).
+Flink's own counters of the same day are printed too, but of a backlog: it reads the day in seconds, its watermark goes
+on once a checkpoint, and so hardly a gap is shown before its message is there.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,8 +34,8 @@ from conf.errors import MatineeError
 from conf.settings import Settings, load
 from schemas import topics as catalogue
 from schemas import wire
-from schemas.render import sql
 from streaming import clients, consume, launch, topics
+from tests.kernel import jvm
 
 MARK = "freshness-"
 PER_S = 20.0
@@ -103,22 +105,37 @@ def settled(settings: Settings, job_id: str) -> dict[str, int]:
     raise MatineeError("the counters of corrections did not come to rest")
 
 
+def paced(messages: Iterable[jvm.Message], settings: Settings) -> dict[str, tuple[int, int]]:
+    """`deltas`: how many and how many of them took something back; by measure: its sum, and what was taken back of it.
+
+    The messages are of `playback_event`; each is read at its arrival.
+    """
+    command = java.command("Paced", settings.fold.text(), settings.flink.watermark_slack_ms)
+    found = subprocess.run(command, input=jvm.packed(messages), capture_output=True)
+    if found.returncode:
+        raise MatineeError(f"the day could not be read at its pace: {launch.root_cause(found.stderr.decode())}")
+    rows = (line.split() for line in found.stdout.decode().splitlines())
+    return {name: (int(first), int(second)) for name, first, second in rows}
+
+
 def corrections(settings: Settings) -> Iterator[str]:
-    """What deltas of the day took back, a line each, and its share of the sum where a column of the rows holds that."""
+    """What deltas of the day took back, a line each, with its share of the sum; the last line is Flink's backlog."""
+    held = sorted(consume.messages(catalogue.PLAYBACK_EVENT, settings), key=lambda message: message.at_ms)
+    found = paced((jvm.Message(m.partition, m.offset, m.at_ms, m.key, m.value) for m in held), settings)
+    yield f"the day at its own pace, the fold alone: {_share(*found.pop('deltas'))}"
+    for name, (total, taken) in sorted(found.items()):
+        if taken:
+            yield f"  {name}: {taken:,}" + (f" ({taken / total:.3%} of the sum)" if total > taken else "")
     job = launch.start(settings, fresh=True).job_id
     try:
-        found = settled(settings, job)
-        rows = consume.snapshot(catalogue.QOE_MINUTE, settings, wanted=lambda key: key.startswith(b"total|"))
+        read = settled(settings, job)
     finally:
         launch.cancel(settings, job)
-    deltas, negative = found["deltas"], found["corrections"]
-    yield f"the day itself: {deltas:,} deltas, {negative:,} took something back: {negative / deltas:.3%}"
-    columns = {expression: column for column, expression in reversed(sql.row_expressions())}
-    for name in sorted(name for name in found if name.startswith("taken_back.")):
-        measure = name.removeprefix("taken_back.")
-        total = int(rows[columns[measure]].sum()) if measure in columns else 0
-        share = f" ({found[name] / total:.3%} of the sum)" if total else ""
-        yield f"  {measure}: {found[name]:,}{share}"
+    yield f"the same day as a backlog that Flink reads in seconds: {_share(read['deltas'], read['corrections'])}"
+
+
+def _share(deltas: int, negative: int) -> str:
+    return f"{deltas:,} deltas, {negative:,} took something back: {negative / deltas:.3%}"
 
 
 @click.command()

@@ -38,10 +38,9 @@ def run(arguments: Sequence[str], messages: Iterable[Message], optimise: bool = 
     jar = kernel.jar_file()
     if not build.is_fresh(jar):
         build.build(jar)
-    data = b"".join(map(_pack, messages))
     done = subprocess.run(
         [str(tool("java")), *(("-Xmx1g",) if optimise else QUICK), "-jar", str(jar), *arguments],
-        input=data,
+        input=packed(messages),
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -61,6 +60,11 @@ def fold(messages: Iterable[Message], policy: Policy, slack_ms: int) -> dict[str
 def policy_text(policy: Policy) -> str:
     """The policy as the kernel reads it."""
     return ",".join(f"{name}:{value}" for name, value in (asdict(policy) | {"gap_wait_ms": GAP_WAIT_MS}).items())
+
+
+def packed(messages: Iterable[Message]) -> bytes:
+    """Messages as the kernel's main program takes them."""
+    return b"".join(map(_pack, messages))
 
 
 def _pack(message: Message) -> bytes:
