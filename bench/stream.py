@@ -1,5 +1,7 @@
 """Events per CPU second of the Flink job, Kafka to Kafka, exactly once: ``.venv/bin/python -m bench.stream``.
 
+Prints, judges nothing: what is fast enough is a question of the machine.
+
 On the running stack (`matinee up`): a world's day with 5 % repeats, 5 % out of order and 2 % lost is copied under other
 session ids to two sizes; the live job and the yardsticks read both to their end. `notes`: a Java process table function
 of 40 lines over rows that Flink decoded, TUMBLE behind it, state on the heap; `bare`: over raw bytes that the kernel

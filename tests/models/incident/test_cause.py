@@ -265,7 +265,9 @@ def test_a_plain_sum_has_no_root_cause() -> None:
         explain_rollups(before[before["rollup"] == "total"], during, REBUFFER)
 
 
-def test_the_bench_reads_labels_and_prints_its_table(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bench_reads_labels_and_prints_its_table(
+    tmp_path: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pathlib import Path
 
     folder = Path(str(tmp_path))
@@ -277,9 +279,17 @@ def test_the_bench_reads_labels_and_prints_its_table(tmp_path: object, capsys: p
         rows[rows["cnt"] > 0].to_csv(folder / f"case{number}.csv", index=False)
         labels.append(f"- data: case{number}\n  timestamp: 1600000180\n  cause: {where}\n")
     (folder / "anomaly.yaml").write_text("".join(labels), encoding="utf-8")
+    monkeypatch.setattr(qoe_cause, "seconds", lambda cases, search: (9.0, 0.1))
     qoe_cause.main(["--incidents", str(folder)])
     out = capsys.readouterr().out
     assert re.search(r"from the other fold +3 of 3 .* 3 of 3 .* 3 of 3", out)
+    assert "missed" not in out
+    labelled = (folder / "anomaly.yaml").read_text(encoding="utf-8")
+    (folder / "anomaly.yaml").write_text(re.sub(r"cause: .*", "cause: {cdn: nowhere}", labelled), encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        qoe_cause.main(["--incidents", str(folder)])
+    assert ended.value.code == 4
+    assert "missed: top-1: 0 of 3, needed 54 of 63" in capsys.readouterr().out
     (folder / "case2.csv").unlink()
     with pytest.raises(SystemExit, match=r"case2\.csv is absent"):
         qoe_cause.main(["--incidents", str(folder)])

@@ -1,0 +1,18 @@
+"""How a bench that claims something ends: with 0 if it holds, with 4 and a line for each claim that it missed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from conf.errors import AuditFailed
+
+
+def end(missed: Sequence[str]) -> None:
+    """Say what was missed and exit 4, as a failed audit does; nothing missed, nothing said."""
+    for claim in missed:
+        click.echo(f"missed: {claim}")
+    if missed:
+        sys.exit(AuditFailed.exit_code)
