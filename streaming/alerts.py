@@ -241,6 +241,7 @@ class Alerts:
         if incident.number in self.silent:
             return
         hurt, examples = self._hurt(incident)
+        why = self._explained(incident) or ("" if old is None else old["explanation"])
         row = {
             "incident_id": key, "revision": 0 if old is None else old["revision"] + 1, "state": incident.state.value,
             "signal": incident.signal, "signals": ",".join(sorted(incident.signals)), "cohort": label(incident.name),
@@ -250,7 +251,7 @@ class Alerts:
             "score": float(incident.score), "window_s": incident.window_s, "observed": float(incident.count),
             "expected": float(incident.mean), "excess": float(incident.excess), "impacted_sessions": hurt,
             "example_sessions": examples, "suspects": [label(self.cohorts.names[s.cohort]) for s in incident.suspects],
-            "explanation": self._explained(incident), "runbook": self._rule(incident).runbook,
+            "explanation": why, "runbook": self._rule(incident).runbook,
         }  # fmt: skip
         self._write(row)
 
