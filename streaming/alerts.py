@@ -90,6 +90,7 @@ class Alerts:
         self.unknown_cells = self.unreadable = 0
         self.ids: dict[int, str] = {}
         self.silent: set[int] = set()
+        self.counted: dict[int, tuple[int, float]] = {}
         self.following = False
         self.sessions_read_s = 0.0
 
@@ -181,7 +182,7 @@ class Alerts:
         self.ledger = Ledger(
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
-        self.ids, self.silent = {}, set()
+        self.ids, self.silent, self.counted = {}, set(), {}
         for row in self.books.live():
             self._restore(row)
 
@@ -200,6 +201,7 @@ class Alerts:
             None if row["muted_until_at"] is None else _s(row["muted_until_at"]), row["excess"],
         )  # fmt: skip
         self.ids[incident.number] = row["incident_id"]
+        self.counted[incident.number] = (_s(row["updated_at"]), row["excess"])
         ledger.incidents.append(incident)
         ledger.next_number += 1
 
@@ -209,11 +211,21 @@ class Alerts:
         """One step that began at `at_s`, counters by cell: evidence, incidents, and the word of people."""
         end = at_s + STEP_S
         changed = self.ledger.update(end, self.detector.step(end, cells))
+        self._once(end)
         for incident in changed:
             self._publish(incident)
         for command in self.commands:
             self._obey(command, end)
         self.commands.clear()
+
+    def _once(self, at_s: int) -> None:
+        """Steps that a row from the topic has counted, judged again after a restart, add nothing to its excess."""
+        if not self.counted:
+            return
+        self.counted = {number: told for number, told in self.counted.items() if at_s <= told[0]}
+        for incident in self.ledger.incidents:
+            if incident.number in self.counted:
+                incident.excess = self.counted[incident.number][1]
 
     def _obey(self, command: dict[str, Any], at_s: int) -> None:
         number = next((n for n, known in self.ids.items() if known == command["incident_id"]), None)

@@ -93,9 +93,28 @@ def go(alerts: Alerts, low_s: int, high_s: int, feed: pd.DataFrame | None = None
     return alerts.producer.rows  # type: ignore[attr-defined,no-any-return]
 
 
-def test_what_explained_a_long_fault_is_still_told_at_its_end(started: Callable[..., Alerts]) -> None:
-    """Five hours on, the hours before the onset are no longer held: the first explanation stays."""
-    frame = counted(3, T + 19_800, rate=0.8, hurt={0}, fault=(T + 60, T + 18_000))
-    rows = go(started(between(frame, 0, T)), T, T + 19_800, frame)
+def test_what_explained_a_long_fault_is_still_told_at_its_end(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end, what was before the onset is no longer held: the first explanation stays."""
+    monkeypatch.setattr("streaming.alerts.BEFORE_S", 1_200)
+    frame = counted(3, T + 4_800, rate=0.8, hurt={0}, fault=(T + 60, T + 3_000))
+    rows = go(started(between(frame, 0, T)), T, T + 4_800, frame)
     assert [row["state"] for row in rows] == ["open", "resolved"]
     assert rows[0]["explanation"] and rows[1]["explanation"]
+
+
+def test_a_restart_counts_no_step_twice(started: Callable[..., Alerts]) -> None:
+    """The steps since the fall began are judged again; what is missing is what was missing before."""
+    frame = counted(2, T + 900, rate=4, gone=(T + 60, T + 900))
+    alerts = started(frame)
+    (row,) = [row for row in go(alerts, T, T + 800) if row["signal"] == "attempts"]
+    (incident,) = [i for i in alerts.ledger.incidents if alerts.ids[i.number] == row["incident_id"]]
+    alerts._publish(incident)
+    known, undisturbed = dict(alerts.books.rows), go(alerts, T + 800, T + 900) and incident.excess
+    begin = T + 800 - LOUD_S
+    again = started(frame, begin, known)
+    go(again, begin, T + 900)
+    (held,) = [i for i in again.ledger.incidents if again.ids[i.number] == row["incident_id"]]
+    assert held.excess == pytest.approx(undisturbed, rel=0.1)
+    assert known[row["incident_id"]]["excess"] > 3_000
