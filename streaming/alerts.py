@@ -1,8 +1,8 @@
 """The alert process: counters in (`qoe_step`), incidents out (`incident`, webhook), a person's word in between.
 
 Everything it knows comes from topics, so a restart finds it again: seasons and spreads from the counters' history, the
-detectors' windows from the last hours of it, incidents and what was said of them from their own topics. A step is
-judged when counters two steps younger have come, or, as nothing may come at all, by the clock on the wall.
+detectors' windows from the last hours of it, incidents and what was said of them from their own topics. When a step is
+judged: `streaming.pace`.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from models.incident.signals import Signal
 from schemas import records, wire
 from schemas import topics as catalogue
 from streaming import clients, consume, topics
+from streaming.jobs import plan
+from streaming.pace import LATE_S, POLL_S, Pace
 from streaming.webhook import Webhook
 
 LOG = logging.getLogger(__name__)
 DAY_S = 86_400
-SETTLE_S = 20
-WALL_GRACE_S = 30
 WARM_S = 7_200
 LOUD_S = 1_800
-NEAR_WALL_S = AHEAD_S = 3_600
+AHEAD_S = 3_600
 RELEARN_S = DAY_S
 NEW_CELLS_S = 3_600
 """Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
@@ -91,6 +91,7 @@ class Alerts:
         self.ids: dict[int, str] = {}
         self.silent: set[int] = set()
         self.counted: dict[int, tuple[int, float]] = {}
+        self.late: dict[int, np.ndarray] = {}
         self.following = False
         self.sessions_read_s = 0.0
 
@@ -183,6 +184,7 @@ class Alerts:
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
         self.ids, self.silent, self.counted = {}, set(), {}
+        self.late.clear()
         for row in self.books.live():
             self._restore(row)
 
@@ -210,6 +212,9 @@ class Alerts:
     def judge(self, at_s: int, cells: np.ndarray) -> None:
         """One step that began at `at_s`, counters by cell: evidence, incidents, and the word of people."""
         end = at_s + STEP_S
+        for cell, more in self.late.items():
+            cells[cell] += more
+        self.late.clear()
         changed = self.ledger.update(end, self.detector.step(end, cells))
         self._once(end)
         for incident in changed:
@@ -375,9 +380,10 @@ class Alerts:
                 consumer.seek(partition, self.offsets[partition])
             consumer.seek_to_beginning(*parts[catalogue.INCIDENT_COMMAND.name])
             commands = topics.real_name(catalogue.INCIDENT_COMMAND, self.settings)
+            pace = Pace(self._taken_in, self.say, self.wall)
             while not stop():
                 fresh: dict[bytes, bytes] = {}
-                for found in consumer.poll(timeout_ms=500).values():
+                for found in consumer.poll(timeout_ms=int(POLL_S * 1_000)).values():
                     told = [record for record in found if record.value is not None]
                     if told and told[0].topic == commands:
                         self._listen([record.value for record in told])
@@ -385,10 +391,7 @@ class Alerts:
                         fresh.update((record.key or b"", record.value) for record in told)
                 if fresh:
                     newest = max(newest, self._add(fresh, done))
-                complete = newest - SETTLE_S
-                if newest and abs(self.wall() - newest) < NEAR_WALL_S:
-                    complete = max(complete, int(self.wall()) - WALL_GRACE_S)
-                complete = complete // STEP_S * STEP_S
+                complete = pace.complete(newest, done)
                 for at, cells in self._steps(done, complete):
                     self.judge(at, cells)
                 if self.commands and complete <= done:
@@ -399,6 +402,10 @@ class Alerts:
                     self._again(done)
         finally:
             consumer.close()
+
+    def _taken_in(self, before_s: int) -> bool:
+        group = plan.group(self.settings)
+        return topics.taken_in((catalogue.PLAYBACK_EVENT, catalogue.CMCD), group, before_s, self.settings)
 
     def _listen(self, words: list[bytes]) -> None:
         wrong: list[Exception] = []
@@ -418,19 +425,31 @@ class Alerts:
         self.arm(done)
 
     def _add(self, fresh: dict[bytes, bytes], done: int) -> int:
-        """Fresh counters into the grid; the newest step among them. What belongs to a judged step is too late to
-        count."""
+        """Fresh counters into the grid; the newest step among them. What a judged step still gets counts in the next
+        one."""
         self.rows.update(fresh)
         frame = self._counters(fresh.values())
         at_s = (frame["step_at"].astype("int64") // 1_000).to_numpy()
         cell = np.array([self.code.get(key, -1) for key in frame[list(DIMENSIONS)].itertuples(index=False, name=None)])
         self.unknown_cells += int((cell < 0).sum())
         new = frame[self.columns].assign(at_s=at_s, cell=cell)
-        new = new[(new["cell"] >= 0) & (new["at_s"] >= done)]
         kept = self.grid.steps[self.grid.steps["at_s"] >= done - 2 * BEFORE_S]
+        new = new[(new["cell"] >= 0) & (new["at_s"] >= done - LATE_S)]
+        self._count_late(kept, new[new["at_s"] < done])
         steps = pd.concat([kept, new], ignore_index=True).drop_duplicates(["at_s", "cell"], keep="last")
         self.grid = Grid(self.grid.cells, steps)
         return int(at_s.max(initial=0))
+
+    def _count_late(self, kept: pd.DataFrame, new: pd.DataFrame) -> None:
+        """What came for judged steps, less what was there when they were judged."""
+        if not len(new):
+            return
+        by = ["at_s", "cell"]
+        there = kept[kept["at_s"] >= new["at_s"].min()]
+        rows, held = (x.drop_duplicates(by, keep="last").set_index(by)[self.columns] for x in (new, there))
+        before = held.reindex(rows.index, fill_value=0)
+        for cell, more in (rows - before).groupby(level="cell").sum().iterrows():
+            self.late[cell] = self.late.get(cell, 0.0) + more.to_numpy(dtype=np.float64)
 
     def _take(self, found: Iterator[consume.Message]) -> None:
         self.offsets = dict.fromkeys(topics.partitions(catalogue.QOE_STEP, self.settings), 0)

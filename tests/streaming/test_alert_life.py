@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bench import qoe_alerts
 from models.incident.learn import DIMENSIONS
 from schemas import wire
+from streaming import pace
 from streaming.alerts import LOUD_S, STEP_S, Alerts
 from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, sessions, watching
 
@@ -118,3 +121,105 @@ def test_a_restart_counts_no_step_twice(started: Callable[..., Alerts]) -> None:
     (held,) = [i for i in again.ledger.incidents if again.ids[i.number] == row["incident_id"]]
     assert held.excess == pytest.approx(undisturbed, rel=0.1)
     assert known[row["incident_id"]]["excess"] > 3_000
+
+
+class Live:
+    """The process on a clock of its own. Of every step a third is readable `pace.FRESH_S` after its begin, all so long
+    after its end, unless `seen` says when instead; `taken_in` says up to where the stream has taken in its input."""
+
+    def __init__(self, alerts: Alerts, feed: pd.DataFrame, patch: pytest.MonkeyPatch) -> None:
+        self.alerts, self.feed, self.now, self.until = alerts, feed, float(T), T
+        self.seen: Callable[[pd.DataFrame, pd.Series], Any] = lambda rows, when: when
+        self.taken_in: Callable[[float], float] = lambda now: now
+        self.delays: list[float] = []
+        self.judged = 0.0
+        patch.setattr("streaming.alerts.clients.consumer", lambda _: self)
+        patch.setattr("streaming.alerts.topics.partitions", lambda *_: [])
+        patch.setattr("streaming.alerts.topics.taken_in", lambda *a: a[2] <= self.taken_in(self.now))
+        patch.setattr(alerts, "wall", lambda: self.now)
+        patch.setattr(alerts, "judge", self.judge)
+
+    def judge(self, at_s: int, cells: np.ndarray) -> None:
+        self.delays.append(self.now - at_s - STEP_S)
+        Alerts.judge(self.alerts, at_s, cells)
+        self.judged += cells[:, self.alerts.columns.index("attempts")].sum()
+
+    def assign(self, *_: object) -> None: ...
+
+    seek = seek_to_beginning = assign
+
+    def close(self) -> None: ...
+
+    def poll(self, timeout_ms: int) -> dict[str, list[SimpleNamespace]]:
+        self.now += timeout_ms / 1_000
+        made = []
+        while self.rows and self.rows[-1][0] <= self.now:
+            _, key, value = self.rows.pop()
+            made.append(SimpleNamespace(key=key, value=value, topic="qoe_step"))
+        return {"all": made} if made else {}
+
+    def go(self, until_s: int) -> list[dict[str, Any]]:
+        feed = between(self.feed, T, until_s)
+        at = feed["step_at"].astype("int64") / 1_000
+        counters = ["attempts", "plays", "start_failures", "alive_ms"]
+        third = feed.assign(**{name: feed[name] // 3 for name in counters})
+        rows = []
+        for part, begin in ((third, at), (feed, at + STEP_S)):
+            when = self.seen(part, begin + pace.FRESH_S)
+            rows += [(moment, *row) for moment, row in zip(when, keyed(part).items(), strict=True)]
+        self.rows = sorted(rows, reverse=True)
+        self.alerts._follow(lambda: self.now > until_s, T, T - STEP_S)
+        return self.alerts.producer.rows  # type: ignore[attr-defined,no-any-return]
+
+
+def total(frame: pd.DataFrame, low_s: int, high_s: int) -> int:
+    return int(between(frame, low_s, high_s)["attempts"].sum())
+
+
+def test_a_step_is_judged_complete_and_as_soon_as_the_bench_says(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert qoe_alerts.VISIBLE_S is pace.VISIBLE_S
+    frame = counted(6, T + 900)
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    live.go(T + 600)
+    assert max(live.delays) <= qoe_alerts.VISIBLE_S + 1e-6 and len(live.delays) == 59
+    assert live.judged == total(frame, T, T + 590)
+
+
+def test_what_comes_after_its_step_was_judged_counts_in_the_next(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = counted(6, T + 200)
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    live.seen = lambda rows, when: when + np.where(rows["device"] == "tv", 8.0, 0.0)
+    live.go(T + 300)
+    assert live.judged == total(frame, T, T + 200)
+
+
+@pytest.mark.parametrize("skew_s", [0, 40])
+def test_a_pause_of_the_stream_is_no_outage(
+    skew_s: int, started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops for two minutes, events go on; afterwards some partitions are caught up sooner than others."""
+    frame = counted(6, T + 900, rate=8)
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    low, high = T + 300, T + 420
+    until = lambda rows: np.where(rows["device"] == "tv", high + skew_s, high) + pace.FRESH_S  # noqa: E731
+    live.seen = lambda rows, when: np.where(when < low, when, np.maximum(until(rows), when))
+    live.taken_in = lambda now: min(now, low - 1) if now < high + skew_s else now
+    assert live.go(T + 900) == []
+    assert live.judged == total(frame, T, T + 890)
+    silent, again = [text for text in live.alerts.said if "the stream" in text]  # type: ignore[attr-defined]
+    assert "silent since 2026-01-05 07:05:00" in silent and "counts again" in again
+
+
+def test_beacons_that_vanish_while_the_stream_lives_are_an_outage(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = counted(6, T + 900, rate=8, gone=(T + 300, T + 900))
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    rows = live.go(T + 500)
+    assert [(row["cohort"], row["signal"]) for row in rows] == [("everything", "attempts")]
+    assert rows[0]["opened_at"].timestamp() <= T + 330
+    assert not any("silent" in text for text in live.alerts.said)  # type: ignore[attr-defined]
