@@ -21,7 +21,7 @@ import pandas as pd
 from kafka import KafkaProducer, TopicPartition
 
 from conf.alerts import STEP_S, Rules, SignalRule
-from conf.errors import InputMissing
+from conf.errors import InputMissing, MatineeError
 from conf.settings import Settings
 from models.incident import cause
 from models.incident.cohorts import Name, label
@@ -48,6 +48,8 @@ NEW_CELLS_S = 3_600
 """Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
 EXAMPLES = 5
 SESSIONS_OLD_S = 30.0
+SESSIONS_PATIENCE_S = 5.0
+"""An incident waits no longer than this for its sessions: what is known is told."""
 BEFORE_S = 7_200
 Say = Callable[[str], None]
 COUNTERS = tuple(f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS))
@@ -93,7 +95,9 @@ class Alerts:
         self.counted: dict[int, tuple[int, float]] = {}
         self.late: dict[int, np.ndarray] = {}
         self.following = False
+        self.sessions = wire.decode_many([], catalogue.QOE_SESSION.record)
         self.sessions_read_s = 0.0
+        self.session_offsets: dict[TopicPartition, int] = {}
 
     # -- learning -------------------------------------------------------------------------------------------------
 
@@ -112,7 +116,8 @@ class Alerts:
                 f"{max(high - low, 0) / 3_600:.1f} hours "
                 "of counters before this moment: alerts learn from at least six; let the stream job run on"
             )
-        self._read_sessions()
+        self.session_offsets = {}  # all of them anew: what retention dropped goes
+        self._refresh_sessions()
         people, least = self.sessions["profile_id"].nunique(), self.rules.least_profiles
         if people < least:
             raise InputMissing(
@@ -157,12 +162,32 @@ class Alerts:
             self.say(f"{len(wrong):,} messages of {name} are left out ({self.unreadable:,} so far): {wrong[0]}")
 
     def _read_sessions(self) -> None:
-        found = consume.newest(consume.messages(catalogue.QOE_SESSION, self.settings)).values()
+        """Sessions told of since the last read, the newest row of each; all of them where none was read."""
+        offsets, told = dict(self.session_offsets), dict[str, bytes | None]()
+        patience_s = SESSIONS_PATIENCE_S if offsets else consume.PATIENCE_S
+        for message in consume.messages(catalogue.QOE_SESSION, self.settings, patience_s, offsets):
+            offsets[TopicPartition(message.topic, message.partition)] = message.offset + 1
+            told[(message.key or b"").decode(errors="replace")] = message.value
         wrong: list[Exception] = []
-        self.sessions = consume.readable(found, catalogue.QOE_SESSION.record, wrong.append)
+        held = (value for value in told.values() if value is not None)
+        found = consume.readable(held, catalogue.QOE_SESSION.record, wrong.append)
+        found.index = pd.Index(found["session_id"] + "|" + found["segment"].astype(str), dtype=object)
         self._leave_out(catalogue.QOE_SESSION, wrong)
+        if self.session_offsets:
+            found = pd.concat([self.sessions.drop(index=list(told), errors="ignore"), found])
+        self.sessions, self.session_offsets = found, offsets
         self.sessions_read_s = time.monotonic()
         self.many: dict[Name, bool] = {}
+
+    def _refresh_sessions(self) -> None:
+        """The same; where they cannot be read now, those that are known do."""
+        try:
+            self._read_sessions()
+        except MatineeError as error:
+            if not len(self.sessions):
+                raise
+            self.say(f"{len(self.sessions):,} sessions known so far are told of, newer ones cannot be read: {error}")
+            self.sessions_read_s = time.monotonic()
 
     def _may_be_told(self, where: Mapping[str, str]) -> bool:
         """Whether a cell is of so many people that it may be shown outside."""
@@ -279,7 +304,7 @@ class Alerts:
         """Sessions of the cohort with the symptom since the onset, and the five worst; of a volume what is missing."""
         rule = self._rule(incident)
         if self.following and time.monotonic() - self.sessions_read_s > SESSIONS_OLD_S:
-            self._read_sessions()
+            self._refresh_sessions()
         sessions = self.sessions
         if len(sessions) == 0:
             return max(round(incident.excess), 0) if not rule.den else 0, []

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from kafka import TopicPartition
 
 from bench import qoe_alerts
 from models.incident.learn import DIMENSIONS
-from schemas import wire
-from streaming import pace
+from schemas import records, samples, wire
+from streaming import consume, pace
 from streaming.alerts import LOUD_S, STEP_S, Alerts
 from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, sessions, watching
 
@@ -223,3 +224,48 @@ def test_beacons_that_vanish_while_the_stream_lives_are_an_outage(
     assert [(row["cohort"], row["signal"]) for row in rows] == [("everything", "attempts")]
     assert rows[0]["opened_at"].timestamp() <= T + 330
     assert not any("silent" in text for text in live.alerts.said)  # type: ignore[attr-defined]
+
+
+def test_incidents_are_told_of_known_sessions_while_the_broker_is_away(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = counted(1, T + 300, hurt={0}, fault=(T, T + 300))
+    alerts = started(frame)
+    monkeypatch.undo()  # sessions are read again
+    away = alerts.settings.kafka.model_copy(update={"bootstrap": "127.0.0.1:1"})
+    alerts.settings = alerts.settings.model_copy(update={"kafka": away})
+    alerts.following, alerts.sessions_read_s = True, -1e9
+    rows = go(alerts, T, T + 300)
+    assert rows and rows[0]["example_sessions"]
+    (told,) = [text for text in alerts.said if "cannot be read" in text]  # type: ignore[attr-defined]
+    assert "no Kafka broker answers at 127.0.0.1:1" in told
+
+
+def test_sessions_are_read_once(started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch) -> None:
+    alerts = started(counted(1, T))
+    monkeypatch.undo()
+    row = samples.rows(records.load("qoe_session"), 1)[0]
+    log: list[consume.Message] = []
+
+    def write(name: str, failures: int | None) -> None:
+        value = row | {"session_id": name, "segment": 0, "start_failures": failures}
+        made = None if failures is None else wire.encode_one("qoe_session", value)
+        log.append(consume.Message("qoe_session", 0, len(log), 0, f"{name}|0".encode(), made, {}))
+
+    def messages(_: object, __: object, ___: float, begin: dict[TopicPartition, int]) -> list[consume.Message]:
+        read.append(len(log) - begin.get(TopicPartition("qoe_session", 0), 0))
+        return log[len(log) - read[-1] :]
+
+    read: list[int] = []
+    monkeypatch.setattr("streaming.alerts.consume.messages", messages)
+    for name in ("a", "b|c", "d"):
+        write(name, 0)
+    alerts.session_offsets = {}
+    alerts._read_sessions()
+    write("b|c", 2)
+    write("d", None)
+    write("e", 1)
+    alerts._read_sessions()
+    alerts._read_sessions()
+    held = dict(zip(alerts.sessions["session_id"], alerts.sessions["start_failures"], strict=True))
+    assert (held, read) == ({"a": 0, "b|c": 2, "e": 1}, [3, 3, 0])

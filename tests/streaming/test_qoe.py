@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from conf.errors import MatineeError
 from conf.settings import Settings
 from models.playback.spans import MEASURES
 from schemas import topics as catalogue
@@ -107,11 +109,13 @@ def test_progress_says_every_partition_is_complete(lived: Lived) -> None:
 
 def test_the_job_commits_how_far_it_has_read(lived: Lived) -> None:
     """By that the alerts tell a stream that stands still from a service that does."""
-    for name, topic in (("events", catalogue.PLAYBACK_EVENT), ("lines", catalogue.CMCD)):
-        deadline = time.monotonic() + PATIENCE_S
-        while not topics.taken_in((topic,), plan.group(lived.settings), int(time.time()), lived.settings):
-            assert time.monotonic() < deadline, name
-            time.sleep(0.2)
+    wanted, deadline = (catalogue.PLAYBACK_EVENT, catalogue.CMCD), time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with suppress(MatineeError):  # a broker that was just started has no groups yet
+            if topics.taken_in(wanted, plan.group(lived.settings), int(time.time()), lived.settings):
+                return
+        time.sleep(0.2)
+    pytest.fail("the job commits nothing")
 
 
 def test_a_second_submission_finds_the_running_job(lived: Lived) -> None:
