@@ -14,9 +14,10 @@ count within 60 s, to be alerted within 90 s of the onset. *Slow* (constant or g
 5. `falls`: a share of a cohort's attempts and reports vanishes for some minutes (7 deviations of attempts in 60 s) and
    arrives 5 to 60 minutes after, with 30 % failures in it: a volume alert, and no ratio alert by the burst.
 
-An alert counts when it can be seen: `VISIBLE_S` after its step ended. Seeds below 1,000 are for tuning, from 1,000 on
-for scoring (`--seed`; the default, 1, is for tuning: score a finished method, once). `--small` is a quick look at a
-tenth. Intervals: 95 %, Wilson for shares, exact for counts. Exit 1 if a bound of the issue is missed.
+An alert counts when it can be seen: so long after its step ended as the alert process needs (`streaming.pace`). Seeds
+below 1,000 are for tuning, from 1,000 on for scoring (`--seed`; the default, 1, is for tuning: score a finished method,
+once). `--small` is a quick look at a tenth. Intervals: 95 %, Wilson for shares, exact for counts. Exit 1 if a bound of
+the issue is missed.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from bench.incident_models import DAY_S, learn
 from models.incident import tails
 from models.incident.detect import Detector, Model, Tuning
 from models.incident.ledger import Incident, Ledger
+from streaming.pace import VISIBLE_S
 
 STEP_S = 10
-VISIBLE_S = 3.0
 WARM_S = 7_200
 FAST = (60.0, 90.0)
 SLOW = (600.0, 720.0)

@@ -1,8 +1,8 @@
 """The alert process: counters in (`qoe_step`), incidents out (`incident`, webhook), a person's word in between.
 
 Everything it knows comes from topics, so a restart finds it again: seasons and spreads from the counters' history, the
-detectors' windows from the last hours of it, incidents and what was said of them from their own topics. A step is
-judged when counters two steps younger have come, or, as nothing may come at all, by the clock on the wall.
+detectors' windows from the last hours of it, incidents and what was said of them from their own topics. When a step is
+judged: `streaming.pace`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pandas as pd
 from kafka import KafkaProducer, TopicPartition
 
 from conf.alerts import STEP_S, Rules, SignalRule
-from conf.errors import InputMissing
+from conf.errors import InputMissing, MatineeError
 from conf.settings import Settings
 from models.incident import cause
 from models.incident.cohorts import Name, label
@@ -34,20 +34,22 @@ from models.incident.signals import Signal
 from schemas import records, wire
 from schemas import topics as catalogue
 from streaming import clients, consume, topics
+from streaming.jobs import plan
+from streaming.pace import LATE_S, POLL_S, Pace
 from streaming.webhook import Webhook
 
 LOG = logging.getLogger(__name__)
 DAY_S = 86_400
-SETTLE_S = 20
-WALL_GRACE_S = 30
 WARM_S = 7_200
 LOUD_S = 1_800
-NEAR_WALL_S = AHEAD_S = 3_600
+AHEAD_S = 3_600
 RELEARN_S = DAY_S
 NEW_CELLS_S = 3_600
 """Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
 EXAMPLES = 5
 SESSIONS_OLD_S = 30.0
+SESSIONS_PATIENCE_S = 5.0
+"""An incident waits no longer than this for its sessions: what is known is told."""
 BEFORE_S = 7_200
 Say = Callable[[str], None]
 COUNTERS = tuple(f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS))
@@ -90,8 +92,12 @@ class Alerts:
         self.unknown_cells = self.unreadable = 0
         self.ids: dict[int, str] = {}
         self.silent: set[int] = set()
+        self.counted: dict[int, tuple[int, float]] = {}
+        self.late: dict[int, np.ndarray] = {}
         self.following = False
+        self.sessions = wire.decode_many([], catalogue.QOE_SESSION.record)
         self.sessions_read_s = 0.0
+        self.session_offsets: dict[TopicPartition, int] = {}
 
     # -- learning -------------------------------------------------------------------------------------------------
 
@@ -110,7 +116,8 @@ class Alerts:
                 f"{max(high - low, 0) / 3_600:.1f} hours "
                 "of counters before this moment: alerts learn from at least six; let the stream job run on"
             )
-        self._read_sessions()
+        self.session_offsets = {}  # all of them anew: what retention dropped goes
+        self._refresh_sessions()
         people, least = self.sessions["profile_id"].nunique(), self.rules.least_profiles
         if people < least:
             raise InputMissing(
@@ -155,12 +162,32 @@ class Alerts:
             self.say(f"{len(wrong):,} messages of {name} are left out ({self.unreadable:,} so far): {wrong[0]}")
 
     def _read_sessions(self) -> None:
-        found = consume.newest(consume.messages(catalogue.QOE_SESSION, self.settings)).values()
+        """Sessions told of since the last read, the newest row of each; all of them where none was read."""
+        offsets, told = dict(self.session_offsets), dict[str, bytes | None]()
+        patience_s = SESSIONS_PATIENCE_S if offsets else consume.PATIENCE_S
+        for message in consume.messages(catalogue.QOE_SESSION, self.settings, patience_s, offsets):
+            offsets[TopicPartition(message.topic, message.partition)] = message.offset + 1
+            told[(message.key or b"").decode(errors="replace")] = message.value
         wrong: list[Exception] = []
-        self.sessions = consume.readable(found, catalogue.QOE_SESSION.record, wrong.append)
+        held = (value for value in told.values() if value is not None)
+        found = consume.readable(held, catalogue.QOE_SESSION.record, wrong.append)
+        found.index = pd.Index(found["session_id"] + "|" + found["segment"].astype(str), dtype=object)
         self._leave_out(catalogue.QOE_SESSION, wrong)
+        if self.session_offsets:
+            found = pd.concat([self.sessions.drop(index=list(told), errors="ignore"), found])
+        self.sessions, self.session_offsets = found, offsets
         self.sessions_read_s = time.monotonic()
         self.many: dict[Name, bool] = {}
+
+    def _refresh_sessions(self) -> None:
+        """The same; where they cannot be read now, those that are known do."""
+        try:
+            self._read_sessions()
+        except MatineeError as error:
+            if not len(self.sessions):
+                raise
+            self.say(f"{len(self.sessions):,} sessions known so far are told of, newer ones cannot be read: {error}")
+            self.sessions_read_s = time.monotonic()
 
     def _may_be_told(self, where: Mapping[str, str]) -> bool:
         """Whether a cell is of so many people that it may be shown outside."""
@@ -181,7 +208,8 @@ class Alerts:
         self.ledger = Ledger(
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
-        self.ids, self.silent = {}, set()
+        self.ids, self.silent, self.counted = {}, set(), {}
+        self.late.clear()
         for row in self.books.live():
             self._restore(row)
 
@@ -200,6 +228,7 @@ class Alerts:
             None if row["muted_until_at"] is None else _s(row["muted_until_at"]), row["excess"],
         )  # fmt: skip
         self.ids[incident.number] = row["incident_id"]
+        self.counted[incident.number] = (_s(row["updated_at"]), row["excess"])
         ledger.incidents.append(incident)
         ledger.next_number += 1
 
@@ -208,12 +237,25 @@ class Alerts:
     def judge(self, at_s: int, cells: np.ndarray) -> None:
         """One step that began at `at_s`, counters by cell: evidence, incidents, and the word of people."""
         end = at_s + STEP_S
+        for cell, more in self.late.items():
+            cells[cell] += more
+        self.late.clear()
         changed = self.ledger.update(end, self.detector.step(end, cells))
+        self._once(end)
         for incident in changed:
             self._publish(incident)
         for command in self.commands:
             self._obey(command, end)
         self.commands.clear()
+
+    def _once(self, at_s: int) -> None:
+        """Steps that a row from the topic has counted, judged again after a restart, add nothing to its excess."""
+        if not self.counted:
+            return
+        self.counted = {number: told for number, told in self.counted.items() if at_s <= told[0]}
+        for incident in self.ledger.incidents:
+            if incident.number in self.counted:
+                incident.excess = self.counted[incident.number][1]
 
     def _obey(self, command: dict[str, Any], at_s: int) -> None:
         number = next((n for n, known in self.ids.items() if known == command["incident_id"]), None)
@@ -241,6 +283,7 @@ class Alerts:
         if incident.number in self.silent:
             return
         hurt, examples = self._hurt(incident)
+        why = self._explained(incident) or ("" if old is None else old["explanation"])
         row = {
             "incident_id": key, "revision": 0 if old is None else old["revision"] + 1, "state": incident.state.value,
             "signal": incident.signal, "signals": ",".join(sorted(incident.signals)), "cohort": label(incident.name),
@@ -250,7 +293,7 @@ class Alerts:
             "score": float(incident.score), "window_s": incident.window_s, "observed": float(incident.count),
             "expected": float(incident.mean), "excess": float(incident.excess), "impacted_sessions": hurt,
             "example_sessions": examples, "suspects": [label(self.cohorts.names[s.cohort]) for s in incident.suspects],
-            "explanation": self._explained(incident), "runbook": self._rule(incident).runbook,
+            "explanation": why, "runbook": self._rule(incident).runbook,
         }  # fmt: skip
         self._write(row)
 
@@ -261,7 +304,7 @@ class Alerts:
         """Sessions of the cohort with the symptom since the onset, and the five worst; of a volume what is missing."""
         rule = self._rule(incident)
         if self.following and time.monotonic() - self.sessions_read_s > SESSIONS_OLD_S:
-            self._read_sessions()
+            self._refresh_sessions()
         sessions = self.sessions
         if len(sessions) == 0:
             return max(round(incident.excess), 0) if not rule.den else 0, []
@@ -362,9 +405,10 @@ class Alerts:
                 consumer.seek(partition, self.offsets[partition])
             consumer.seek_to_beginning(*parts[catalogue.INCIDENT_COMMAND.name])
             commands = topics.real_name(catalogue.INCIDENT_COMMAND, self.settings)
+            pace = Pace(self._taken_in, self.say, self.wall)
             while not stop():
                 fresh: dict[bytes, bytes] = {}
-                for found in consumer.poll(timeout_ms=500).values():
+                for found in consumer.poll(timeout_ms=int(POLL_S * 1_000)).values():
                     told = [record for record in found if record.value is not None]
                     if told and told[0].topic == commands:
                         self._listen([record.value for record in told])
@@ -372,10 +416,7 @@ class Alerts:
                         fresh.update((record.key or b"", record.value) for record in told)
                 if fresh:
                     newest = max(newest, self._add(fresh, done))
-                complete = newest - SETTLE_S
-                if newest and abs(self.wall() - newest) < NEAR_WALL_S:
-                    complete = max(complete, int(self.wall()) - WALL_GRACE_S)
-                complete = complete // STEP_S * STEP_S
+                complete = pace.complete(newest, done)
                 for at, cells in self._steps(done, complete):
                     self.judge(at, cells)
                 if self.commands and complete <= done:
@@ -386,6 +427,10 @@ class Alerts:
                     self._again(done)
         finally:
             consumer.close()
+
+    def _taken_in(self, before_s: int) -> bool:
+        group = plan.group(self.settings)
+        return topics.taken_in((catalogue.PLAYBACK_EVENT, catalogue.CMCD), group, before_s, self.settings)
 
     def _listen(self, words: list[bytes]) -> None:
         wrong: list[Exception] = []
@@ -405,19 +450,31 @@ class Alerts:
         self.arm(done)
 
     def _add(self, fresh: dict[bytes, bytes], done: int) -> int:
-        """Fresh counters into the grid; the newest step among them. What belongs to a judged step is too late to
-        count."""
+        """Fresh counters into the grid; the newest step among them. What a judged step still gets counts in the next
+        one."""
         self.rows.update(fresh)
         frame = self._counters(fresh.values())
         at_s = (frame["step_at"].astype("int64") // 1_000).to_numpy()
         cell = np.array([self.code.get(key, -1) for key in frame[list(DIMENSIONS)].itertuples(index=False, name=None)])
         self.unknown_cells += int((cell < 0).sum())
         new = frame[self.columns].assign(at_s=at_s, cell=cell)
-        new = new[(new["cell"] >= 0) & (new["at_s"] >= done)]
         kept = self.grid.steps[self.grid.steps["at_s"] >= done - 2 * BEFORE_S]
+        new = new[(new["cell"] >= 0) & (new["at_s"] >= done - LATE_S)]
+        self._count_late(kept, new[new["at_s"] < done])
         steps = pd.concat([kept, new], ignore_index=True).drop_duplicates(["at_s", "cell"], keep="last")
         self.grid = Grid(self.grid.cells, steps)
         return int(at_s.max(initial=0))
+
+    def _count_late(self, kept: pd.DataFrame, new: pd.DataFrame) -> None:
+        """What came for judged steps, less what was there when they were judged."""
+        if not len(new):
+            return
+        by = ["at_s", "cell"]
+        there = kept[kept["at_s"] >= new["at_s"].min()]
+        rows, held = (x.drop_duplicates(by, keep="last").set_index(by)[self.columns] for x in (new, there))
+        before = held.reindex(rows.index, fill_value=0)
+        for cell, more in (rows - before).groupby(level="cell").sum().iterrows():
+            self.late[cell] = self.late.get(cell, 0.0) + more.to_numpy(dtype=np.float64)
 
     def _take(self, found: Iterator[consume.Message]) -> None:
         self.offsets = dict.fromkeys(topics.partitions(catalogue.QOE_STEP, self.settings), 0)

@@ -8,7 +8,7 @@ everything that went before it, although Flink's sinks commit their transactions
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,21 +40,29 @@ class Message:
     headers: dict[str, bytes]
 
 
-def messages(topic: Topic, settings: Settings, patience_s: float = PATIENCE_S) -> Iterator[Message]:
-    """Every committed message of a topic up to its end as of now, in order within a partition.
+def messages(
+    topic: Topic,
+    settings: Settings,
+    patience_s: float = PATIENCE_S,
+    begin: Mapping[TopicPartition, int] | None = None,
+) -> Iterator[Message]:
+    """Every committed message of a topic up to its end as of now, in order within a partition; of partitions in
+    `begin` those from that offset on.
 
     Raises:
         InputMissing: there is no such topic.
         ServiceUnavailable: no broker, or a transaction stays open longer than `patience_s`.
     """
-    ends = _ends(topic, settings)
+    ends, begin = _ends(topic, settings), begin or {}
     with clients.reaching(settings):
         consumer = clients.consumer(settings)
         try:
-            waiting = {partition for partition, end in ends.items() if end > 0}
+            waiting = {partition for partition, end in ends.items() if end > begin.get(partition, 0)}
             if waiting:
                 consumer.assign(sorted(waiting))
-                consumer.seek_to_beginning(*waiting)
+                consumer.seek_to_beginning(*(waiting - begin.keys()))
+                for partition in waiting & begin.keys():
+                    consumer.seek(partition, begin[partition])
             moved = time.monotonic()
             while waiting:
                 batch = consumer.poll(timeout_ms=200)

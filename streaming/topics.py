@@ -111,6 +111,28 @@ def sizes(topic: Topic, settings: Settings) -> list[int]:
     return [int(found[partition].offset) for partition in wanted]
 
 
+def taken_in(wanted: Iterable[Topic], group: str, before_s: int, settings: Settings) -> bool:
+    """Whether a group of consumers has committed that it read every message older than `before_s` (Unix seconds).
+
+    One message a partition is not asked for: at a partition's end there may be a transaction's mark, which is none.
+
+    Raises:
+        ServiceUnavailable: no broker.
+        MatineeError: no such topic.
+    """
+    every = [partition for topic in wanted for partition in partitions(topic, settings)]
+    with clients.admin(settings) as client:
+        ends = client.list_partition_offsets(dict.fromkeys(every, OffsetSpec.LATEST))
+        first = client.list_partition_offsets(dict.fromkeys(every, before_s * 1_000))
+        read = client.list_group_offsets({group: every}).get(group, {})
+    for partition in every:
+        younger = first[partition].offset
+        due = ends[partition].offset - 1 if younger is None or younger < 0 else younger
+        if due > (max(read[partition].offset, 0) if partition in read else 0):
+            return False
+    return True
+
+
 def settle(wanted: Iterable[Topic], settings: Settings, patience_s: float = PATIENCE_S) -> None:
     """Wait until everything that lies in these topics now is committed or aborted: until no reader would stop short.
 

@@ -67,6 +67,11 @@ def name(settings: Settings) -> str:
     return f"matinee qoe {settings.kafka.topic_prefix}".strip()
 
 
+def group(settings: Settings) -> str:
+    """The group under which the job commits, with every checkpoint, what it has read."""
+    return f"matinee-qoe-{settings.kafka.topic_prefix}"
+
+
 def options(settings: Settings, pipeline_jars: Sequence[Path]) -> dict[str, str]:
     """What the job asks of Flink; everything else is the cluster's."""
     fold = ",".join(f"matinee.fold.{key}:{value}" for key, value in settings.fold.model_dump().items())
@@ -159,7 +164,7 @@ def source(table: str, topic: Topic, settings: Settings, more: Mapping[str, str]
     """
     slack = settings.flink.watermark_slack_ms
     found = _kafka(topic, settings, "kafka", {"key.format": "raw", "key.fields": "message_key"}) | {
-        "properties.group.id": f"matinee-qoe-{settings.kafka.topic_prefix}",
+        "properties.group.id": group(settings),
         "properties.isolation.level": "read_committed",
         "scan.startup.mode": "earliest-offset",
         **(more or {}),

@@ -10,8 +10,9 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.structs import OffsetAndMetadata
 
 from conf.errors import ConfigError, InputMissing, UsageError
 from conf.settings import Settings
@@ -105,8 +106,18 @@ def test_truth_holds_the_poison_positions(sent: Sent) -> None:
 
 def test_a_snapshot_holds_the_newest_row_of_each_key(universe: Callable[[str], Settings]) -> None:
     settings = universe("snap")
-    rows = [{"cdn_id": f"c{n}", "isp": "i", "country": "DE", "disk_bytes": n, "fill_budget_bytes": 1,
-             "edge_latency_ms": 5, "origin_latency_ms": 50} for n in range(30)]
+    rows = [
+        {
+            "cdn_id": f"c{n}",
+            "isp": "i",
+            "country": "DE",
+            "disk_bytes": n,
+            "fill_budget_bytes": 1,
+            "edge_latency_ms": 5,
+            "origin_latency_ms": 50,
+        }
+        for n in range(30)
+    ]
     produce.produce_catalogue({"cdn_cluster": pd.DataFrame(rows)}, settings, days.DAY)
     newer = pd.DataFrame(rows[10:20]).assign(disk_bytes=99)
     produce.produce_frame(catalogue.CDN_CLUSTER, newer, settings, day=days.DAY)
@@ -215,3 +226,36 @@ def test_the_producer_is_idempotent_and_drops_nothing_in_silence(universe: Calla
             produce.send(producer, [big])
     finally:
         producer.close()
+
+
+def test_a_group_has_taken_in_what_it_committed(universe: Callable[[str], Settings]) -> None:
+    settings = universe("taken")
+    topics.create(settings)
+    wanted, (first, second, *_) = (
+        (catalogue.PLAYBACK_EVENT, catalogue.CMCD),
+        topics.partitions(catalogue.PLAYBACK_EVENT, settings),
+    )
+    producer = clients.producer(settings)
+    for partition in (first, second):
+        for at_s in range(100, 110):
+            producer.send(partition.topic, b"x", partition=partition.partition, timestamp_ms=at_s * 1_000).get(30)
+    producer.close()
+
+    def commit(**offsets: int) -> None:
+        consumer = KafkaConsumer(
+            bootstrap_servers=settings.kafka.bootstrap, group_id="stream", enable_auto_commit=False
+        )
+        parts = {"first": first, "second": second}
+        consumer.assign(list(parts.values()))
+        consumer.commit({parts[name]: OffsetAndMetadata(offset, "", -1) for name, offset in offsets.items()})
+        consumer.close()
+
+    def until(before_s: int) -> bool:
+        return topics.taken_in(wanted, "stream", before_s, settings)
+
+    commit(first=0, second=0)
+    assert until(100) and not until(105), "it has read nothing, and nothing is that old"
+    commit(first=10, second=5)
+    assert until(105) and not until(106), "one partition is behind"
+    commit(first=10, second=10)
+    assert until(1_000), "nothing is left, however long ago that was"

@@ -5,16 +5,20 @@ No number here is the job's own word: expectations are folded in Python from the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from conf.errors import MatineeError
 from conf.settings import Settings
 from models.playback.spans import MEASURES
 from schemas import topics as catalogue
 from streaming import clients, consume, follow, lanes, launch, produce, topics
+from streaming.jobs import plan
 from tests.streaming import days, reference
 
 pytestmark = [pytest.mark.flink, pytest.mark.kafka]
@@ -101,6 +105,17 @@ def test_progress_says_every_partition_is_complete(lived: Lived) -> None:
     assert rows["partition"].tolist() == list(range(lived.settings.kafka.partitions))
     assert set(rows["day"]) == {lived.day.day}
     assert follow.open_partitions(lived.settings, lived.day.day) == []
+
+
+def test_the_job_commits_how_far_it_has_read(lived: Lived) -> None:
+    """By that the alerts tell a stream that stands still from a service that does."""
+    wanted, deadline = (catalogue.PLAYBACK_EVENT, catalogue.CMCD), time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with suppress(MatineeError):  # a broker that was just started has no groups yet
+            if topics.taken_in(wanted, plan.group(lived.settings), int(time.time()), lived.settings):
+                return
+        time.sleep(0.2)
+    pytest.fail("the job commits nothing")
 
 
 def test_a_second_submission_finds_the_running_job(lived: Lived) -> None:

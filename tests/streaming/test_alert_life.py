@@ -1,0 +1,271 @@
+"""What the alert process does over time, without a broker: long faults, restarts, pauses of the stream, new cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kafka import TopicPartition
+
+from bench import qoe_alerts
+from models.incident.learn import DIMENSIONS
+from schemas import records, samples, wire
+from streaming import consume, pace
+from streaming.alerts import LOUD_S, STEP_S, Alerts
+from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, sessions, watching
+
+T = BEGIN_S + HOURS * 3_600
+"""Where the learned hours end."""
+Cell = tuple[str, ...]
+
+
+def counted(
+    seed: int,
+    until_s: int,
+    *,
+    rate: float = 1.2,
+    hurt: Collection[int] = (),
+    fault: tuple[int, int] = (T, T),
+    gone: tuple[int, int] = (T, T),
+    move: tuple[Collection[int], int, Callable[[Cell], Cell]] | None = None,
+) -> pd.DataFrame:
+    """Rows of `qoe_step`: cells `hurt` fail within `fault`; within `gone` no beacon of anybody comes; from a moment
+    on, some cells are others."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(BEGIN_S, until_s, STEP_S)
+    parts = []
+    for i, cell in enumerate(CELLS):
+        attempts = rng.poisson(rate, len(at))
+        bad = (i in hurt) & (at >= fault[0]) & (at < fault[1])
+        failures = rng.binomial(attempts, np.where(bad, 0.95, 0.02))
+        attempts = np.where((at >= gone[0]) & (at < gone[1]), 0, attempts)
+        failures = np.minimum(failures, attempts)
+        columns = [np.full(len(at), value, dtype=object) for value in cell]
+        if move is not None and i in move[0]:
+            columns = [np.where(at >= move[1], new, old) for new, old in zip(move[2](cell), columns, strict=True)]
+        zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
+        parts.append(pd.DataFrame({
+            "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"),
+            **dict(zip(DIMENSIONS, columns, strict=True)),
+            "attempts": attempts, "plays": attempts - failures, "start_failures": failures,
+            "alive_ms": 60_000 * attempts, **zeros,
+        }))  # fmt: skip
+    frame = pd.concat(parts, ignore_index=True)
+    return frame[frame["attempts"] > 0].sort_values("step_at", kind="stable").reset_index(drop=True)
+
+
+def keyed(frame: pd.DataFrame) -> dict[bytes, bytes]:
+    keys = [key.encode() for key in wire.message_keys("|".join(DIMENSIONS), frame)]
+    ms = frame["step_at"].astype("int64")
+    values = wire.encode_frame("qoe_step", None, frame)
+    return {b"%d|%s" % (at, key): value for at, key, value in zip(ms, keys, values, strict=True)}
+
+
+def between(frame: pd.DataFrame, low_s: int, high_s: int) -> pd.DataFrame:
+    at = frame["step_at"].astype("int64") // 1_000
+    return frame[(at >= low_s) & (at < high_s)]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Alerts]:
+    people = sessions([40] * len(CELLS))
+
+    def start(frame: pd.DataFrame, at_s: int = T, known: dict[str, dict[str, Any]] | None = None) -> Alerts:
+        alerts = watching([], people, monkeypatch)
+        alerts.rows = keyed(frame)
+        alerts.books.rows = dict(known or {})
+        alerts._gather()
+        alerts.learn(at_s)
+        alerts.arm(at_s)
+        return alerts
+
+    return start
+
+
+def go(alerts: Alerts, low_s: int, high_s: int, feed: pd.DataFrame | None = None) -> list[dict[str, Any]]:
+    """Judge step by step; of `feed` each step comes in time."""
+    steps = {} if feed is None else dict(list(feed.groupby(feed["step_at"].astype("int64") // 1_000)))
+    for at in range(low_s, high_s, STEP_S):
+        if at in steps:
+            alerts._add(keyed(steps[at]), at)
+        for begin, cells in alerts._steps(at, at + STEP_S):
+            alerts.judge(begin, cells)
+    return alerts.producer.rows  # type: ignore[attr-defined,no-any-return]
+
+
+def test_what_explained_a_long_fault_is_still_told_at_its_end(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end, what was before the onset is no longer held: the first explanation stays."""
+    monkeypatch.setattr("streaming.alerts.BEFORE_S", 1_200)
+    frame = counted(3, T + 4_800, rate=0.8, hurt={0}, fault=(T + 60, T + 3_000))
+    rows = go(started(between(frame, 0, T)), T, T + 4_800, frame)
+    assert [row["state"] for row in rows] == ["open", "resolved"]
+    assert rows[0]["explanation"] and rows[1]["explanation"]
+
+
+def test_a_restart_counts_no_step_twice(started: Callable[..., Alerts]) -> None:
+    """The steps since the fall began are judged again; what is missing is what was missing before."""
+    frame = counted(2, T + 900, rate=4, gone=(T + 60, T + 900))
+    alerts = started(frame)
+    (row,) = [row for row in go(alerts, T, T + 800) if row["signal"] == "attempts"]
+    (incident,) = [i for i in alerts.ledger.incidents if alerts.ids[i.number] == row["incident_id"]]
+    alerts._publish(incident)
+    known, undisturbed = dict(alerts.books.rows), go(alerts, T + 800, T + 900) and incident.excess
+    begin = T + 800 - LOUD_S
+    again = started(frame, begin, known)
+    go(again, begin, T + 900)
+    (held,) = [i for i in again.ledger.incidents if again.ids[i.number] == row["incident_id"]]
+    assert held.excess == pytest.approx(undisturbed, rel=0.1)
+    assert known[row["incident_id"]]["excess"] > 3_000
+
+
+class Live:
+    """The process on a clock of its own. Of every step a third is readable `pace.FRESH_S` after its begin, all so long
+    after its end, unless `seen` says when instead; `taken_in` says up to where the stream has taken in its input."""
+
+    def __init__(self, alerts: Alerts, feed: pd.DataFrame, patch: pytest.MonkeyPatch) -> None:
+        self.alerts, self.feed, self.now, self.until = alerts, feed, float(T), T
+        self.seen: Callable[[pd.DataFrame, pd.Series], Any] = lambda rows, when: when
+        self.taken_in: Callable[[float], float] = lambda now: now
+        self.delays: list[float] = []
+        self.judged = 0.0
+        patch.setattr("streaming.alerts.clients.consumer", lambda _: self)
+        patch.setattr("streaming.alerts.topics.partitions", lambda *_: [])
+        patch.setattr("streaming.alerts.topics.taken_in", lambda *a: a[2] <= self.taken_in(self.now))
+        patch.setattr(alerts, "wall", lambda: self.now)
+        patch.setattr(alerts, "judge", self.judge)
+
+    def judge(self, at_s: int, cells: np.ndarray) -> None:
+        self.delays.append(self.now - at_s - STEP_S)
+        Alerts.judge(self.alerts, at_s, cells)
+        self.judged += cells[:, self.alerts.columns.index("attempts")].sum()
+
+    def assign(self, *_: object) -> None: ...
+
+    seek = seek_to_beginning = assign
+
+    def close(self) -> None: ...
+
+    def poll(self, timeout_ms: int) -> dict[str, list[SimpleNamespace]]:
+        self.now += timeout_ms / 1_000
+        made = []
+        while self.rows and self.rows[-1][0] <= self.now:
+            _, key, value = self.rows.pop()
+            made.append(SimpleNamespace(key=key, value=value, topic="qoe_step"))
+        return {"all": made} if made else {}
+
+    def go(self, until_s: int) -> list[dict[str, Any]]:
+        feed = between(self.feed, T, until_s)
+        at = feed["step_at"].astype("int64") / 1_000
+        counters = ["attempts", "plays", "start_failures", "alive_ms"]
+        third = feed.assign(**{name: feed[name] // 3 for name in counters})
+        rows = []
+        for part, begin in ((third, at), (feed, at + STEP_S)):
+            when = self.seen(part, begin + pace.FRESH_S)
+            rows += [(moment, *row) for moment, row in zip(when, keyed(part).items(), strict=True)]
+        self.rows = sorted(rows, reverse=True)
+        self.alerts._follow(lambda: self.now > until_s, T, T - STEP_S)
+        return self.alerts.producer.rows  # type: ignore[attr-defined,no-any-return]
+
+
+def total(frame: pd.DataFrame, low_s: int, high_s: int) -> int:
+    return int(between(frame, low_s, high_s)["attempts"].sum())
+
+
+def test_a_step_is_judged_complete_and_as_soon_as_the_bench_says(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert qoe_alerts.VISIBLE_S is pace.VISIBLE_S
+    frame = counted(6, T + 900)
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    live.go(T + 600)
+    assert max(live.delays) <= qoe_alerts.VISIBLE_S + 1e-6 and len(live.delays) == 59
+    assert live.judged == total(frame, T, T + 590)
+
+
+def test_what_comes_after_its_step_was_judged_counts_in_the_next(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = counted(6, T + 200)
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    live.seen = lambda rows, when: when + np.where(rows["device"] == "tv", 8.0, 0.0)
+    live.go(T + 300)
+    assert live.judged == total(frame, T, T + 200)
+
+
+@pytest.mark.parametrize("skew_s", [0, 40])
+def test_a_pause_of_the_stream_is_no_outage(
+    skew_s: int, started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops for two minutes, events go on; afterwards some partitions are caught up sooner than others."""
+    frame = counted(6, T + 900, rate=8)
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    low, high = T + 300, T + 420
+    until = lambda rows: np.where(rows["device"] == "tv", high + skew_s, high) + pace.FRESH_S  # noqa: E731
+    live.seen = lambda rows, when: np.where(when < low, when, np.maximum(until(rows), when))
+    live.taken_in = lambda now: min(now, low - 1) if now < high + skew_s else now
+    assert live.go(T + 900) == []
+    assert live.judged == total(frame, T, T + 890)
+    silent, again = [text for text in live.alerts.said if "the stream" in text]  # type: ignore[attr-defined]
+    assert "silent since 2026-01-05 07:05:00" in silent and "counts again" in again
+
+
+def test_beacons_that_vanish_while_the_stream_lives_are_an_outage(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = counted(6, T + 900, rate=8, gone=(T + 300, T + 900))
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    rows = live.go(T + 500)
+    assert [(row["cohort"], row["signal"]) for row in rows] == [("everything", "attempts")]
+    assert rows[0]["opened_at"].timestamp() <= T + 330
+    assert not any("silent" in text for text in live.alerts.said)  # type: ignore[attr-defined]
+
+
+def test_incidents_are_told_of_known_sessions_while_the_broker_is_away(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = counted(1, T + 300, hurt={0}, fault=(T, T + 300))
+    alerts = started(frame)
+    monkeypatch.undo()  # sessions are read again
+    away = alerts.settings.kafka.model_copy(update={"bootstrap": "127.0.0.1:1"})
+    alerts.settings = alerts.settings.model_copy(update={"kafka": away})
+    alerts.following, alerts.sessions_read_s = True, -1e9
+    rows = go(alerts, T, T + 300)
+    assert rows and rows[0]["example_sessions"]
+    (told,) = [text for text in alerts.said if "cannot be read" in text]  # type: ignore[attr-defined]
+    assert "no Kafka broker answers at 127.0.0.1:1" in told
+
+
+def test_sessions_are_read_once(started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch) -> None:
+    alerts = started(counted(1, T))
+    monkeypatch.undo()
+    row = samples.rows(records.load("qoe_session"), 1)[0]
+    log: list[consume.Message] = []
+
+    def write(name: str, failures: int | None) -> None:
+        value = row | {"session_id": name, "segment": 0, "start_failures": failures}
+        made = None if failures is None else wire.encode_one("qoe_session", value)
+        log.append(consume.Message("qoe_session", 0, len(log), 0, f"{name}|0".encode(), made, {}))
+
+    def messages(_: object, __: object, ___: float, begin: dict[TopicPartition, int]) -> list[consume.Message]:
+        read.append(len(log) - begin.get(TopicPartition("qoe_session", 0), 0))
+        return log[len(log) - read[-1] :]
+
+    read: list[int] = []
+    monkeypatch.setattr("streaming.alerts.consume.messages", messages)
+    for name in ("a", "b|c", "d"):
+        write(name, 0)
+    alerts.session_offsets = {}
+    alerts._read_sessions()
+    write("b|c", 2)
+    write("d", None)
+    write("e", 1)
+    alerts._read_sessions()
+    alerts._read_sessions()
+    held = dict(zip(alerts.sessions["session_id"], alerts.sessions["start_failures"], strict=True))
+    assert (held, read) == ({"a": 0, "b|c": 2, "e": 1}, [3, 3, 0])
