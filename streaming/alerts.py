@@ -220,13 +220,14 @@ class Alerts:
         if number is None:
             return
         place = next(i for i, incident in enumerate(self.ledger.incidents) if incident.number == number)
+        before = self.ledger.incidents[place]
         until = None if command["until_at"] is None else _s(command["until_at"])
         try:
-            after = commanded(self.ledger.incidents[place], command["action"], at_s, until)
+            after = commanded(before, command["action"], at_s, until)
         except ValueError as error:
             self._leave_out(catalogue.INCIDENT_COMMAND, [error])
             return
-        if after.state is not self.ledger.incidents[place].state:
+        if (after.state, after.muted_until_s) != (before.state, before.muted_until_s):
             self.ledger.incidents[place] = after
             self._publish(after)
 

@@ -362,16 +362,21 @@ def _strongest(rows: Evidence) -> Evidence:
 def commanded(incident: Incident, action: str, at_s: int, until_s: int | None = None) -> Incident:
     """The incident after a person's word: ``ack``, ``mute`` (until a moment), ``resolve``. Idempotent.
 
+    The last word holds: a mute ends where the newest one says, one that is over already is none.
+
     Raises:
         ValueError: no such action, or a mute without an end.
     """
     if incident.state is State.RESOLVED:
         return incident
     if action == "ack":
-        return replace(incident, state=State.ACKNOWLEDGED, updated_s=at_s)
+        return replace(incident, state=State.ACKNOWLEDGED, muted_until_s=None, updated_s=at_s)
     if action == "mute":
         if until_s is None:
             raise ValueError("mute needs the moment until which")
+        if until_s <= at_s:
+            muted = incident.state is State.MUTED
+            return replace(incident, state=State.OPEN, muted_until_s=None, updated_s=at_s) if muted else incident
         return replace(incident, state=State.MUTED, muted_until_s=until_s, updated_s=at_s)
     if action == "resolve":
         return replace(incident, state=State.RESOLVED, resolved_s=at_s, updated_s=at_s)

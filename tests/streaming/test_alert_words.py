@@ -1,0 +1,109 @@
+"""What people say of an incident, and what its row says later, without a broker: a mute that is made longer, a word
+after a restart, a fault that is over before the word, a row that keeps up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conf import alerts as rules_of
+from models.incident.learn import DIMENSIONS
+from schemas import wire
+from streaming.alerts import STEP_S, Alerts
+from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, RULES, sessions, watching
+
+T = BEGIN_S + HOURS * 3_600
+PEOPLE = sessions([40] * len(CELLS))
+
+
+def counters(until_s: int, low_s: int, high_s: int, hurt: set[int], seed: int = 1) -> list[bytes]:
+    """Steps of every cell, about one attempt each; between `low_s` and `high_s` nearly all of the cells `hurt` fail."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(BEGIN_S, until_s, STEP_S)
+    parts = []
+    for i, cell in enumerate(CELLS):
+        attempts = rng.poisson(1.2, len(at))
+        bad = (i in hurt) & (at >= low_s) & (at < high_s)
+        failures = rng.binomial(attempts, np.where(bad, 0.95, 0.02))
+        zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
+        parts.append(pd.DataFrame({
+            "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"), **dict(zip(DIMENSIONS, cell, strict=True)),
+            "attempts": attempts, "plays": attempts - failures, "start_failures": failures,
+            "alive_ms": 60_000 * attempts, **zeros,
+        }))  # fmt: skip
+    frame = pd.concat(parts, ignore_index=True)
+    return wire.encode_frame("qoe_step", None, frame[frame["attempts"] > 0])
+
+
+def start(
+    values: list[bytes], monkeypatch: pytest.MonkeyPatch, rules: rules_of.Rules = RULES, at_s: int = T,
+    held: dict[str, dict[str, Any]] | None = None,
+) -> Alerts:  # fmt: skip
+    """The process at `at_s`; `held` is what topic `incident` holds."""
+    alerts = watching(values, PEOPLE, monkeypatch, rules)
+    alerts.books.rows = dict(held or {})
+    alerts.following = True
+    alerts._gather()
+    alerts.learn(at_s)
+    alerts.arm(at_s)
+    return alerts
+
+
+def go(alerts: Alerts, low_s: int, high_s: int) -> list[dict[str, Any]]:
+    """Judge the steps; all rows told so far."""
+    for at, cells in alerts._steps(low_s, high_s):
+        alerts.judge(at, cells)
+    return told(alerts)
+
+
+def told(alerts: Alerts) -> list[dict[str, Any]]:
+    return alerts.producer.rows  # type: ignore[attr-defined,no-any-return]
+
+
+def word(incident_id: str, action: str, until_s: int | None = None, given_s: int = BEGIN_S) -> bytes:
+    return wire.encode_one("incident_command", {
+        "incident_id": incident_id, "action": action, "given_by": "t", "given_at": datetime.fromtimestamp(given_s, UTC),
+        "until_at": None if until_s is None else datetime.fromtimestamp(until_s, UTC),
+    })  # fmt: skip
+
+
+def say(alerts: Alerts, at_s: int, *words: bytes) -> None:
+    alerts._listen(list(words))
+    alerts._say_words(at_s)
+
+
+def test_a_mute_can_be_made_longer_and_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = T + 300
+    alerts = start(counters(T + 900, T, T + 900, {0}), monkeypatch)
+    key = go(alerts, T, now)[0]["incident_id"]
+    for until_s in (now + 600, now + 7_200, now + 7_200, now + 60):
+        say(alerts, now, word(key, "mute", until_s))
+    mutes = [row["muted_until_at"].timestamp() for row in told(alerts) if row["state"] == "muted"]
+    assert mutes == [now + 600, now + 7_200, now + 60], "the same word again changes nothing"
+
+    say(alerts, now, word(key, "mute", now - 60))
+    assert (told(alerts)[-1]["state"], told(alerts)[-1]["muted_until_at"]) == ("open", None), "one that is over is none"
+    say(alerts, now, word(key, "mute", now + 600), word(key, "ack"))
+    assert (told(alerts)[-1]["state"], told(alerts)[-1]["muted_until_at"]) == ("acknowledged", None)
+    n = len(told(alerts))
+    say(alerts, now, word(key, "mute", now - 60))
+    assert len(told(alerts)) == n, "a mute that was over before it came takes nobody's word back"
+
+
+def test_a_mute_of_one_born_muted_can_be_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = rules_of.MaintenanceRule.model_validate({
+        "cohort": {"isp": "alder-de"}, "from_at": datetime.fromtimestamp(T, UTC),
+        "until_at": datetime.fromtimestamp(T + 400, UTC),
+    })  # fmt: skip
+    rules = RULES.model_copy(update={"maintenance": (planned,)})
+    alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
+    born = go(alerts, T, T + 300)[0]
+    assert (born["cohort"], born["state"], born["muted_until_at"].timestamp()) == ("isp=alder-de", "muted", T + 400)
+    say(alerts, T + 300, word(born["incident_id"], "mute", T + 600))
+    states = [row["state"] for row in go(alerts, T + 300, T + 590)]
+    assert set(states) == {"muted"}
+    assert go(alerts, T + 590, T + 600)[-1]["state"] == "open", "a mute is over at its end"
