@@ -43,6 +43,8 @@ WALL_GRACE_S = 30
 WARM_S = 7_200
 LOUD_S = 1_800
 NEAR_WALL_S = AHEAD_S = 3_600
+WORD = "word"
+"""Header of an incident's row: the last word that it knows. It goes with the row, so that both hold or neither."""
 RELEARN_S = DAY_S
 NEW_CELLS_S = 3_600
 """Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
@@ -65,9 +67,11 @@ def signals(rules: Rules) -> tuple[list[Signal], list[str], dict[str, tuple[str,
 
 @dataclass
 class Books:
-    """What has been said of every incident on the topic: newest row by id."""
+    """What has been said of every incident on the topic: newest row by id, and which word of people it knows last
+    (its place on topic `incident_command`)."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    words: dict[str, int] = field(default_factory=dict)
 
     def live(self) -> list[dict[str, Any]]:
         """Rows of incidents that are not resolved."""
@@ -91,6 +95,7 @@ class Alerts:
         self.ids: dict[int, str] = {}
         self.silent: set[int] = set()
         self.following = False
+        self.caught_up_s = 0
         self.sessions_read_s = 0.0
 
     # -- learning -------------------------------------------------------------------------------------------------
@@ -211,13 +216,13 @@ class Alerts:
         changed = self.ledger.update(end, self.detector.step(end, cells))
         for incident in changed:
             self._publish(incident)
-        for command in self.commands:
-            self._obey(command, end)
-        self.commands.clear()
+        if end >= self.caught_up_s:  # after a restart: words are of now, not of the half hour that is judged again
+            self._say_words(end)
 
     def _obey(self, command: dict[str, Any], at_s: int) -> None:
-        number = next((n for n, known in self.ids.items() if known == command["incident_id"]), None)
-        if number is None:
+        key, offset = command["incident_id"], command["offset"]
+        number = next((n for n, known in self.ids.items() if known == key), None)
+        if number is None or offset <= self.books.words.get(key, -1):
             return
         place = next(i for i, incident in enumerate(self.ledger.incidents) if incident.number == number)
         before = self.ledger.incidents[place]
@@ -228,6 +233,7 @@ class Alerts:
             self._leave_out(catalogue.INCIDENT_COMMAND, [error])
             return
         if (after.state, after.muted_until_s) != (before.state, before.muted_until_s):
+            self.books.words[key] = offset
             self.ledger.incidents[place] = after
             self._publish(after)
 
@@ -302,8 +308,9 @@ class Alerts:
     def _write(self, row: dict[str, Any]) -> None:
         self.books.rows[row["incident_id"]] = row
         name = topics.real_name(catalogue.INCIDENT, self.settings)
-        value = wire.encode_one("incident", row)
-        self.producer.send(name, key=row["incident_id"].encode(), value=value)
+        value, word = wire.encode_one("incident", row), self.books.words.get(row["incident_id"])
+        headers = None if word is None else [(WORD, b"%d" % word)]
+        self.producer.send(name, key=row["incident_id"].encode(), value=value, headers=headers)
         if self.webhook is not None:
             self.webhook.send(row)
         self.say(
@@ -345,7 +352,7 @@ class Alerts:
         with self._open():
             self._take(consume.messages(catalogue.QOE_STEP, self.settings))
             newest = self._gather()
-            begin = newest - LOUD_S
+            begin, self.caught_up_s = newest - LOUD_S, newest
             self.learn(begin)
             self.arm(begin)
             with clients.reaching(self.settings):
@@ -368,7 +375,7 @@ class Alerts:
                 for found in consumer.poll(timeout_ms=500).values():
                     told = [record for record in found if record.value is not None]
                     if told and told[0].topic == commands:
-                        self._listen([record.value for record in told])
+                        self._listen([record.value for record in told], [record.offset for record in told])
                     else:
                         fresh.update((record.key or b"", record.value) for record in told)
                 if fresh:
@@ -388,9 +395,11 @@ class Alerts:
         finally:
             consumer.close()
 
-    def _listen(self, words: list[bytes]) -> None:
+    def _listen(self, words: list[bytes], offsets: list[int]) -> None:
         wrong: list[Exception] = []
-        self.commands += _plain(consume.readable(words, "incident_command", wrong.append))
+        for word, offset in zip(words, offsets, strict=True):
+            found = _plain(consume.readable([word], "incident_command", wrong.append))
+            self.commands += [row | {"offset": offset} for row in found]
         self._leave_out(catalogue.INCIDENT_COMMAND, wrong)
 
     def _say_words(self, at_s: int) -> None:
@@ -429,8 +438,14 @@ class Alerts:
 
     def _open(self) -> _Producing:
         wrong: list[Exception] = []
-        held = consume.newest(consume.messages(catalogue.INCIDENT, self.settings)).values()
-        self.books.rows = {r["incident_id"]: r for r in _plain(consume.readable(held, "incident", wrong.append))}
+        held: dict[bytes, bytes] = {}
+        for message in consume.messages(catalogue.INCIDENT, self.settings):
+            if message.key is not None and message.value is not None:
+                held[message.key] = message.value
+                if WORD in message.headers:
+                    self.books.words[message.key.decode()] = int(message.headers[WORD])
+        rows = _plain(consume.readable(held.values(), "incident", wrong.append))
+        self.books.rows = {row["incident_id"]: row for row in rows}
         self._leave_out(catalogue.INCIDENT, wrong)
         return _Producing(self)
 

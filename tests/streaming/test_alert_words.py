@@ -71,8 +71,10 @@ def word(incident_id: str, action: str, until_s: int | None = None, given_s: int
     })  # fmt: skip
 
 
-def say(alerts: Alerts, at_s: int, *words: bytes) -> None:
-    alerts._listen(list(words))
+def say(alerts: Alerts, at_s: int, *words: bytes, first: int | None = None) -> None:
+    """Words whose places on the topic go on after the last one, or begin with `first`."""
+    place = max(alerts.books.words.values(), default=-1) + 1 if first is None else first
+    alerts._listen(list(words), list(range(place, place + len(words))))
     alerts._say_words(at_s)
 
 
@@ -107,3 +109,24 @@ def test_a_mute_of_one_born_muted_can_be_made_longer(monkeypatch: pytest.MonkeyP
     states = [row["state"] for row in go(alerts, T + 300, T + 590)]
     assert set(states) == {"muted"}
     assert go(alerts, T + 590, T + 600)[-1]["state"] == "open", "a mute is over at its end"
+
+
+def test_a_restart_obeys_no_word_twice_and_those_it_missed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An acknowledged incident was muted until +560 s and is open again: nothing is new after a restart but what was
+    said while the process was down, and that is of the moment it is heard."""
+    values = counters(T + 900, T, T + 900, {0})
+    alerts = start(values, monkeypatch)
+    key = go(alerts, T, T + 500)[0]["incident_id"]
+    words = [word(key, "ack"), word(key, "mute", T + 560)]
+    say(alerts, T + 500, *words)
+    before = [row for row in go(alerts, T + 500, T + 700) if row["incident_id"] == key]
+    assert [row["state"] for row in before][-3:] == ["acknowledged", "muted", "open"]
+    assert alerts.producer.headers[-1] == [("word", b"1")]  # type: ignore[attr-defined]
+
+    words.append(word(key, "ack"))
+    again = start(values, monkeypatch, held=alerts.books.rows)
+    again.books.words, again.caught_up_s = {key: 1}, T + 700
+    again._listen(words, [0, 1, 2])
+    own = [row for row in go(again, T, T + 800) if row["incident_id"] == key]
+    assert [row["state"] for row in own if row["revision"] > before[-1]["revision"]][:1] == ["acknowledged"]
+    assert {row["state"] for row in own} == {"acknowledged"} and own[0]["updated_at"].timestamp() == T + 700
