@@ -51,6 +51,8 @@ NEW_CELLS_S = 3_600
 EXAMPLES = 5
 SESSIONS_OLD_S = 30.0
 BEFORE_S = 7_200
+DEEPEST_S = 3_600
+"""No window of a signal is longer."""
 Say = Callable[[str], None]
 COUNTERS = tuple(f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS))
 
@@ -189,6 +191,8 @@ class Alerts:
         self.ids, self.silent = {}, set()
         for row in self.books.live():
             self._restore(row)
+        if self.following:
+            self._recall(from_s)
 
     def _restore(self, row: dict[str, Any]) -> None:
         name = {label(known): known for known in self.cohorts.names}.get(row["cohort"])
@@ -207,6 +211,15 @@ class Alerts:
         self.ids[incident.number] = row["incident_id"]
         ledger.incidents.append(incident)
         ledger.next_number += 1
+
+    def _recall(self, from_s: int) -> None:
+        """What was resolved in the last hour is not opened again on evidence from before."""
+        known = {label(name): i for i, name in enumerate(self.cohorts.names)}
+        over = [row for row in self.books.rows.values() if row["state"] == State.RESOLVED.value and row["resolved_at"]]
+        self.ledger.closed = [
+            (known[row["cohort"]], _s(row["resolved_at"])) for row in over
+            if row["cohort"] in known and _s(row["resolved_at"]) > from_s - DEEPEST_S
+        ]  # fmt: skip
 
     # -- judging --------------------------------------------------------------------------------------------------
 
@@ -232,6 +245,9 @@ class Alerts:
         except ValueError as error:
             self._leave_out(catalogue.INCIDENT_COMMAND, [error])
             return
+        if after.state is State.RESOLVED and before.live:
+            after.resolved_s = at_s if not at_s <= _s(command["given_at"]) < at_s + AHEAD_S else _s(command["given_at"])
+            self.ledger.closed.append((after.cohort, after.resolved_s))
         if (after.state, after.muted_until_s) != (before.state, before.muted_until_s):
             self.books.words[key] = offset
             self.ledger.incidents[place] = after

@@ -123,6 +123,8 @@ class Ledger:
         self._shares: dict[int, F8] = {}
         self._traffic = detector.cohorts.traffic()
         self._doubts: dict[int, tuple[int, int]] = {}
+        self.closed: list[tuple[int, int]] = []
+        """Cohorts that somebody has called over, and when."""
 
     @property
     def live(self) -> list[Incident]:
@@ -139,6 +141,7 @@ class Ledger:
         for incident in live:
             if self._grow(incident, at_s, evidence):
                 changed[incident.number] = incident
+        evidence = self._since_closed(at_s, evidence)
         left = _strongest(evidence.take(evidence.alarm))
         for incident in self.live:
             left = self._unexplained(incident.cohort, left)
@@ -157,6 +160,17 @@ class Ledger:
             changed[incident.number] = incident
             left = self._unexplained(incident.cohort, left)
         return list(changed.values())
+
+    def _since_closed(self, at_s: int, evidence: Evidence) -> Evidence:
+        """Evidence without that which reaches back before somebody called a cohort over and is explained by it: nothing
+        opens on that. A fault that goes on is told by the windows that have begun since."""
+        longest_s = int(self.detector.windows[-1]) * self.detector.step_s
+        self.closed = [(cohort, since_s) for cohort, since_s in self.closed if at_s - since_s < longest_s]
+        for cohort, since_s in self.closed:
+            old = at_s - evidence.window_s < since_s
+            kept = [evidence.take(~old), self._unexplained(cohort, evidence.take(old))]
+            evidence = Evidence(*(np.concatenate([getattr(p, n) for p in kept]) for n in Evidence.__slots__))
+        return evidence
 
     def _inside(self, row: Evidence) -> Incident | None:
         """The strongest live incident of the same signal whose cohort lies in that of a row; a muted one hides
