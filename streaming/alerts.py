@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from kafka import KafkaProducer, TopicPartition
 
-from conf.alerts import STEP_S, Rules, SignalRule
+from conf.alerts import STEP_S, MaintenanceRule, Rules, SignalRule
 from conf.errors import InputMissing
 from conf.settings import Settings
 from models.incident import cause
@@ -184,7 +184,7 @@ class Alerts:
         begin = from_s - WARM_S
         for i, cells in enumerate(self.grid.sums(begin, from_s, STEP_S, self.columns)):
             self.detector.step(begin + (i + 1) * STEP_S, cells)
-        maintenance = tuple(Maintenance(_name(m.cohort), *m.seconds()) for m in self.rules.maintenance)
+        maintenance = tuple(self._planned(m, from_s) for m in self.rules.maintenance)
         self.ledger = Ledger(
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
@@ -211,6 +211,20 @@ class Alerts:
         self.ids[incident.number] = row["incident_id"]
         ledger.incidents.append(incident)
         ledger.next_number += 1
+
+    def _planned(self, rule: MaintenanceRule, at_s: int) -> Maintenance:
+        """A window with its cells; one that is not over and of which there are none is told."""
+        name, (from_s, until_s) = _name(rule.cohort), rule.seconds()
+        cells = _inside(self.grid.cells, name)
+        if not cells.any() and until_s > at_s:
+            near = (difflib.get_close_matches(v, set(self.grid.cells[d]), n=1, cutoff=0.8) for d, v in name
+                    if not (self.grid.cells[d] == v).any())  # fmt: skip
+            hint = ", ".join(value for found in near for value in found)
+            self.say(
+                f"maintenance of {label(name)} mutes nothing: the counters know no such viewers"
+                + (f"; did you mean {hint}?" if hint else "")
+            )
+        return Maintenance(name, from_s, until_s, cells)
 
     def _recall(self, from_s: int) -> None:
         """What was resolved in the last hour is not opened again on evidence from before."""

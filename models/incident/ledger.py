@@ -36,15 +36,21 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """A planned window: incidents whose cohort lies in `cohort` are born muted. Times are Unix seconds."""
+    """A planned window: incidents whose cohort lies in `cohort` are born muted. Times are Unix seconds.
+
+    `cells` marks the cells of `cohort`, (cells,): one cohort has several names. None: its name alone is looked at.
+    """
 
     cohort: Name
     from_s: int
     until_s: int
+    cells: NDArray[np.bool_] | None = field(default=None, compare=False)
 
-    def covers(self, cohort: Name, at_s: int) -> bool:
-        """Whether the cohort is this one or part of it, and the moment inside."""
-        return self.from_s <= at_s < self.until_s and set(self.cohort) <= set(cohort)
+    def covers(self, cohort: Name, at_s: int, cells: NDArray[np.int32] | None = None) -> bool:
+        """Whether the cohort (its name, its cells) is this one or part of it, and the moment inside."""
+        named = set(self.cohort) <= set(cohort)
+        held = self.cells is not None and cells is not None and len(cells) > 0 and bool(self.cells[cells].all())
+        return self.from_s <= at_s < self.until_s and (named or held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +195,7 @@ class Ledger:
         own = self.detector.window(int(row.signal[0]), int(row.window_s[0]), incident.cohort)
         if _likelihood(row.count, row.mean)[0] <= _likelihood(*map(np.asarray, own)):
             return False
-        incident.cohort = int(row.cohort[0])
-        incident.name = self.detector.cohorts.names[incident.cohort]
+        self._call(incident, int(row.cohort[0]))
         incident.evidence_s = at_s
         self._describe(incident, row, 0)
         return True
@@ -235,10 +240,28 @@ class Ledger:
                 return
             own = _strongest(related.take(related.cohort == incident.cohort))
             if cohort not in taken and not len(self._unexplained(cohort, own)):
-                incident.cohort, incident.name = cohort, self.detector.cohorts.names[cohort]
+                self._call(incident, cohort)
                 incident.evidence_s = at_s
                 self._describe(incident, related, int(i))
                 return
+
+    def _call(self, incident: Incident, cohort: int) -> None:
+        """Another cohort gives the name; whether it is born muted is then asked of that one. The word of a person
+        stays."""
+        before = self._planned(incident.cohort, incident.opened_s)
+        incident.cohort, incident.name = cohort, self.detector.cohorts.names[cohort]
+        after = self._planned(cohort, incident.opened_s)
+        if incident.state is State.OPEN and before is None and after is not None:
+            incident.state, incident.muted_until_s = State.MUTED, after
+        elif incident.state is State.MUTED and incident.muted_until_s == before:
+            incident.state = State.OPEN if after is None else State.MUTED
+            incident.muted_until_s = after
+
+    def _planned(self, cohort: int, at_s: int) -> int | None:
+        """Until when an incident of a cohort that opens now is born muted; None: it is not."""
+        cohorts = self.detector.cohorts
+        name, cells = cohorts.names[cohort], cohorts.cells(cohort)
+        return max((m.until_s for m in self.rules.maintenance if m.covers(name, at_s, cells)), default=None)
 
     def _related(self, cohort: int) -> NDArray[np.bool_]:
         """Cohorts that share traffic with this one."""
@@ -300,15 +323,15 @@ class Ledger:
         cohort = int(alarms.cohort[best])
         related = evidence.take(self._related(cohort)[evidence.cohort])
         name = self.detector.cohorts.names[cohort]
-        planned = [m for m in self.rules.maintenance if m.covers(name, at_s)]
+        muted_until_s = self._planned(cohort, at_s)
         own = alarms.cohort == cohort
         incident = Incident(
             number=self.next_number, cohort=cohort, name=name, signal="",
             onset_s=at_s - self.detector.began_s(int(alarms.signal[best]), int(alarms.window_s[best]), cohort),
-            opened_s=at_s, state=State.MUTED if planned else State.OPEN, score=0.0, log_p=0.0, window_s=0, count=0.0,
-            mean=0.0, suspects=self._ranked(related), evidence_s=at_s, updated_s=at_s,
+            opened_s=at_s, state=State.OPEN if muted_until_s is None else State.MUTED, score=0.0, log_p=0.0,
+            window_s=0, count=0.0, mean=0.0, suspects=self._ranked(related), evidence_s=at_s, updated_s=at_s,
             signals={self.detector.models[int(i)].signal.name for i in alarms.signal[own]},
-            muted_until_s=max((m.until_s for m in planned), default=None),
+            muted_until_s=muted_until_s,
         )  # fmt: skip
         self._describe(incident, alarms, best)
         incident.excess = abs(incident.count - incident.mean)

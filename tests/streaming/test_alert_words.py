@@ -96,12 +96,34 @@ def test_a_mute_can_be_made_longer_and_shorter(monkeypatch: pytest.MonkeyPatch) 
     assert len(told(alerts)) == n, "a mute that was over before it came takes nobody's word back"
 
 
-def test_a_mute_of_one_born_muted_can_be_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = rules_of.MaintenanceRule.model_validate({
-        "cohort": {"isp": "alder-de"}, "from_at": datetime.fromtimestamp(T, UTC),
-        "until_at": datetime.fromtimestamp(T + 400, UTC),
+def planned(cohort: dict[str, str]) -> rules_of.Rules:
+    """Rules with a window from T to +400 s."""
+    window = rules_of.MaintenanceRule.model_validate({
+        "cohort": cohort, "from_at": datetime.fromtimestamp(T, UTC), "until_at": datetime.fromtimestamp(T + 400, UTC),
     })  # fmt: skip
-    rules = RULES.model_copy(update={"maintenance": (planned,)})
+    return RULES.model_copy(update={"maintenance": (window,)})
+
+
+@pytest.mark.parametrize(("cohort", "state", "said"), [
+    ({"isp": "alder-de"}, "muted", None), ({"country": "DE"}, "muted", None), ({}, "muted", None),
+    ({"country": "DE", "isp": "alder-de"}, "muted", None), ({"cdn_id": "cdn-alder-de"}, "muted", None),
+    ({"isp": "alder-de", "device": "tv"}, "open", None), ({"cdn_id": "cdn-birch-de"}, "open", None),
+    ({"isp": "alder-d"}, "open", "isp=alder-d mutes nothing: the counters know no such viewers; did you mean alder-de"),
+    ({"isp": "alder-de", "cdn_id": "cdn-birch-de"}, "open", "cdn_id=cdn-birch-de mutes nothing: "),
+])  # fmt: skip
+def test_a_window_is_of_viewers_however_they_are_named(
+    cohort: dict[str, str], state: str, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is wrong with isp=alder-de, which is all of cdn-alder-de and a part of the country."""
+    alerts = start(counters(T + 900, T + 60, T + 900, {0, 1, 2, 3}), monkeypatch, planned(cohort))
+    first = go(alerts, T, T + 300)[0]
+    assert (first["cohort"], first["state"]) == ("isp=alder-de", state)
+    told = [text for text in alerts.said if "mutes nothing" in text]  # type: ignore[attr-defined]
+    assert (said in told[0]) if said else not told
+
+
+def test_a_mute_of_one_born_muted_can_be_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = planned({"isp": "alder-de"})
     alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
     born = go(alerts, T, T + 300)[0]
     assert (born["cohort"], born["state"], born["muted_until_at"].timestamp()) == ("isp=alder-de", "muted", T + 400)

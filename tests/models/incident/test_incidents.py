@@ -85,6 +85,32 @@ def test_an_alarm_around_an_incident_is_the_same_incident(watched: Watched) -> N
         assert [incident.cohort for incident in ledger.incidents] == [whole]
 
 
+def test_a_name_outside_the_window_is_not_muted_by_it(watched: Watched) -> None:
+    """Born muted as the child, the incident is renamed after its parent, of which the window says nothing; the word of
+    a person goes with it. And the other way: the parent's window mutes what is renamed into it."""
+    service, models = watched
+    run = Run(service, models, [12])
+    run.go(WARM_S)
+    parent, child = _parent_and_child(service)
+    until_s = WARM_S + 7_200
+
+    def renamed(window: int, first: int, then: int, by_hand_s: int | None = None) -> tuple[State, int | None]:
+        planned = Maintenance(service.cohorts.names[window], 0, until_s)
+        ledger = Ledger(run.detector, Rules(maintenance=(planned,)))
+        ledger.update(WARM_S, _evidence([(first, 50.0, 5.0)]))
+        if by_hand_s is not None:
+            ledger.incidents[0] = commanded(ledger.incidents[0], "mute", WARM_S, by_hand_s)
+        ledger._unexplained = lambda by, rows: rows.take(np.zeros(len(rows), dtype=bool))  # type: ignore[method-assign]
+        (one,) = ledger.update(WARM_S + 10, _evidence([(then, 900.0, 40.0), (first, 55.0, 5.0)])) or ledger.incidents
+        assert one.cohort == then
+        return one.state, one.muted_until_s
+
+    assert renamed(child, child, parent) == (State.OPEN, None)
+    assert renamed(parent, child, parent) == (State.MUTED, until_s)
+    assert renamed(child, parent, child) == (State.MUTED, until_s)
+    assert renamed(child, child, parent, WARM_S + 600) == (State.MUTED, WARM_S + 600)
+
+
 def test_an_incident_waits_for_its_name_and_not_for_ever(watched: Watched) -> None:
     """Two causes that explain an alarm alike: it opens when one stands out or when its time is over, which is one step
     where the evidence came quickly; a sure one opens at once, and what goes away while it waits was none."""
