@@ -19,9 +19,9 @@ from streaming.cli import Day
 
 
 def _rules(settings: Settings, path: Path | None) -> Any:
-    from conf import alerts as rules
+    from streaming import alert_rules
 
-    return rules.load(path or settings.alerts.rules)
+    return alert_rules.load(path or settings.alerts.rules)
 
 
 @click.group()

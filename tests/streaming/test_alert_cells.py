@@ -26,7 +26,7 @@ HOURS, LEAST = 7, 25
 RULES = rules_of.Rules.model_validate({
     "cohorts": [["isp"], ["device"], ["app_version"], ["isp", "device"], ["device", "app_version"]],
     "signals": {
-        "start_failure_rate": {"num": "start_failures", "den": ["attempts"], "runbook": "start-failures.md"},
+        "start_errors_per_attempt": {"num": "start_failures", "den": ["attempts"], "runbook": "start-failures.md"},
         "attempts": {"num": "attempts", "runbook": "traffic-fall.md"},
     },
 })  # fmt: skip

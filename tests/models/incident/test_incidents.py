@@ -34,8 +34,8 @@ def _cohort(service: Service, dimension: str, depth: int = 1) -> int:
 
 def test_p_values_of_a_quiet_day_are_uniform(watched: Watched) -> None:
     rows = uniformity(*watched, seed=5, hours=8)
-    assert {row["signal"] for row in rows} == {"start_failure_rate", "attempts", "concurrency"}
-    ratios = [row for row in rows if row["signal"] == "start_failure_rate" and row["window_s"] < 600]
+    assert {row["signal"] for row in rows} == {"start_errors_per_attempt", "attempts", "concurrency"}
+    ratios = [row for row in rows if row["signal"] == "start_errors_per_attempt" and row["window_s"] < 600]
     assert len(ratios) > 1 and max(row["ks"] for row in ratios) < 0.05, "eight days are little for the volumes' seasons"
     assert max(row["below_1e-2"] for row in rows) < 3.0
 
@@ -57,7 +57,7 @@ def test_a_fault_is_one_incident_named_after_its_cohort(watched: Watched) -> Non
     assert reached(fault, 60.0)
     assert [label(i.name) for i in found] == [label(service.cohorts.names[guilty])]
     assert found[0].opened_s <= start + 90 and found[0].state is State.RESOLVED
-    assert found[0].signals == {"start_failure_rate"}
+    assert found[0].signals == {"start_errors_per_attempt"}
     assert abs(found[0].onset_s - start) <= 20, "the change point, not the start of the window"
 
 
@@ -152,12 +152,12 @@ def test_kept_beacons_are_a_debt_and_not_a_fault(watched: Watched) -> None:
     found = [i for i in run.go(WARM_S + 7_200) if i.opened_s > WARM_S]
     assert found and found[0].name == service.cohorts.names[guilty]
     assert found[0].signals <= {"attempts", "concurrency"} and found[0].opened_s <= start + 90
-    assert not any("start_failure_rate" in i.signals for i in found)
+    assert not any("start_errors_per_attempt" in i.signals for i in found)
 
     blind = Run(service, models, [8], [Fault(**{**_given(fault), "excess": [], "kept": None})],
                 tuning=Tuning(owing_s=0))  # fmt: skip
     fooled = blind.go(WARM_S + 7_200)
-    assert any("start_failure_rate" in i.signals for i in fooled), "without the debt it is a ratio alert"
+    assert any("start_errors_per_attempt" in i.signals for i in fooled), "without the debt it is a ratio alert"
 
 
 def _given(fault: Fault) -> dict[str, object]:
@@ -215,7 +215,7 @@ def test_after_a_long_outage_a_cohort_still_owes(watched: Watched) -> None:
     run = Run(service, models, [11], [fault])
     found = [i for i in run.go(WARM_S + 7_200) if i.opened_s > WARM_S]
     assert label(found[0].name) == label(service.cohorts.names[guilty])
-    assert not any("start_failure_rate" in i.signals for i in found)
+    assert not any("start_errors_per_attempt" in i.signals for i in found)
 
 
 def test_each_kind_of_cohort_keeps_its_own_spread() -> None:
