@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from conf import alerts as rules_of
 from models.incident.learn import DIMENSIONS
 from schemas import wire
+from streaming import alert_cli
 from streaming.alerts import STEP_S, Alerts
 from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, RULES, sessions, watching
 
@@ -194,3 +196,9 @@ def test_a_fault_that_goes_on_after_the_word_is_another_incident(monkeypatch: py
     alerts._gather()
     later = [row for row in go(alerts, T + 300, T + 900) if row["incident_id"] not in raised]
     assert later and "cedar-de" in later[0]["cohort"] + later[0]["explanation"]
+
+
+def test_a_mute_is_for_a_year_at_most() -> None:
+    for minutes in ("0", "527041", "99999999999", "9999999999999999999"):
+        told = CliRunner().invoke(alert_cli.alerts, ["mute", "x", "--minutes", minutes])
+        assert told.exit_code == 2 and "1<=x<=527040" in told.output
