@@ -15,7 +15,7 @@ from models.incident.signals import Signal, Spread, fit_spread
 
 F8 = NDArray[np.float64]
 SIGNALS = (
-    Signal("start_failure_rate", "start_failures", "attempts", memory_s=5_400.0),
+    Signal("start_errors_per_attempt", "start_failures", "attempts", memory_s=5_400.0),
     Signal("attempts", "attempts"),
     Signal("concurrency", "alive", whole=False, lag_s=120, memory_s=180.0, longest_s=120),
 )

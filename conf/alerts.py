@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -33,6 +33,8 @@ Counter = Literal[
 RUNBOOKS = ROOT / "docs" / "runbooks"
 STEP_S = 10
 """Seconds in a step of the counters (`qoe_step`); no window is shorter."""
+MINUTE_S, DAY_S = 60, 86_400
+"""A spread is learned from minutes, so a signal's windows go up to one at least; its level forgets within a week."""
 
 
 class _Part(BaseModel):
@@ -45,9 +47,9 @@ class SignalRule(_Part):
     num: Counter
     den: tuple[Counter, ...] = ()
     whole: bool = True
-    lag_s: PositiveInt = 720
-    memory_s: PositiveFloat = 1_800.0
-    longest_s: Annotated[int, Field(ge=STEP_S, le=3_600)] = 720
+    lag_s: Annotated[int, Field(ge=1, le=DAY_S)] = 720
+    memory_s: Annotated[float, Field(ge=MINUTE_S, le=7 * DAY_S)] = 1_800.0
+    longest_s: Annotated[int, Field(ge=MINUTE_S, le=3_600)] = 720
     runbook: str
 
     @model_validator(mode="after")
@@ -105,9 +107,18 @@ class WebhookRule(_Part):
         if not value.isascii() or not value.isprintable() or " " in value:
             raise ValueError("an address is of plain ASCII characters without spaces: encode others (%20)")
         parts = urlsplit(value)
+        if "@" in parts.netloc:
+            raise ValueError("an address holds no user and password: they would stand in logs and are not sent; put a "
+                             "relay in front that adds them, or use an address with a token in its path")  # fmt: skip
         if not parts.hostname or parts.port == 0:  # reading a port beyond 65535 raises by itself
             raise ValueError("an address names a host, and a port from 1 to 65535 if any")
         return value
+
+    @property
+    def shown(self) -> str:
+        """The address as it may stand in a log: without its path, which may hold a token."""
+        parts = urlsplit(self.url or "")
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 class Rules(_Part):
@@ -115,8 +126,8 @@ class Rules(_Part):
 
     cohorts: tuple[Annotated[tuple[Dimension, ...], Field(min_length=1)], ...]
     least_profiles: Annotated[int, Field(ge=25)] = 25
-    history_days: PositiveInt = 28
-    false_alarms_a_day: PositiveFloat = 0.5
+    history_days: Annotated[int, Field(ge=1, le=3_660)] = 28
+    false_alarms_a_day: Annotated[float, Field(gt=0, le=100)] = 0.5
     signals: Annotated[dict[str, SignalRule], Field(min_length=1)]
     resolve_after_s: PositiveInt = 600
     maintenance: tuple[MaintenanceRule, ...] = ()
@@ -138,7 +149,8 @@ def load(path: Path) -> Rules:
 def _sentence(path: Path, problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
-        return f"{path}: {'.'.join(place) or 'the file'} = {problem['input']!r}: {problem['msg']}"
+        found = re.sub(r"//.*@", "//***@", repr(problem["input"]), flags=re.DOTALL)  # a password is not for the log
+        return f"{path}: {'.'.join(place) or 'the file'} = {found}: {problem['msg']}"
     known = _known(place[:-1])
     near = difflib.get_close_matches(place[-1], known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"

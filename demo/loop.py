@@ -16,7 +16,6 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from conf import alerts as rules
 from conf.errors import InputMissing, MatineeError
 from conf.settings import Settings
 from demo import gather, kills, report
@@ -30,7 +29,7 @@ from models.world.config import WorldConfig
 from models.world.network import Traces
 from models.world.service import World
 from schemas import topics
-from streaming import consume, launch, produce
+from streaming import alert_rules, consume, launch, produce
 from streaming import topics as admin
 from streaming.alerts import Alerts
 
@@ -141,7 +140,7 @@ class Loop:
     def _watch(self, day: date) -> None:
         """Let the alerts go through the day's counters as if it were now; what they raise lies on topic `incident`."""
         try:
-            Alerts(self.settings, rules.load(self.settings.alerts.rules), say=self._say).replay(day)
+            Alerts(self.settings, alert_rules.load(self.settings.alerts.rules), say=self._say).replay(day)
         except InputMissing as error:  # a world of a few viewers, or counters left out: nothing to raise, not a failure
             self._say(f"no alerts: {error}")
 

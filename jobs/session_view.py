@@ -81,7 +81,11 @@ def session(session_id: str, revision: str, html: Path | None, svg: Path | None)
     draw(Console(highlight=False), story, session_id, revision)
     for file, form in ((html, "html"), (svg, "svg")):
         if file is not None:
-            file.write_text(page(story, session_id, revision, form), encoding="utf-8")
+            text = page(story, session_id, revision, form)
+            try:
+                file.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"{file} cannot be written: {error.strerror or error}") from None
             click.echo(f"written: {file}", err=True)
 
 

@@ -17,11 +17,13 @@ from conf.errors import UsageError
 from conf.settings import Settings, load
 from streaming.cli import Day
 
+YEAR_MIN = 366 * 24 * 60
+
 
 def _rules(settings: Settings, path: Path | None) -> Any:
-    from conf import alerts as rules
+    from streaming import alert_rules
 
-    return rules.load(path or settings.alerts.rules)
+    return alert_rules.load(path or settings.alerts.rules)
 
 
 @click.group()
@@ -133,7 +135,7 @@ def ack(incident_id: str) -> None:
 
 @alerts.command()
 @click.argument("incident_id")
-@click.option("--minutes", default=60, show_default=True, type=click.IntRange(min=1), help="For how long.")
+@click.option("--minutes", default=60, show_default=True, type=click.IntRange(1, YEAR_MIN), help="For how long.")
 def mute(incident_id: str, minutes: int) -> None:
     """Keep an incident quiet for a while; a planned window belongs into the rules file."""
     _say(incident_id, "mute", datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=minutes))

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from kafka import KafkaProducer, TopicPartition
 
-from conf.alerts import STEP_S, Rules, SignalRule
+from conf.alerts import STEP_S, MaintenanceRule, Rules, SignalRule
 from conf.errors import InputMissing, MatineeError
 from conf.settings import Settings
 from models.incident import cause
@@ -43,6 +43,8 @@ DAY_S = 86_400
 WARM_S = 7_200
 LOUD_S = 1_800
 AHEAD_S = 3_600
+WORD = "word"
+"""Header of an incident's row: the last word that it knows. It goes with the row, so that both hold or neither."""
 RELEARN_S = DAY_S
 NEW_CELLS_S = 3_600
 """Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
@@ -51,6 +53,8 @@ SESSIONS_OLD_S = 30.0
 SESSIONS_PATIENCE_S = 5.0
 """An incident waits no longer than this for its sessions: what is known is told."""
 BEFORE_S = 7_200
+DEEPEST_S = 3_600
+"""No window of a signal is longer."""
 Say = Callable[[str], None]
 COUNTERS = tuple(f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS))
 
@@ -67,9 +71,11 @@ def signals(rules: Rules) -> tuple[list[Signal], list[str], dict[str, tuple[str,
 
 @dataclass
 class Books:
-    """What has been said of every incident on the topic: newest row by id."""
+    """What has been said of every incident on the topic: newest row by id, and which word of people it knows last
+    (its place on topic `incident_command`)."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    words: dict[str, int] = field(default_factory=dict)
 
     def live(self) -> list[dict[str, Any]]:
         """Rows of incidents that are not resolved."""
@@ -96,6 +102,7 @@ class Alerts:
         self.late: dict[int, np.ndarray] = {}
         self.following = False
         self.sessions = wire.decode_many([], catalogue.QOE_SESSION.record)
+        self.caught_up_s = 0
         self.sessions_read_s = 0.0
         self.session_offsets: dict[TopicPartition, int] = {}
 
@@ -204,7 +211,7 @@ class Alerts:
         begin = from_s - WARM_S
         for i, cells in enumerate(self.grid.sums(begin, from_s, STEP_S, self.columns)):
             self.detector.step(begin + (i + 1) * STEP_S, cells)
-        maintenance = tuple(Maintenance(_name(m.cohort), *m.seconds()) for m in self.rules.maintenance)
+        maintenance = tuple(self._planned(m, from_s) for m in self.rules.maintenance)
         self.ledger = Ledger(
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
@@ -212,6 +219,8 @@ class Alerts:
         self.late.clear()
         for row in self.books.live():
             self._restore(row)
+        if self.following:
+            self._recall(from_s)
 
     def _restore(self, row: dict[str, Any]) -> None:
         name = {label(known): known for known in self.cohorts.names}.get(row["cohort"])
@@ -232,6 +241,29 @@ class Alerts:
         ledger.incidents.append(incident)
         ledger.next_number += 1
 
+    def _planned(self, rule: MaintenanceRule, at_s: int) -> Maintenance:
+        """A window with its cells; one that is not over and of which there are none is told."""
+        name, (from_s, until_s) = _name(rule.cohort), rule.seconds()
+        cells = _inside(self.grid.cells, name)
+        if not cells.any() and until_s > at_s:
+            near = (difflib.get_close_matches(v, set(self.grid.cells[d]), n=1, cutoff=0.8) for d, v in name
+                    if not (self.grid.cells[d] == v).any())  # fmt: skip
+            hint = ", ".join(value for found in near for value in found)
+            self.say(
+                f"maintenance of {label(name)} mutes nothing: the counters know no such viewers"
+                + (f"; did you mean {hint}?" if hint else "")
+            )
+        return Maintenance(name, from_s, until_s, cells)
+
+    def _recall(self, from_s: int) -> None:
+        """What was resolved in the last hour is not opened again on evidence from before."""
+        known = {label(name): i for i, name in enumerate(self.cohorts.names)}
+        over = [row for row in self.books.rows.values() if row["state"] == State.RESOLVED.value and row["resolved_at"]]
+        self.ledger.closed = [
+            (known[row["cohort"]], _s(row["resolved_at"])) for row in over
+            if row["cohort"] in known and _s(row["resolved_at"]) > from_s - DEEPEST_S
+        ]  # fmt: skip
+
     # -- judging --------------------------------------------------------------------------------------------------
 
     def judge(self, at_s: int, cells: np.ndarray) -> None:
@@ -244,9 +276,8 @@ class Alerts:
         self._once(end)
         for incident in changed:
             self._publish(incident)
-        for command in self.commands:
-            self._obey(command, end)
-        self.commands.clear()
+        if end >= self.caught_up_s:  # after a restart: words are of now, not of the half hour that is judged again
+            self._say_words(end)
 
     def _once(self, at_s: int) -> None:
         """Steps that a row from the topic has counted, judged again after a restart, add nothing to its excess."""
@@ -258,17 +289,23 @@ class Alerts:
                 incident.excess = self.counted[incident.number][1]
 
     def _obey(self, command: dict[str, Any], at_s: int) -> None:
-        number = next((n for n, known in self.ids.items() if known == command["incident_id"]), None)
-        if number is None:
+        key, offset = command["incident_id"], command["offset"]
+        number = next((n for n, known in self.ids.items() if known == key), None)
+        if number is None or offset <= self.books.words.get(key, -1):
             return
         place = next(i for i, incident in enumerate(self.ledger.incidents) if incident.number == number)
+        before = self.ledger.incidents[place]
         until = None if command["until_at"] is None else _s(command["until_at"])
         try:
-            after = commanded(self.ledger.incidents[place], command["action"], at_s, until)
+            after = commanded(before, command["action"], at_s, until)
         except ValueError as error:
             self._leave_out(catalogue.INCIDENT_COMMAND, [error])
             return
-        if after.state is not self.ledger.incidents[place].state:
+        if after.state is State.RESOLVED and before.live:
+            after.resolved_s = at_s if not at_s <= _s(command["given_at"]) < at_s + AHEAD_S else _s(command["given_at"])
+            self.ledger.closed.append((after.cohort, after.resolved_s))
+        if (after.state, after.muted_until_s) != (before.state, before.muted_until_s):
+            self.books.words[key] = offset
             self.ledger.incidents[place] = after
             self._publish(after)
 
@@ -344,8 +381,9 @@ class Alerts:
     def _write(self, row: dict[str, Any]) -> None:
         self.books.rows[row["incident_id"]] = row
         name = topics.real_name(catalogue.INCIDENT, self.settings)
-        value = wire.encode_one("incident", row)
-        self.producer.send(name, key=row["incident_id"].encode(), value=value)
+        value, word = wire.encode_one("incident", row), self.books.words.get(row["incident_id"])
+        headers = None if word is None else [(WORD, b"%d" % word)]
+        self.producer.send(name, key=row["incident_id"].encode(), value=value, headers=headers)
         if self.webhook is not None:
             self.webhook.send(row)
         self.say(
@@ -387,7 +425,7 @@ class Alerts:
         with self._open():
             self._take(consume.messages(catalogue.QOE_STEP, self.settings))
             newest = self._gather()
-            begin = newest - LOUD_S
+            begin, self.caught_up_s = newest - LOUD_S, newest
             self.learn(begin)
             self.arm(begin)
             with clients.reaching(self.settings):
@@ -411,7 +449,7 @@ class Alerts:
                 for found in consumer.poll(timeout_ms=int(POLL_S * 1_000)).values():
                     told = [record for record in found if record.value is not None]
                     if told and told[0].topic == commands:
-                        self._listen([record.value for record in told])
+                        self._listen([record.value for record in told], [record.offset for record in told])
                     else:
                         fresh.update((record.key or b"", record.value) for record in told)
                 if fresh:
@@ -432,9 +470,11 @@ class Alerts:
         group = plan.group(self.settings)
         return topics.taken_in((catalogue.PLAYBACK_EVENT, catalogue.CMCD), group, before_s, self.settings)
 
-    def _listen(self, words: list[bytes]) -> None:
+    def _listen(self, words: list[bytes], offsets: list[int]) -> None:
         wrong: list[Exception] = []
-        self.commands += _plain(consume.readable(words, "incident_command", wrong.append))
+        for word, offset in zip(words, offsets, strict=True):
+            found = _plain(consume.readable([word], "incident_command", wrong.append))
+            self.commands += [row | {"offset": offset} for row in found]
         self._leave_out(catalogue.INCIDENT_COMMAND, wrong)
 
     def _say_words(self, at_s: int) -> None:
@@ -485,8 +525,14 @@ class Alerts:
 
     def _open(self) -> _Producing:
         wrong: list[Exception] = []
-        held = consume.newest(consume.messages(catalogue.INCIDENT, self.settings)).values()
-        self.books.rows = {r["incident_id"]: r for r in _plain(consume.readable(held, "incident", wrong.append))}
+        held: dict[bytes, bytes] = {}
+        for message in consume.messages(catalogue.INCIDENT, self.settings):
+            if message.key is not None and message.value is not None:
+                held[message.key] = message.value
+                if WORD in message.headers:
+                    self.books.words[message.key.decode()] = int(message.headers[WORD])
+        rows = _plain(consume.readable(held.values(), "incident", wrong.append))
+        self.books.rows = {row["incident_id"]: row for row in rows}
         self._leave_out(catalogue.INCIDENT, wrong)
         return _Producing(self)
 

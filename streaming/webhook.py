@@ -50,7 +50,7 @@ class Webhook:
         if self._waiting.full():
             self._waiting.get_nowait()
             self.dropped += 1
-            LOG.error("webhook %s: more than %d changes wait, the oldest is dropped", self.rule.url, QUEUE)
+            LOG.error("webhook %s: more than %d changes wait, the oldest is dropped", self.rule.shown, QUEUE)
         self._waiting.put(change)
 
     def close(self, patience_s: float = 30.0) -> None:
@@ -62,7 +62,7 @@ class Webhook:
         self._thread.join(patience_s)
         if self._thread.is_alive():
             left = self._waiting.qsize()  # one is being delivered, the last one is the end
-            LOG.error("webhook %s: %d changes were not delivered by the end", self.rule.url, left)
+            LOG.error("webhook %s: %d changes were not delivered by the end", self.rule.shown, left)
 
     def _work(self) -> None:
         while (change := self._waiting.get()) is not None:
@@ -79,7 +79,7 @@ class Webhook:
                 return True
             LOG.warning(
                 "webhook %s, incident %s, attempt %d of %d: %s",
-                self.rule.url,
+                self.rule.shown,
                 change["incident_id"],
                 attempt,
                 self.rule.attempts,
@@ -91,7 +91,7 @@ class Webhook:
             wait = min(2 * wait, max(LONGEST_WAIT_S, self.rule.retry_s))
         LOG.error(
             "webhook %s: incident %s revision %s was not delivered",
-            self.rule.url,
+            self.rule.shown,
             change["incident_id"],
             change["revision"],
         )

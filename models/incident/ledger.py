@@ -36,15 +36,21 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """A planned window: incidents whose cohort lies in `cohort` are born muted. Times are Unix seconds."""
+    """A planned window: incidents whose cohort lies in `cohort` are born muted. Times are Unix seconds.
+
+    `cells` marks the cells of `cohort`, (cells,): one cohort has several names. None: its name alone is looked at.
+    """
 
     cohort: Name
     from_s: int
     until_s: int
+    cells: NDArray[np.bool_] | None = field(default=None, compare=False)
 
-    def covers(self, cohort: Name, at_s: int) -> bool:
-        """Whether the cohort is this one or part of it, and the moment inside."""
-        return self.from_s <= at_s < self.until_s and set(self.cohort) <= set(cohort)
+    def covers(self, cohort: Name, at_s: int, cells: NDArray[np.int32] | None = None) -> bool:
+        """Whether the cohort (its name, its cells) is this one or part of it, and the moment inside."""
+        named = set(self.cohort) <= set(cohort)
+        held = self.cells is not None and cells is not None and len(cells) > 0 and bool(self.cells[cells].all())
+        return self.from_s <= at_s < self.until_s and (named or held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,8 @@ class Ledger:
         self._shares: dict[int, F8] = {}
         self._traffic = detector.cohorts.traffic()
         self._doubts: dict[int, tuple[int, int]] = {}
+        self.closed: list[tuple[int, int]] = []
+        """Cohorts that somebody has called over, and when."""
 
     @property
     def live(self) -> list[Incident]:
@@ -139,6 +147,7 @@ class Ledger:
         for incident in live:
             if self._grow(incident, at_s, evidence):
                 changed[incident.number] = incident
+        evidence = self._since_closed(at_s, evidence)
         left = _strongest(evidence.take(evidence.alarm))
         for incident in self.live:
             left = self._unexplained(incident.cohort, left)
@@ -158,6 +167,17 @@ class Ledger:
             left = self._unexplained(incident.cohort, left)
         return list(changed.values())
 
+    def _since_closed(self, at_s: int, evidence: Evidence) -> Evidence:
+        """Evidence without that which reaches back before somebody called a cohort over and is explained by it: nothing
+        opens on that. A fault that goes on is told by the windows that have begun since."""
+        longest_s = int(self.detector.windows[-1]) * self.detector.step_s
+        self.closed = [(cohort, since_s) for cohort, since_s in self.closed if at_s - since_s < longest_s]
+        for cohort, since_s in self.closed:
+            old = at_s - evidence.window_s < since_s
+            kept = [evidence.take(~old), self._unexplained(cohort, evidence.take(old))]
+            evidence = Evidence(*(np.concatenate([getattr(p, n) for p in kept]) for n in Evidence.__slots__))
+        return evidence
+
     def _inside(self, row: Evidence) -> Incident | None:
         """The strongest live incident of the same signal whose cohort lies in that of a row; a muted one hides
         nothing."""
@@ -175,8 +195,7 @@ class Ledger:
         own = self.detector.window(int(row.signal[0]), int(row.window_s[0]), incident.cohort)
         if _likelihood(row.count, row.mean)[0] <= _likelihood(*map(np.asarray, own)):
             return False
-        incident.cohort = int(row.cohort[0])
-        incident.name = self.detector.cohorts.names[incident.cohort]
+        self._call(incident, int(row.cohort[0]))
         incident.evidence_s = at_s
         self._describe(incident, row, 0)
         return True
@@ -221,10 +240,28 @@ class Ledger:
                 return
             own = _strongest(related.take(related.cohort == incident.cohort))
             if cohort not in taken and not len(self._unexplained(cohort, own)):
-                incident.cohort, incident.name = cohort, self.detector.cohorts.names[cohort]
+                self._call(incident, cohort)
                 incident.evidence_s = at_s
                 self._describe(incident, related, int(i))
                 return
+
+    def _call(self, incident: Incident, cohort: int) -> None:
+        """Another cohort gives the name; whether it is born muted is then asked of that one. The word of a person
+        stays."""
+        before = self._planned(incident.cohort, incident.opened_s)
+        incident.cohort, incident.name = cohort, self.detector.cohorts.names[cohort]
+        after = self._planned(cohort, incident.opened_s)
+        if incident.state is State.OPEN and before is None and after is not None:
+            incident.state, incident.muted_until_s = State.MUTED, after
+        elif incident.state is State.MUTED and incident.muted_until_s == before:
+            incident.state = State.OPEN if after is None else State.MUTED
+            incident.muted_until_s = after
+
+    def _planned(self, cohort: int, at_s: int) -> int | None:
+        """Until when an incident of a cohort that opens now is born muted; None: it is not."""
+        cohorts = self.detector.cohorts
+        name, cells = cohorts.names[cohort], cohorts.cells(cohort)
+        return max((m.until_s for m in self.rules.maintenance if m.covers(name, at_s, cells)), default=None)
 
     def _related(self, cohort: int) -> NDArray[np.bool_]:
         """Cohorts that share traffic with this one."""
@@ -286,15 +323,15 @@ class Ledger:
         cohort = int(alarms.cohort[best])
         related = evidence.take(self._related(cohort)[evidence.cohort])
         name = self.detector.cohorts.names[cohort]
-        planned = [m for m in self.rules.maintenance if m.covers(name, at_s)]
+        muted_until_s = self._planned(cohort, at_s)
         own = alarms.cohort == cohort
         incident = Incident(
             number=self.next_number, cohort=cohort, name=name, signal="",
             onset_s=at_s - self.detector.began_s(int(alarms.signal[best]), int(alarms.window_s[best]), cohort),
-            opened_s=at_s, state=State.MUTED if planned else State.OPEN, score=0.0, log_p=0.0, window_s=0, count=0.0,
-            mean=0.0, suspects=self._ranked(related), evidence_s=at_s, updated_s=at_s,
+            opened_s=at_s, state=State.OPEN if muted_until_s is None else State.MUTED, score=0.0, log_p=0.0,
+            window_s=0, count=0.0, mean=0.0, suspects=self._ranked(related), evidence_s=at_s, updated_s=at_s,
             signals={self.detector.models[int(i)].signal.name for i in alarms.signal[own]},
-            muted_until_s=max((m.until_s for m in planned), default=None),
+            muted_until_s=muted_until_s,
         )  # fmt: skip
         self._describe(incident, alarms, best)
         incident.excess = abs(incident.count - incident.mean)
@@ -362,16 +399,21 @@ def _strongest(rows: Evidence) -> Evidence:
 def commanded(incident: Incident, action: str, at_s: int, until_s: int | None = None) -> Incident:
     """The incident after a person's word: ``ack``, ``mute`` (until a moment), ``resolve``. Idempotent.
 
+    The last word holds: a mute ends where the newest one says, one that is over already is none.
+
     Raises:
         ValueError: no such action, or a mute without an end.
     """
     if incident.state is State.RESOLVED:
         return incident
     if action == "ack":
-        return replace(incident, state=State.ACKNOWLEDGED, updated_s=at_s)
+        return replace(incident, state=State.ACKNOWLEDGED, muted_until_s=None, updated_s=at_s)
     if action == "mute":
         if until_s is None:
             raise ValueError("mute needs the moment until which")
+        if until_s <= at_s:
+            muted = incident.state is State.MUTED
+            return replace(incident, state=State.OPEN, muted_until_s=None, updated_s=at_s) if muted else incident
         return replace(incident, state=State.MUTED, muted_until_s=until_s, updated_s=at_s)
     if action == "resolve":
         return replace(incident, state=State.RESOLVED, resolved_s=at_s, updated_s=at_s)

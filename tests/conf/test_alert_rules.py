@@ -41,6 +41,12 @@ def test_the_committed_rules_hold_and_every_runbook_is_there() -> None:
      "no such page in docs/runbooks; did you mean traffic-fall.md?"),
     ("cohorts: [[isp]]\nsignals: {a: {num: attempts, runbook: ../../conf/base.yaml}}\n", "no such page"),
     ("cohorts: [[isp]]\nsignals: {a: {num: attempts, longest_s: 5, runbook: traffic-fall.md}}\n", "longest_s = 5"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: attempts, longest_s: 59, runbook: traffic-fall.md}}\n", "longest_s = 59"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: attempts, lag_s: 86401, runbook: traffic-fall.md}}\n", "lag_s = 86401"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: attempts, memory_s: 604801, runbook: traffic-fall.md}}\n", "s = 604801"),
+    ("cohorts: [[isp]]\nsignals: {a: {num: attempts, memory_s: 59, runbook: traffic-fall.md}}\n", "memory_s = 59"),
+    ("cohorts: [[isp]]\nfalse_alarms_a_day: 101\n" + SIGNAL, "false_alarms_a_day = 101"),
+    ("cohorts: [[isp]]\nhistory_days: 1000000\n" + SIGNAL, "history_days = 1000000"),
     ("cohorts: [[isp]]\nsignals: {a: {num: stalls, den: [plays, plays], runbook: rebuffering.md}}\n", "twice"),
     ("cohorts: [[isp]]\nsignals: {a: {num: stalls, den: [stalls], runbook: rebuffering.md}}\n", "is num itself"),
 ])  # fmt: skip
@@ -50,3 +56,18 @@ def test_wrong_rules_are_refused(text: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="alerts.yaml") as found:
         alerts.load(path)
     assert told in str(found.value)
+
+
+@pytest.mark.parametrize("webhook", [
+    "{url: 'http://user:secret@host/x'}", "{url: 'http://secret@host/x'}", "{url: 'ftp://user:secret@host/x'}",
+    "{url: 'http://user:secret@ho st/x'}", "{url: 'http://user:secret@host:99999/x'}", "'http://user:secret@host/x'",
+    "{url: 'http://user:se/secret@host/x'}", "[{url: 'http://user:secret@host/x'}]",
+])  # fmt: skip
+def test_a_password_in_the_address_is_refused_and_not_told(webhook: str, tmp_path: Path) -> None:
+    path = tmp_path / "alerts.yaml"
+    path.write_text(f"cohorts: [[isp]]\nwebhook: {webhook}\n{SIGNAL}")
+    with pytest.raises(ConfigError, match="webhook") as found:
+        alerts.load(path)
+    assert "secret" not in str(found.value)
+    if webhook.startswith("{url: 'http://user:secret@host/x"):
+        assert "no user and password" in str(found.value)

@@ -115,6 +115,9 @@ def test_pages_hold_the_same(drawn, tmp_path: Path) -> None:  # type: ignore[no-
     assert svg.read_text().lstrip().startswith("<svg") and "rebuffering" in svg.read_text()
     code, _, err = drawn("stall", "--html", str(tmp_path / "absent" / "s.html"))
     assert code == UsageError.exit_code and "does not exist" in err
+    for given in (("--html", "/proc/x.html"), ("--svg", "/dev/full")):
+        code, _, err = drawn("stall", *given)
+        assert code == UsageError.exit_code and f"{given[1]} cannot be written: " in err
 
 
 def test_an_unfolded_session_is_its_raw_events(drawn) -> None:  # type: ignore[no-untyped-def]

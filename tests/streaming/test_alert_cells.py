@@ -26,7 +26,7 @@ HOURS, LEAST = 7, 25
 RULES = rules_of.Rules.model_validate({
     "cohorts": [["isp"], ["device"], ["app_version"], ["isp", "device"], ["device", "app_version"]],
     "signals": {
-        "start_failure_rate": {"num": "start_failures", "den": ["attempts"], "runbook": "start-failures.md"},
+        "start_errors_per_attempt": {"num": "start_failures", "den": ["attempts"], "runbook": "start-failures.md"},
         "attempts": {"num": "attempts", "runbook": "traffic-fall.md"},
     },
 })  # fmt: skip
@@ -41,9 +41,11 @@ class Broker:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.headers: list[list[tuple[str, bytes]] | None] = []
 
-    def send(self, _: str, key: bytes, value: bytes) -> None:
+    def send(self, _: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]] | None = None) -> None:
         self.rows.append(wire.decode_one(value)[2])
+        self.headers.append(headers)
 
 
 def sessions(profiles: list[int]) -> pd.DataFrame:
@@ -175,12 +177,13 @@ def test_a_word_that_makes_no_sense_is_told_and_changes_nothing(
     rows = list(live(alerts))
     key = rows[-1]["incident_id"]
     alerts._listen([b"garbage", wire.encode_one("incident_command", {
-        "incident_id": key, "until_at": None, "given_at": datetime(2026, 1, 1, tzinfo=UTC), "given_by": "t", **word})])
+        "incident_id": key, "until_at": None, "given_at": datetime(2026, 1, 1, tzinfo=UTC), "given_by": "t", **word,
+    })], [0, 1])  # fmt: skip
     alerts._say_words(BEGIN_S + HOURS * 3_600 + 900)
     assert alerts.unreadable == 2 and alerts.producer.rows == rows  # type: ignore[attr-defined]
     alerts._listen([wire.encode_one("incident_command", {
         "incident_id": key, "until_at": None, "given_at": datetime(2026, 1, 1, tzinfo=UTC), "given_by": "t",
-        "action": "ack"})])  # fmt: skip
+        "action": "ack"})], [2])  # fmt: skip
     alerts._say_words(BEGIN_S + HOURS * 3_600 + 900)
     assert alerts.producer.rows[-1]["state"] == "acknowledged"  # type: ignore[attr-defined]
 

@@ -37,7 +37,7 @@ LENGTH_S = 900
 RULES = """
 cohorts: [[isp], [device], [isp, device]]
 signals:
-  start_failure_rate: {num: start_failures, den: [attempts], memory_s: 5400, runbook: start-failures.md}
+  start_errors_per_attempt: {num: start_failures, den: [attempts], memory_s: 5400, runbook: start-failures.md}
   attempts: {num: attempts, runbook: traffic-fall.md}
 webhook: {url: "http://127.0.0.1:%d/hook", retry_s: 0.01}
 """
@@ -154,7 +154,7 @@ def test_a_fault_is_one_incident_that_survives_a_restart(watched: tuple[Settings
     settings, rules, receiver = watched
     follow(Alerts(settings, rules), lambda: bool(incidents(settings)))
     (first,) = incidents(settings)
-    assert (first["cohort"], first["signal"], first["state"]) == (f"isp={GUILTY}", "start_failure_rate", "open")
+    assert (first["cohort"], first["signal"], first["state"]) == (f"isp={GUILTY}", "start_errors_per_attempt", "open")
     assert ONSET_S - 60 <= first["onset_at"].timestamp() <= first["opened_at"].timestamp() <= ONSET_S + 300
     assert len(first["example_sessions"]) == 5 and all(s.startswith(f"{GUILTY}-") for s in first["example_sessions"])
     assert first["impacted_sessions"] >= 5 and GUILTY in first["explanation"]
@@ -172,11 +172,17 @@ def test_a_fault_is_one_incident_that_survives_a_restart(watched: tuple[Settings
         "the same incident, not another"
     )
 
+    command(settings, first["incident_id"], "mute", "tester", datetime.fromtimestamp(ONSET_S + LENGTH_S + 600, UTC))
+    follow(Alerts(settings, rules), lambda: incidents(settings)[0]["state"] == "muted")
+    command(settings, first["incident_id"], "ack", "tester")
+    follow(Alerts(settings, rules), lambda: incidents(settings)[0]["state"] == "acknowledged")
     send(counters(ONSET_S + 5_400)[lambda f: f["step_at"].astype("int64") >= (ONSET_S + LENGTH_S) * 1000], settings)
     follow(Alerts(settings, rules), lambda: incidents(settings)[0]["state"] == "resolved")
     (last,) = incidents(settings)
     assert last["incident_id"] == first["incident_id"] and last["resolved_at"] is not None
-    assert {body["state"] for body in receiver.bodies} >= {"open", "acknowledged", "resolved"}
+    own = [body["state"] for body in receiver.bodies if body["incident_id"] == first["incident_id"]]
+    words = [state for state in own if state in ("acknowledged", "muted")]
+    assert words == ["acknowledged", "muted", "acknowledged"], "each start hears all words, one obeys each"
     assert receiver.refusals == 0 and len(receiver.keys) == len(set(receiver.keys)), (
         "two refusals, then each change once"
     )
@@ -188,7 +194,7 @@ def test_a_day_gone_through_again_finds_the_same_fault(
     settings, rules, _ = watched
     (known,) = incidents(settings)
     raised = Alerts(settings, rules).replay(DAY)
-    ratios = [row for row in raised if row["signal"] == "start_failure_rate"]
+    ratios = [row for row in raised if row["signal"] == "start_errors_per_attempt"]
     assert len(ratios) == 1, [(row["incident_id"], row["signal"], row["window_s"], row["observed"]) for row in raised]
     found = ratios[0]
     assert found["cohort"] == known["cohort"] and found["state"] == "resolved"
@@ -197,7 +203,8 @@ def test_a_day_gone_through_again_finds_the_same_fault(
     monkeypatch.setattr(alert_cli, "load", lambda: settings)
     told = CliRunner().invoke(alert_cli.alerts, ["show", found["incident_id"]])
     assert told.exit_code == 0, told.output
-    for text in (f"isp={GUILTY}", "start_failure_rate", "resolved", f"matinee session {GUILTY}-", "# Start failures"):
+    parts = (f"isp={GUILTY}", "start_errors_per_attempt", "resolved", f"matinee session {GUILTY}-", "# Start failures")
+    for text in parts:
         assert text in told.output
     nearly = CliRunner().invoke(alert_cli.alerts, ["show", found["incident_id"] + "x"])
     assert nearly.exit_code and f"did you mean {found['incident_id']}?" in str(nearly.exception)

@@ -149,3 +149,12 @@ def test_a_full_queue_loses_the_oldest_and_the_end_does_not_wait_for_ever(caplog
     assert hook.dropped == 2, "one for the last change, one for the mark of the end"
     assert f"{QUEUE} changes were not delivered by the end" in caplog.text
     go.set()
+
+
+def test_a_log_does_not_hold_the_path_of_the_address(caplog: pytest.LogCaptureFixture) -> None:
+    address = nobody().replace("/hook", "")
+    hook = Webhook(WebhookRule(url=f"{address}/services/token?key=token", attempts=1, timeout_s=1))
+    with caplog.at_level(logging.WARNING):
+        hook.send(change(1))
+        hook.close()
+    assert f"webhook {address}, incident i1" in caplog.text and "token" not in caplog.text

@@ -34,8 +34,8 @@ def _cohort(service: Service, dimension: str, depth: int = 1) -> int:
 
 def test_p_values_of_a_quiet_day_are_uniform(watched: Watched) -> None:
     rows = uniformity(*watched, seed=5, hours=8)
-    assert {row["signal"] for row in rows} == {"start_failure_rate", "attempts", "concurrency"}
-    ratios = [row for row in rows if row["signal"] == "start_failure_rate" and row["window_s"] < 600]
+    assert {row["signal"] for row in rows} == {"start_errors_per_attempt", "attempts", "concurrency"}
+    ratios = [row for row in rows if row["signal"] == "start_errors_per_attempt" and row["window_s"] < 600]
     assert len(ratios) > 1 and max(row["ks"] for row in ratios) < 0.05, "eight days are little for the volumes' seasons"
     assert max(row["below_1e-2"] for row in rows) < 3.0
 
@@ -57,7 +57,7 @@ def test_a_fault_is_one_incident_named_after_its_cohort(watched: Watched) -> Non
     assert reached(fault, 60.0)
     assert [label(i.name) for i in found] == [label(service.cohorts.names[guilty])]
     assert found[0].opened_s <= start + 90 and found[0].state is State.RESOLVED
-    assert found[0].signals == {"start_failure_rate"}
+    assert found[0].signals == {"start_errors_per_attempt"}
     assert abs(found[0].onset_s - start) <= 20, "the change point, not the start of the window"
 
 
@@ -83,6 +83,32 @@ def test_an_alarm_around_an_incident_is_the_same_incident(watched: Watched) -> N
         ledger._unexplained = lambda by, rows: rows.take(rows.cohort != by)  # type: ignore[method-assign]
         ledger.update(WARM_S + 200, _evidence([(parent, wider, 40.0)]))
         assert [incident.cohort for incident in ledger.incidents] == [whole]
+
+
+def test_a_name_outside_the_window_is_not_muted_by_it(watched: Watched) -> None:
+    """Born muted as the child, the incident is renamed after its parent, of which the window says nothing; the word of
+    a person goes with it. And the other way: the parent's window mutes what is renamed into it."""
+    service, models = watched
+    run = Run(service, models, [12])
+    run.go(WARM_S)
+    parent, child = _parent_and_child(service)
+    until_s = WARM_S + 7_200
+
+    def renamed(window: int, first: int, then: int, by_hand_s: int | None = None) -> tuple[State, int | None]:
+        planned = Maintenance(service.cohorts.names[window], 0, until_s)
+        ledger = Ledger(run.detector, Rules(maintenance=(planned,)))
+        ledger.update(WARM_S, _evidence([(first, 50.0, 5.0)]))
+        if by_hand_s is not None:
+            ledger.incidents[0] = commanded(ledger.incidents[0], "mute", WARM_S, by_hand_s)
+        ledger._unexplained = lambda by, rows: rows.take(np.zeros(len(rows), dtype=bool))  # type: ignore[method-assign]
+        (one,) = ledger.update(WARM_S + 10, _evidence([(then, 900.0, 40.0), (first, 55.0, 5.0)])) or ledger.incidents
+        assert one.cohort == then
+        return one.state, one.muted_until_s
+
+    assert renamed(child, child, parent) == (State.OPEN, None)
+    assert renamed(parent, child, parent) == (State.MUTED, until_s)
+    assert renamed(child, parent, child) == (State.MUTED, until_s)
+    assert renamed(child, child, parent, WARM_S + 600) == (State.MUTED, WARM_S + 600)
 
 
 def test_an_incident_waits_for_its_name_and_not_for_ever(watched: Watched) -> None:
@@ -126,12 +152,12 @@ def test_kept_beacons_are_a_debt_and_not_a_fault(watched: Watched) -> None:
     found = [i for i in run.go(WARM_S + 7_200) if i.opened_s > WARM_S]
     assert found and found[0].name == service.cohorts.names[guilty]
     assert found[0].signals <= {"attempts", "concurrency"} and found[0].opened_s <= start + 90
-    assert not any("start_failure_rate" in i.signals for i in found)
+    assert not any("start_errors_per_attempt" in i.signals for i in found)
 
     blind = Run(service, models, [8], [Fault(**{**_given(fault), "excess": [], "kept": None})],
                 tuning=Tuning(owing_s=0))  # fmt: skip
     fooled = blind.go(WARM_S + 7_200)
-    assert any("start_failure_rate" in i.signals for i in fooled), "without the debt it is a ratio alert"
+    assert any("start_errors_per_attempt" in i.signals for i in fooled), "without the debt it is a ratio alert"
 
 
 def _given(fault: Fault) -> dict[str, object]:
@@ -189,7 +215,7 @@ def test_after_a_long_outage_a_cohort_still_owes(watched: Watched) -> None:
     run = Run(service, models, [11], [fault])
     found = [i for i in run.go(WARM_S + 7_200) if i.opened_s > WARM_S]
     assert label(found[0].name) == label(service.cohorts.names[guilty])
-    assert not any("start_failure_rate" in i.signals for i in found)
+    assert not any("start_errors_per_attempt" in i.signals for i in found)
 
 
 def test_each_kind_of_cohort_keeps_its_own_spread() -> None:

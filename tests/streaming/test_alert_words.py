@@ -1,0 +1,204 @@
+"""What people say of an incident, and what its row says later, without a broker: a mute that is made longer, a word
+after a restart, a fault that is over before the word, a row that keeps up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from conf import alerts as rules_of
+from models.incident.learn import DIMENSIONS
+from schemas import wire
+from streaming import alert_cli
+from streaming.alerts import STEP_S, Alerts
+from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, RULES, sessions, watching
+
+T = BEGIN_S + HOURS * 3_600
+PEOPLE = sessions([40] * len(CELLS))
+
+
+def counters(until_s: int, low_s: int, high_s: int, hurt: set[int], seed: int = 1) -> list[bytes]:
+    """Steps of every cell, about one attempt each; between `low_s` and `high_s` nearly all of the cells `hurt` fail."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(BEGIN_S, until_s, STEP_S)
+    parts = []
+    for i, cell in enumerate(CELLS):
+        attempts = rng.poisson(1.2, len(at))
+        bad = (i in hurt) & (at >= low_s) & (at < high_s)
+        failures = rng.binomial(attempts, np.where(bad, 0.95, 0.02))
+        zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
+        parts.append(pd.DataFrame({
+            "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"), **dict(zip(DIMENSIONS, cell, strict=True)),
+            "attempts": attempts, "plays": attempts - failures, "start_failures": failures,
+            "alive_ms": 60_000 * attempts, **zeros,
+        }))  # fmt: skip
+    frame = pd.concat(parts, ignore_index=True)
+    return wire.encode_frame("qoe_step", None, frame[frame["attempts"] > 0])
+
+
+def start(
+    values: list[bytes], monkeypatch: pytest.MonkeyPatch, rules: rules_of.Rules = RULES, at_s: int = T,
+    held: dict[str, dict[str, Any]] | None = None,
+) -> Alerts:  # fmt: skip
+    """The process at `at_s`; `held` is what topic `incident` holds."""
+    alerts = watching(values, PEOPLE, monkeypatch, rules)
+    alerts.books.rows = dict(held or {})
+    alerts.following = True
+    alerts._gather()
+    alerts.learn(at_s)
+    alerts.arm(at_s)
+    return alerts
+
+
+def go(alerts: Alerts, low_s: int, high_s: int) -> list[dict[str, Any]]:
+    """Judge the steps; all rows told so far."""
+    for at, cells in alerts._steps(low_s, high_s):
+        alerts.judge(at, cells)
+    return told(alerts)
+
+
+def told(alerts: Alerts) -> list[dict[str, Any]]:
+    return alerts.producer.rows  # type: ignore[attr-defined,no-any-return]
+
+
+def word(incident_id: str, action: str, until_s: int | None = None, given_s: int = BEGIN_S) -> bytes:
+    return wire.encode_one("incident_command", {
+        "incident_id": incident_id, "action": action, "given_by": "t", "given_at": datetime.fromtimestamp(given_s, UTC),
+        "until_at": None if until_s is None else datetime.fromtimestamp(until_s, UTC),
+    })  # fmt: skip
+
+
+def say(alerts: Alerts, at_s: int, *words: bytes, first: int | None = None) -> None:
+    """Words whose places on the topic go on after the last one, or begin with `first`."""
+    place = max(alerts.books.words.values(), default=-1) + 1 if first is None else first
+    alerts._listen(list(words), list(range(place, place + len(words))))
+    alerts._say_words(at_s)
+
+
+def test_a_mute_can_be_made_longer_and_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = T + 300
+    alerts = start(counters(T + 900, T, T + 900, {0}), monkeypatch)
+    key = go(alerts, T, now)[0]["incident_id"]
+    for until_s in (now + 600, now + 7_200, now + 7_200, now + 60):
+        say(alerts, now, word(key, "mute", until_s))
+    mutes = [row["muted_until_at"].timestamp() for row in told(alerts) if row["state"] == "muted"]
+    assert mutes == [now + 600, now + 7_200, now + 60], "the same word again changes nothing"
+
+    say(alerts, now, word(key, "mute", now - 60))
+    assert (told(alerts)[-1]["state"], told(alerts)[-1]["muted_until_at"]) == ("open", None), "one that is over is none"
+    say(alerts, now, word(key, "mute", now + 600), word(key, "ack"))
+    assert (told(alerts)[-1]["state"], told(alerts)[-1]["muted_until_at"]) == ("acknowledged", None)
+    n = len(told(alerts))
+    say(alerts, now, word(key, "mute", now - 60))
+    assert len(told(alerts)) == n, "a mute that was over before it came takes nobody's word back"
+
+
+def planned(cohort: dict[str, str]) -> rules_of.Rules:
+    """Rules with a window from T to +400 s."""
+    window = rules_of.MaintenanceRule.model_validate({
+        "cohort": cohort, "from_at": datetime.fromtimestamp(T, UTC), "until_at": datetime.fromtimestamp(T + 400, UTC),
+    })  # fmt: skip
+    return RULES.model_copy(update={"maintenance": (window,)})
+
+
+@pytest.mark.parametrize(("cohort", "state", "said"), [
+    ({"isp": "alder-de"}, "muted", None), ({"country": "DE"}, "muted", None), ({}, "muted", None),
+    ({"country": "DE", "isp": "alder-de"}, "muted", None), ({"cdn_id": "cdn-alder-de"}, "muted", None),
+    ({"isp": "alder-de", "device": "tv"}, "open", None), ({"cdn_id": "cdn-birch-de"}, "open", None),
+    ({"isp": "alder-d"}, "open", "isp=alder-d mutes nothing: the counters know no such viewers; did you mean alder-de"),
+    ({"isp": "alder-de", "cdn_id": "cdn-birch-de"}, "open", "cdn_id=cdn-birch-de mutes nothing: "),
+])  # fmt: skip
+def test_a_window_is_of_viewers_however_they_are_named(
+    cohort: dict[str, str], state: str, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is wrong with isp=alder-de, which is all of cdn-alder-de and a part of the country."""
+    alerts = start(counters(T + 900, T + 60, T + 900, {0, 1, 2, 3}), monkeypatch, planned(cohort))
+    first = go(alerts, T, T + 300)[0]
+    assert (first["cohort"], first["state"]) == ("isp=alder-de", state)
+    told = [text for text in alerts.said if "mutes nothing" in text]  # type: ignore[attr-defined]
+    assert (said in told[0]) if said else not told
+
+
+def test_a_mute_of_one_born_muted_can_be_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = planned({"isp": "alder-de"})
+    alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
+    born = go(alerts, T, T + 300)[0]
+    assert (born["cohort"], born["state"], born["muted_until_at"].timestamp()) == ("isp=alder-de", "muted", T + 400)
+    say(alerts, T + 300, word(born["incident_id"], "mute", T + 600))
+    states = [row["state"] for row in go(alerts, T + 300, T + 590)]
+    assert set(states) == {"muted"}
+    assert go(alerts, T + 590, T + 600)[-1]["state"] == "open", "a mute is over at its end"
+
+
+def test_a_restart_obeys_no_word_twice_and_those_it_missed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An acknowledged incident was muted until +560 s and is open again: nothing is new after a restart but what was
+    said while the process was down, and that is of the moment it is heard."""
+    values = counters(T + 900, T, T + 900, {0})
+    alerts = start(values, monkeypatch)
+    key = go(alerts, T, T + 500)[0]["incident_id"]
+    words = [word(key, "ack"), word(key, "mute", T + 560)]
+    say(alerts, T + 500, *words)
+    before = [row for row in go(alerts, T + 500, T + 700) if row["incident_id"] == key]
+    assert [row["state"] for row in before][-3:] == ["acknowledged", "muted", "open"]
+    assert alerts.producer.headers[-1] == [("word", b"1")]  # type: ignore[attr-defined]
+
+    words.append(word(key, "ack"))
+    again = start(values, monkeypatch, held=alerts.books.rows)
+    again.books.words, again.caught_up_s = {key: 1}, T + 700
+    again._listen(words, [0, 1, 2])
+    own = [row for row in go(again, T, T + 800) if row["incident_id"] == key]
+    assert [row["state"] for row in own if row["revision"] > before[-1]["revision"]][:1] == ["acknowledged"]
+    assert {row["state"] for row in own} == {"acknowledged"} and own[0]["updated_at"].timestamp() == T + 700
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_is_resolved_after_its_end_stays_so(restarted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault ended at +240 s and is called over at +300 s: its windows are full of it for a while yet."""
+    values = counters(T + 1_800, T + 60, T + 240, {0})
+    alerts = start(values, monkeypatch)
+    raised = {row["incident_id"] for row in go(alerts, T, T + 300)}
+    assert raised
+    say(alerts, T + 300, *(word(key, "resolve") for key in raised))
+    if restarted:
+        alerts = start(values, monkeypatch, at_s=T + 300, held=alerts.books.rows)
+    assert {row["incident_id"] for row in go(alerts, T + 300, T + 1_800)} <= raised
+    assert all(row["state"] == "resolved" for row in alerts.books.rows.values())
+
+
+def test_the_time_of_a_word_is_that_of_its_speaker_unless_the_counters_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given_s, resolved_s in ((T + 340, T + 340), (T + 86_400, T + 300), (T, T + 300)):
+        alerts = start(counters(T + 900, T + 60, T + 240, {0}), monkeypatch)
+        key = go(alerts, T, T + 300)[0]["incident_id"]
+        say(alerts, T + 300, word(key, "resolve", given_s=given_s))
+        assert told(alerts)[-1]["resolved_at"].timestamp() == resolved_s
+
+
+def test_a_fault_that_goes_on_after_the_word_is_another_incident(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is one elsewhere that had begun before it."""
+    alerts = start(counters(T + 1_800, T + 60, T + 900, {0}), monkeypatch)
+    raised = {row["incident_id"] for row in go(alerts, T, T + 300)}
+    say(alerts, T + 300, *(word(key, "resolve") for key in raised))
+    later = [row for row in go(alerts, T + 300, T + 900) if row["incident_id"] not in raised]
+    assert later and min(row["onset_at"].timestamp() for row in later) >= T + 300
+    assert min(row["opened_at"].timestamp() for row in later) <= T + 600
+
+    values = counters(T + 1_800, T + 60, T + 240, {0})
+    alerts = start(values, monkeypatch)
+    raised = {row["incident_id"] for row in go(alerts, T, T + 300)}
+    say(alerts, T + 300, *(word(key, "resolve") for key in raised))
+    elsewhere = counters(T + 1_800, T + 240, T + 900, {11})
+    alerts.rows = {b"%d|%d" % (BEGIN_S * 1_000, n): value for n, value in enumerate(elsewhere)}
+    alerts._gather()
+    later = [row for row in go(alerts, T + 300, T + 900) if row["incident_id"] not in raised]
+    assert later and "cedar-de" in later[0]["cohort"] + later[0]["explanation"]
+
+
+def test_a_mute_is_for_a_year_at_most() -> None:
+    for minutes in ("0", "527041", "99999999999", "9999999999999999999"):
+        told = CliRunner().invoke(alert_cli.alerts, ["mute", "x", "--minutes", minutes])
+        assert told.exit_code == 2 and "1<=x<=527040" in told.output
