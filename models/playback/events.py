@@ -117,6 +117,18 @@ def late_events(events: Iterable[Event], lateness_ms: int) -> frozenset[int]:
     return frozenset(late)
 
 
+def in_time(events: Iterable[Event], late: frozenset[int]) -> list[Event]:
+    """`events` by number, the late ones received with the earliest of those that follow: no silence came before them."""
+    found: list[Event] = []
+    earliest = 0
+    for event in sorted(events, key=lambda e: -e.seq):
+        if event.seq in late:
+            event = replace(event, received_at=earliest)
+        earliest = min(earliest, event.received_at) if found else event.received_at
+        found.append(event)
+    return found[::-1]
+
+
 def clock_offset_ms(events: Iterable[Event]) -> int:
     """What is added to the device clock: collector minus device time of the POST of the record lowest in the topic."""
     first = min(events, key=lambda e: e.position)

@@ -5,7 +5,8 @@ Every metric is a sum over spans, so this page decides what a stall, an attempt 
 The law (each engine implements it; tests hold them together row by row)
  1. *Set.* Per session order by `seq`; of equal `seq` the lowest (partition, offset) counts, the others are duplicates.
     An event is late if received more than `lateness_ms` after the earliest received event with a higher `seq`. Revision
-    `live` leaves late events out (their numbers are then missing), `final` takes them in.
+    `live` leaves late events out (their numbers are then missing), `final` takes them in, as if received with the
+    earliest of those that follow.
  2. *Clock.* One offset per session: `received_at - post_device_at` of the record lowest in the topic. An event's time
     is `device_at + offset`, and never before its predecessor's.
  3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed,
@@ -60,7 +61,7 @@ from typing import Any, Literal
 
 from models.playback import scores
 from models.playback.cover import Cover
-from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, late_events
+from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, in_time, late_events
 from models.playback.repair import Player
 from models.playback.states import STATES, TERMINAL, durations
 from schemas import error_codes
@@ -201,6 +202,8 @@ def fold(events: Iterable[Event | Mapping[str, Any]], policy: Policy, revision: 
     late = late_events(counted, policy.lateness_ms)
     if revision == "live":
         counted = [event for event in counted if event.seq not in late]
+    else:
+        counted = in_time(counted, late)
     offset = clock_offset_ms(every)
     segments = _segments(counted, offset, policy)
     spans = [

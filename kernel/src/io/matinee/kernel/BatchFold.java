@@ -25,12 +25,12 @@ public final class BatchFold {
         Set<Integer> late = late(counted, policy.latenessMs());
         long duplicates = events.size() - counted.size();
         long offset = clockOffset(events);
-        Folded full = run(counted, policy, offset, duplicates, late.size());
+        Folded full = run(inTime(counted, late), policy, offset, duplicates, late.size());
         if (late.isEmpty()) {
             return new Both(full, full);
         }
-        List<Event> inTime = counted.stream().filter(e -> !late.contains(e.seq)).toList();
-        return new Both(run(inTime, policy, offset, duplicates, late.size()), full);
+        List<Event> onTime = counted.stream().filter(e -> !late.contains(e.seq)).toList();
+        return new Both(run(onTime, policy, offset, duplicates, late.size()), full);
     }
 
     /** Whether the session's events reach into {@code [fromMs, untilMs)}, from first to last, by its corrected clock. */
@@ -69,6 +69,25 @@ public final class BatchFold {
             earliest = Math.min(earliest, event.receivedAt);
         }
         return late;
+    }
+
+    /** The late ones as received with the earliest of those that follow: no silence came before them. */
+    private static List<Event> inTime(List<Event> bySeq, Set<Integer> late) {
+        if (late.isEmpty()) {
+            return bySeq;
+        }
+        List<Event> found = new ArrayList<>(bySeq);
+        long earliest = Long.MAX_VALUE;
+        for (int i = found.size() - 1; i >= 0; i--) {
+            Event event = found.get(i);
+            if (late.contains(event.seq)) {
+                event = event.copy();
+                event.receivedAt = earliest;
+                found.set(i, event);
+            }
+            earliest = Math.min(earliest, event.receivedAt);
+        }
+        return found;
     }
 
     static long clockOffset(List<Event> events) {
