@@ -9,7 +9,9 @@ first written into a new one.
 Then raw messages: records of the event topics and dead letters that arrived more than ``retention.raw_days`` before the
 day are deleted up to the first one that is not landed yet, so a lake that lags loses nothing.
 
-How old a partition or a record is, is counted from the job's day, as everywhere; how old a snapshot is, from now.
+How old a partition or a record is, is counted from the job's day, as everywhere; how old a snapshot is, from now. So a
+day that has not come yet would expire what is young: one after the newest landed day is refused, whatever the clock
+says (a universe may lie in the past), and where nothing has landed there is nothing to expire.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from conf.errors import ServiceUnavailable
+from conf.errors import InputMissing, ServiceUnavailable
 from conf.settings import Settings
 from jobs import offsets, produce, topics
 from jobs.context import JobContext
@@ -71,8 +73,18 @@ def run(ctx: JobContext) -> None:
     """All tables, then the raw topics.
 
     Raises:
+        InputMissing: nothing has landed on the job's day or later; nothing is touched.
         ServiceUnavailable: a writer holds a table for too long, or the broker does not answer.
     """
+    newest = newest_landed(ctx)
+    if newest is None:
+        ctx.say("nothing has landed yet: nothing is expired")
+        return
+    if ctx.day > newest:
+        raise InputMissing(
+            f"job retention of {ctx.day}: the newest day that has landed is {newest}, and ages would be counted from a "
+            f"day that has not come; job 'ingest' lands more, or run `matinee job retention --date {newest}`"
+        )
     for table in tables.every():
         kept = keep(ctx, table)
         if kept != Kept(table.fqn):
@@ -80,6 +92,16 @@ def run(ctx: JobContext) -> None:
     for name, count in raw(ctx).items():
         if count:
             ctx.say(f"topic {name}: {count:,} records deleted")
+
+
+def newest_landed(ctx: JobContext) -> date | None:
+    """The newest day of arrival of anything that ingest has landed, by metadata alone; None: nothing has landed."""
+    found = []
+    for table in tables.every():
+        if table.landed:
+            loaded = ctx.catalog.load_table(identifier(ctx.settings, table))
+            found += [task.file.partition[0] for task in loaded.scan().plan_files()]
+    return date(1970, 1, 1) + timedelta(days=max(found)) if found else None
 
 
 def keep_days(settings: Settings, table: Table) -> int | None:

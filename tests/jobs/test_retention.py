@@ -112,6 +112,37 @@ def _offsets_are(runner: Runner, expected: dict[int, int]) -> None:
 
 
 @pytest.mark.spark
+def test_a_day_that_has_not_come_is_refused_and_touches_nothing(
+    new_lake: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs import retention
+
+    said: list[str] = []
+    runner = new_lake(**FULL)
+    runner.say = said.append
+    monkeypatch.setattr(retention, "raw", lambda ctx: {})
+    runner.run(["retention"], [date(2099, 1, 1)])
+    assert said[0] == "nothing has landed yet: nothing is expired"
+
+    for days in (91, 90, 1):
+        append(runner, t.BRONZE_PLAYBACK_EVENT, {"received_date": ago(days), "session_id": "s", "kafka_offset": days})
+    append(runner, t.BRONZE_TITLE, {"received_date": DAY, "title_id": "film"})
+    append(runner, t.SPAN, {"start_date": ago(401), "session_id": "s"})
+    home = lake.connect(runner.settings)
+    touched = (t.BRONZE_PLAYBACK_EVENT, t.BRONZE_TITLE, t.SPAN)
+    states = [home.snapshot_id(table) for table in touched]
+    for day in (date(2099, 1, 1), DAY + timedelta(days=1)):
+        with pytest.raises(InputMissing, match=f"retention of {day}: the newest day that has landed is {DAY}"):
+            runner.run(["retention"], [day])
+    assert [home.snapshot_id(table) for table in touched] == states
+    assert home.days(t.BRONZE_PLAYBACK_EVENT) == [ago(91), ago(90), ago(1)]
+
+    runner.run(["retention"], [DAY])
+    assert home.days(t.BRONZE_PLAYBACK_EVENT) == [ago(90), ago(1)]
+    assert home.days(t.SPAN) == []
+
+
+@pytest.mark.spark
 def test_young_snapshots_stay_readable_and_each_topics_account_survives(new_lake: Callable[..., Runner]) -> None:
     """The quarantine keeps an account of every topic, each in another snapshot: all must be found after expiry."""
     from jobs import offsets, retention
@@ -199,7 +230,9 @@ def test_ingest_goes_on_exactly(stack: Settings, new_lake: Callable[..., Runner]
     assert kafka.bounds(settings, (PLAYBACK_EVENT,))["playback_event"].first == dict.fromkeys(range(4), 0), (
         "nothing is deleted from a topic before it is landed"
     )
-    runner.run(["ingest", "retention"], [day])
+    runner.run(["ingest"], [day])
+    append(runner, t.BRONZE_IMPRESSION, {"received_date": day})  # the service lives on: its days have come
+    runner.run(["retention"], [day])
     held = kafka.bounds(settings, (PLAYBACK_EVENT,))["playback_event"]
     assert held.first == held.end, "all of it is landed and too old"
     assert landed() == places(first)
@@ -212,6 +245,7 @@ def test_ingest_goes_on_exactly(stack: Settings, new_lake: Callable[..., Runner]
     assert landed() == places(first) | places(second)
     assert runner.run(["ingest"], [day])[0].rows == {}
 
+    append(runner, t.BRONZE_IMPRESSION, {"received_date": stream.DAY + timedelta(days=100), "kafka_offset": 1})
     runner.run(["retention"], [stream.DAY + timedelta(days=100)])
     assert landed() == set()
     third = stream.write_events(settings, stream.events(53, 5, "last"))
