@@ -10,8 +10,8 @@ Then raw messages: records of the event topics and dead letters that arrived mor
 day are deleted up to the first one that is not landed yet, so a lake that lags loses nothing.
 
 How old a partition or a record is, is counted from the job's day, as everywhere; how old a snapshot is, from now. So a
-day that has not come yet would expire what is young: one after the newest landed day is refused, whatever the clock says
-(a universe may lie in the past), and where nothing has landed there is nothing to expire.
+day that has not come yet would expire what is young: one after the newest landed day is refused, whatever the clock
+says (a universe may lie in the past), and where nothing has landed there is nothing to expire.
 """
 
 from __future__ import annotations
