@@ -24,6 +24,7 @@ from conf.alerts import STEP_S, MaintenanceRule, Rules, SignalRule
 from conf.errors import InputMissing, MatineeError
 from conf.settings import Settings
 from models.incident import cause
+from models.incident import cohorts as hierarchy
 from models.incident.cohorts import Name, label
 from models.incident.detect import Detector, Tuning
 from models.incident.learn import DIMENSIONS, Grid, learned, watched
@@ -47,7 +48,11 @@ WORD = "word"
 """Header of an incident's row: the last word that it knows. It goes with the row, so that both hold or neither."""
 RELEARN_S = DAY_S
 NEW_CELLS_S = 3_600
-"""Cells that history did not have (a new release, a new cluster) are watched after at most so long."""
+"""Cells that history did not have (a new release, a new cluster) count at once in the cohorts whose values they carry,
+and make cohorts of their own after at most so long."""
+NEW_DAY_S, NEW_AFTER_S = DAY_S, 6 * 3_600
+"""Cells first seen within this time are new ones, unless the counters themselves are younger than that."""
+MOST_NEW = 5_000
 EXAMPLES = 5
 SESSIONS_OLD_S = 30.0
 SESSIONS_PATIENCE_S = 5.0
@@ -208,6 +213,8 @@ class Alerts:
         """Detectors warmed by the two hours before `from_s`, and the ledger with what the topic says is not
         resolved."""
         self.detector = Detector(self.cohorts, self.columns, self.models, STEP_S, self.tuning)
+        self.new: set[int] = set()
+        self._newcomers(self._first_seen_since(from_s - NEW_DAY_S))
         begin = from_s - WARM_S
         for i, cells in enumerate(self.grid.sums(begin, from_s, STEP_S, self.columns)):
             self.detector.step(begin + (i + 1) * STEP_S, cells)
@@ -221,6 +228,34 @@ class Alerts:
             self._restore(row)
         if self.following:
             self._recall(from_s)
+
+    def _first_seen_since(self, at_s: int) -> list[int]:
+        first = self.grid.steps.groupby("cell")["at_s"].min()
+        return [int(cell) for cell in first.index[first > max(at_s, int(first.min()) + NEW_AFTER_S)]]
+
+    def _newcomers(self, new: list[int]) -> None:
+        """Tell the detector of new cells, given their places: a cohort whose traffic went over to them did not
+        fall."""
+        self.new |= set(new)
+        if new:
+            keys = list(self.code)
+            known = {i: key for i, key in enumerate(keys) if i not in self.new}
+            replaced = hierarchy.replaced(self.cohorts, DIMENSIONS, known, [keys[i] for i in new])
+            self.detector.newcomers(np.array(new, dtype=np.int64), replaced)
+
+    def _widen(self, keys: Iterable[tuple[str, ...]]) -> None:
+        """Take cells that history did not have into grid, cohorts and detector."""
+        fresh = [key for key in dict.fromkeys(keys) if key not in self.code][: MOST_NEW - self.unknown_cells]
+        if not fresh:
+            return
+        self.unknown_cells += len(fresh)
+        new = list(range(len(self.code), len(self.code) + len(fresh)))
+        self.code |= dict(zip(fresh, new, strict=True))
+        more = pd.DataFrame(fresh, columns=list(DIMENSIONS))
+        self.grid = Grid(pd.concat([self.grid.cells, more], ignore_index=True), self.grid.steps)
+        self.cohorts = hierarchy.wider(self.cohorts, more.to_dict("records"))
+        self.detector.grow(self.cohorts)
+        self._newcomers(new)
 
     def _restore(self, row: dict[str, Any]) -> None:
         name = {label(known): known for known in self.cohorts.names}.get(row["cohort"])
@@ -495,8 +530,9 @@ class Alerts:
         self.rows.update(fresh)
         frame = self._counters(fresh.values())
         at_s = (frame["step_at"].astype("int64") // 1_000).to_numpy()
-        cell = np.array([self.code.get(key, -1) for key in frame[list(DIMENSIONS)].itertuples(index=False, name=None)])
-        self.unknown_cells += int((cell < 0).sum())
+        keys = list(frame[list(DIMENSIONS)].itertuples(index=False, name=None))
+        self._widen(keys)
+        cell = np.array([self.code.get(key, -1) for key in keys], dtype=np.int64)
         new = frame[self.columns].assign(at_s=at_s, cell=cell)
         kept = self.grid.steps[self.grid.steps["at_s"] >= done - 2 * BEFORE_S]
         new = new[(new["cell"] >= 0) & (new["at_s"] >= done - LATE_S)]

@@ -8,7 +8,7 @@ dimension named first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +133,36 @@ def only(found: Cohorts, keep: Sequence[int]) -> Cohorts:
     rows = np.asarray(keep, dtype=np.int64)
     names = tuple(found.names[i] for i in rows)
     return Cohorts(names, found.member[rows], _parents(names, found.traffic()[rows]), found.depth[rows], found.weight)
+
+
+def wider(found: Cohorts, cells: Sequence[Mapping[str, str]]) -> Cohorts:
+    """The same cohorts over more cells, which have no traffic yet: each lies in the cohorts whose values it carries."""
+    inside = [[all(cell[d] == value for d, value in name) for cell in cells] for name in found.names]
+    more = sparse.csr_matrix(np.array(inside, dtype=np.float64).reshape(len(found), len(cells)))
+    member = sparse.csr_matrix(sparse.hstack([found.member, more]))
+    return Cohorts(found.names, member, found.parent, found.depth, np.append(found.weight, np.zeros(len(cells))))
+
+
+def replaced(
+    found: Cohorts, dimensions: Sequence[str], known: Mapping[int, tuple[str, ...]], cells: Sequence[tuple[str, ...]]
+) -> sparse.csr_matrix:
+    """Which cohorts a new cell may have taken traffic from; (cohorts, cells) of 0 and 1.
+
+    Those that have a known cell (by its place among the cohorts' cells) which differs from the new one in a single
+    dimension, and that one the cohort fixes: another release of the same device, another CDN of the same provider.
+    """
+    fixed = np.array([[d in dict(name) for d in dimensions] for name in found.names])
+    columns = found.member.tocsc()
+    out = np.zeros((len(found), len(cells)))
+    for place in range(len(dimensions)):
+        like: dict[tuple[str, ...], list[int]] = {}
+        for i, cell in known.items():
+            like.setdefault(cell[:place] + cell[place + 1 :], []).append(i)
+        for j, cell in enumerate(cells):
+            if same := like.get(cell[:place] + cell[place + 1 :]):
+                held = np.asarray(columns[:, same].sum(axis=1)).ravel() > 0
+                out[:, j] = np.maximum(out[:, j], held & fixed[:, place])
+    return sparse.csr_matrix(out)
 
 
 def _groups(fixed: tuple[str, ...], columns: dict[str, NDArray[np.object_]], n: int) -> list[tuple[Name, I8]]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import special
+from scipy import sparse, special
 
 from models.incident import tails
 from models.incident.cohorts import Cohorts
@@ -180,9 +180,24 @@ class Detector:
         self.suspect_at = np.full((len(models), n), -np.inf)
         self.suspect_since = np.full((len(models), n), np.inf)
         self.masked: B1 | None = None
+        self.new = np.zeros(0, dtype=np.int64)
+        self.replaced = sparse.csr_matrix((n, 0))
         self._spreads = [m.spread.wide(n) for m in models]
         self._nobody = np.zeros(n, dtype=bool)
         self._found = (np.empty(16 * n, dtype=np.int64), np.empty(16 * n, dtype=np.int64))
+
+    def grow(self, cohorts: Cohorts) -> None:
+        """The same cohorts over more cells (`models.incident.cohorts.wider`), which counted nothing so far."""
+        rows, cells, counters = self.cells.shape
+        more = np.zeros((rows, cohorts.member.shape[1] - cells, counters))
+        self.cells = np.concatenate([self.cells, more], axis=1)
+        self.cohorts = cohorts
+
+    def newcomers(self, cells: I8, replaced: sparse.csr_matrix) -> None:
+        """Some cells that history did not have, and the cohorts they may have taken traffic from (`replaced`): who
+        moved is not missing there."""
+        self.new = np.append(self.new, cells)
+        self.replaced = sparse.csr_matrix(sparse.hstack([self.replaced, replaced]))
 
     def step(self, at_s: int, cells: F8) -> Evidence:
         """One step that ends at `at_s` (Unix seconds) with counters by cell, (cells, counters); what looks wrong."""
@@ -318,8 +333,21 @@ class Detector:
         mean = self.sums[i, 1, self.place, c] - self.sums[i, 1, rows[w], c]
         seconds = (windows[w] * self.step_s).astype(np.float64)
         log_p = log_tail(model, c, count, mean, seconds)
+        if model.signal.volume and len(self.new):
+            self._moved(i, rows[w], c, count, mean, seconds, log_p)
         return Evidence(np.full(n, i), c, (windows * self.step_s)[w], count, mean, log_p, tails.normal_score(log_p),
                         log_p < self.log_alpha)  # fmt: skip
+
+    def _moved(self, i: int, past: I8, c: I8, count: F8, mean: F8, seconds: F8, log_p: F8) -> None:
+        """Falls again, with what came of cells that may have replaced the cohort's own; up to the mean."""
+        model = self.models[i]
+        rare = log_p < np.log(self.tuning.suspect_p)
+        for row in np.unique(past[rare]):
+            same = np.flatnonzero(rare & (past == row))
+            came = (self.cells[self.place] - self.cells[row])[self.new, self.column[model.signal.num]]
+            with_them = np.minimum(count[same] + np.maximum(self.replaced @ came, 0.0)[c[same]], mean[same])
+            count[same] = np.maximum(count[same], with_them)
+            log_p[same] = log_tail(model, c[same], count[same], mean[same], seconds[same])
 
     def _remember(self, at_s: int, evidence: Evidence) -> None:
         """Who owes, and whose recent past shall not become baseline."""

@@ -269,3 +269,35 @@ def test_sessions_are_read_once(started: Callable[..., Alerts], monkeypatch: pyt
     alerts._read_sessions()
     held = dict(zip(alerts.sessions["session_id"], alerts.sessions["start_failures"], strict=True))
     assert (held, read) == ({"a": 0, "b|c": 2, "e": 1}, [3, 3, 0])
+
+
+def steered(cell: Cell) -> Cell:
+    return (*cell[:2], "cdn-birch-de", *cell[3:])
+
+
+def released(cell: Cell) -> Cell:
+    return (*cell[:4], "5.3")
+
+
+@pytest.mark.parametrize(("moved", "to"), [(range(4), steered), (range(1, len(CELLS), 2), released)])
+def test_who_moves_to_cells_that_history_did_not_have_is_not_missing(
+    moved: Collection[int], to: Callable[[Cell], Cell], started: Callable[..., Alerts]
+) -> None:
+    """A provider steered to another CDN keeps its viewers at once; a release that another one replaces did not fall,
+    neither now nor when all has been learned anew nor after a restart."""
+    frame = counted(4, T + 1_500, rate=4, move=(moved, T + 300, to))
+    alerts = started(between(frame, 0, T))
+    assert go(alerts, T, T + 900, frame) == []
+    alerts._again(T + 900)
+    assert go(alerts, T + 900, T + 1_500, frame) == []
+    assert alerts.new, "after learning they are new ones still"
+    begin = T + 1_500 - LOUD_S
+    assert go(started(frame, begin), begin, T + 1_500) == []
+
+
+def test_an_outage_during_a_release_is_still_an_alert(started: Callable[..., Alerts]) -> None:
+    """New cells of other providers do not stand for those of the one that is away."""
+    frame = counted(4, T + 700, rate=4, move=(range(1, len(CELLS), 2), T + 300, released))
+    lost = (frame["isp"] == "alder-de") & (frame["step_at"].astype("int64") // 1_000 >= T + 500)
+    rows = go(started(between(frame, 0, T)), T, T + 700, frame[~lost])
+    assert [(row["cohort"], row["signal"]) for row in rows] == [("isp=alder-de", "attempts")]
