@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from conf import alerts as rules_of
+from models.incident.detect import NONE
 from models.incident.learn import DIMENSIONS
 from schemas import wire
 from streaming import alert_cli
@@ -196,6 +197,36 @@ def test_a_fault_that_goes_on_after_the_word_is_another_incident(monkeypatch: py
     alerts._gather()
     later = [row for row in go(alerts, T + 300, T + 900) if row["incident_id"] not in raised]
     assert later and "cedar-de" in later[0]["cohort"] + later[0]["explanation"]
+
+
+def test_the_row_of_an_incident_that_grows_keeps_up_and_notifies_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session is hurt every five seconds for 40 minutes, and nothing else changes for as long."""
+    people, posts = sessions([300] + [40] * (len(CELLS) - 1)), []
+    own = np.flatnonzero((people["isp"] == "alder-de") & (people["device"] == "tv") & (people["app_version"] == "5.1"))
+    people.loc[own, "start_at"] = people["start_at"].iloc[own] + pd.to_timedelta(60 + 5 * np.arange(len(own)), unit="s")
+    people.loc[own, "end_at"] = people.loc[own, "start_at"]
+    people.loc[people.index.difference(own), "start_failures"] = 0
+    alerts = start(counters(T + 2_700, T + 60, T + 2_400, {0}), monkeypatch)
+    alerts.sessions, alerts.following = people, False
+    alerts.webhook = type("Hook", (), {"send": lambda _, row: posts.append(row)})()  # type: ignore[assignment]
+    cohort = go(alerts, T, T + 600)[-1]["cohort"]
+    assert dict(part.split("=") for part in cohort.split(" "))["isp"] == "alder-de"
+
+    before, key = len(posts), told(alerts)[-1]["incident_id"]
+    for now in range(T + 600, T + 2_400, 300):
+        go(alerts, now, now + 300)
+        row, truth = alerts.books.rows[key], (now + 300 - T - 60) // 5
+        assert (row["state"], row["cohort"]) == ("open", cohort)
+        assert truth - 65 <= row["impacted_sessions"] <= truth + 1
+    rows = [row for row in told(alerts) if row["incident_id"] == key]
+    assert len(posts) == before and len(rows) <= before + 7, "told to the topic, once in five minutes"
+    assert [row["revision"] for row in rows] == list(range(len(rows)))
+
+    n = len(told(alerts))
+    alerts.sessions = people.iloc[:0]
+    alerts.detector.step = lambda *_: NONE  # type: ignore[method-assign]
+    go(alerts, T + 2_400, T + 2_700)
+    assert len(told(alerts)) == n, "nothing more is known"
 
 
 def test_a_mute_is_for_a_year_at_most() -> None:
