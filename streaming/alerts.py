@@ -246,11 +246,12 @@ class Alerts:
         changed = self.ledger.update(end, self.detector.step(end, cells))
         for incident in changed:
             self._publish(incident)
+        if end < self.caught_up_s:
+            return  # after a restart: words and sessions are of now, not of the half hour that is judged again
         for incident in self.ledger.live:
             if end - self.looked_s.setdefault(incident.number, end) >= FRESH_S:
                 self._publish(incident, grown=True)
-        if end >= self.caught_up_s:  # after a restart: words are of now, not of the half hour that is judged again
-            self._say_words(end)
+        self._say_words(end)
 
     def _obey(self, command: dict[str, Any], at_s: int) -> None:
         key, offset = command["incident_id"], command["offset"]
