@@ -23,15 +23,16 @@ T = BEGIN_S + HOURS * 3_600
 PEOPLE = sessions([40] * len(CELLS))
 
 
-def counters(until_s: int, low_s: int, high_s: int, hurt: set[int], seed: int = 1) -> list[bytes]:
-    """Steps of every cell, about one attempt each; between `low_s` and `high_s` nearly all of the cells `hurt` fail."""
-    rng = np.random.default_rng(seed)
+def counters(until_s: int, low_s: int, high_s: int, hurt: set[int], gone: frozenset[int] = frozenset()) -> list[bytes]:
+    """Steps of every cell, about one attempt each; between `low_s` and `high_s` nearly all of the cells `hurt` fail,
+    and the cells `gone` attempt nothing."""
+    rng = np.random.default_rng(1)
     at = np.arange(BEGIN_S, until_s, STEP_S)
     parts = []
     for i, cell in enumerate(CELLS):
-        attempts = rng.poisson(1.2, len(at))
-        bad = (i in hurt) & (at >= low_s) & (at < high_s)
-        failures = rng.binomial(attempts, np.where(bad, 0.95, 0.02))
+        within = (at >= low_s) & (at < high_s)
+        attempts = np.where((i in gone) & within, 0, rng.poisson(1.2, len(at)))
+        failures = rng.binomial(attempts, np.where((i in hurt) & within, 0.95, 0.02))
         zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
         parts.append(pd.DataFrame({
             "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"), **dict(zip(DIMENSIONS, cell, strict=True)),
@@ -227,6 +228,19 @@ def test_the_row_of_an_incident_that_grows_keeps_up_and_notifies_nobody(monkeypa
     alerts.detector.step = lambda *_: NONE  # type: ignore[method-assign]
     go(alerts, T + 2_400, T + 2_700)
     assert len(told(alerts)) == n, "nothing more is known"
+
+
+def test_sessions_that_a_fall_costs_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of isp=alder-de is away: what is missing grows by 4 x 1.2 attempts a step."""
+    alerts = start(counters(T + 1_500, T + 60, T + 1_500, set(), frozenset({0, 1, 2, 3})), monkeypatch)
+    go(alerts, T, T + 300)
+    key = next(row["incident_id"] for row in told(alerts) if row["cohort"] == "isp=alder-de")
+    for now in range(T + 300, T + 1_500, 300):
+        go(alerts, now, now + 300)
+        row = alerts.books.rows[key]
+        missing = 4 * 1.2 * (row["updated_at"] - row["onset_at"]).total_seconds() / STEP_S
+        assert row["updated_at"].timestamp() > now and row["signal"] == "attempts"
+        assert row["impacted_sessions"] == round(row["excess"]) == pytest.approx(missing, rel=0.15)
 
 
 def test_a_mute_is_for_a_year_at_most() -> None:
