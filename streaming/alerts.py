@@ -11,7 +11,7 @@ import difflib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
@@ -58,6 +58,8 @@ SESSIONS_OLD_S = 30.0
 SESSIONS_PATIENCE_S = 5.0
 """An incident waits no longer than this for its sessions: what is known is told."""
 BEFORE_S = 7_200
+FRESH_S = 300
+"""An incident that grows without a change of its state, signals or cohort has a new row after so long."""
 DEEPEST_S = 3_600
 """No window of a signal is longer."""
 Say = Callable[[str], None]
@@ -102,6 +104,7 @@ class Alerts:
         self.webhook = Webhook(rules.webhook) if rules.webhook.url else None
         self.unknown_cells = self.unreadable = 0
         self.ids: dict[int, str] = {}
+        self.looked_s: dict[int, int] = {}
         self.silent: set[int] = set()
         self.counted: dict[int, tuple[int, float]] = {}
         self.late: dict[int, np.ndarray] = {}
@@ -222,7 +225,7 @@ class Alerts:
         self.ledger = Ledger(
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
-        self.ids, self.silent, self.counted = {}, set(), {}
+        self.ids, self.looked_s, self.silent, self.counted = {}, {}, set(), {}
         self.late.clear()
         for row in self.books.live():
             self._restore(row)
@@ -255,6 +258,8 @@ class Alerts:
         self.grid = Grid(pd.concat([self.grid.cells, more], ignore_index=True), self.grid.steps)
         self.cohorts = hierarchy.wider(self.cohorts, more.to_dict("records"))
         self.detector.grow(self.cohorts)
+        planned = (replace(m, cells=_inside(self.grid.cells, m.cohort)) for m in self.ledger.rules.maintenance)
+        self.ledger.rules = replace(self.ledger.rules, maintenance=tuple(planned))
         self._newcomers(new)
 
     def _restore(self, row: dict[str, Any]) -> None:
@@ -311,8 +316,12 @@ class Alerts:
         self._once(end)
         for incident in changed:
             self._publish(incident)
-        if end >= self.caught_up_s:  # after a restart: words are of now, not of the half hour that is judged again
-            self._say_words(end)
+        if end < self.caught_up_s:
+            return  # after a restart: words and sessions are of now, not of the half hour that is judged again
+        for incident in self.ledger.live:
+            if end - self.looked_s.setdefault(incident.number, end) >= FRESH_S:
+                self._publish(incident, grown=True)
+        self._say_words(end)
 
     def _once(self, at_s: int) -> None:
         """Steps that a row from the topic has counted, judged again after a restart, add nothing to its excess."""
@@ -344,8 +353,10 @@ class Alerts:
             self.ledger.incidents[place] = after
             self._publish(after)
 
-    def _publish(self, incident: Incident) -> None:
-        """The incident's row, to topic and webhook; one that the topic already calls resolved stays so."""
+    def _publish(self, incident: Incident, grown: bool = False) -> None:
+        """The incident's row, to topic and webhook; one that the topic already calls resolved stays so. `grown`: if it
+        tells more than the one before, and to the topic alone."""
+        self.looked_s[incident.number] = incident.updated_s
         new = incident.number not in self.ids
         name = f"{datetime.fromtimestamp(incident.opened_s, UTC):%Y%m%dT%H%M%SZ}-{_slug(incident.name)}"
         key = self.ids.setdefault(incident.number, name)
@@ -367,7 +378,10 @@ class Alerts:
             "example_sessions": examples, "suspects": [label(self.cohorts.names[s.cohort]) for s in incident.suspects],
             "explanation": why, "runbook": self._rule(incident).runbook,
         }  # fmt: skip
-        self._write(row)
+        if old is None or not grown:
+            self._write(row)
+        elif row["impacted_sessions"] > old["impacted_sessions"] or row["score"] > old["score"]:
+            self._write(row, notify=False)
 
     def _rule(self, incident: Incident) -> SignalRule:
         return self.rules.signals[incident.signal]
@@ -413,13 +427,13 @@ class Alerts:
         out = self.grid.cells.loc[sums.index].reset_index(drop=True)
         return out.assign(num=sums[signal.num].to_numpy(float), den=sums[signal.den].to_numpy(float))
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _write(self, row: dict[str, Any], notify: bool = True) -> None:
         self.books.rows[row["incident_id"]] = row
         name = topics.real_name(catalogue.INCIDENT, self.settings)
         value, word = wire.encode_one("incident", row), self.books.words.get(row["incident_id"])
         headers = None if word is None else [(WORD, b"%d" % word)]
         self.producer.send(name, key=row["incident_id"].encode(), value=value, headers=headers)
-        if self.webhook is not None:
+        if self.webhook is not None and notify:
             self.webhook.send(row)
         self.say(
             f"{row['incident_id']} {row['state']}: {row['signal']} of {row['cohort']}, {row['observed']:.0f} where "

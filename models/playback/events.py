@@ -118,7 +118,7 @@ def late_events(events: Iterable[Event], lateness_ms: int) -> frozenset[int]:
 
 
 def in_time(events: Iterable[Event], late: frozenset[int]) -> list[Event]:
-    """`events` by number, the late ones received with the earliest of those that follow: no silence came before them."""
+    """`events` by number, the late ones as received with the earliest of those that follow: no silence before them."""
     found: list[Event] = []
     earliest = 0
     for event in sorted(events, key=lambda e: -e.seq):

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from conf import alerts as rules_of
+from models.incident.detect import NONE
 from models.incident.learn import DIMENSIONS
 from schemas import wire
 from streaming import alert_cli
@@ -22,15 +23,16 @@ T = BEGIN_S + HOURS * 3_600
 PEOPLE = sessions([40] * len(CELLS))
 
 
-def counters(until_s: int, low_s: int, high_s: int, hurt: set[int], seed: int = 1) -> list[bytes]:
-    """Steps of every cell, about one attempt each; between `low_s` and `high_s` nearly all of the cells `hurt` fail."""
-    rng = np.random.default_rng(seed)
+def counters(until_s: int, low_s: int, high_s: int, hurt: set[int], gone: frozenset[int] = frozenset()) -> list[bytes]:
+    """Steps of every cell, about one attempt each; between `low_s` and `high_s` nearly all of the cells `hurt` fail,
+    and the cells `gone` attempt nothing."""
+    rng = np.random.default_rng(1)
     at = np.arange(BEGIN_S, until_s, STEP_S)
     parts = []
     for i, cell in enumerate(CELLS):
-        attempts = rng.poisson(1.2, len(at))
-        bad = (i in hurt) & (at >= low_s) & (at < high_s)
-        failures = rng.binomial(attempts, np.where(bad, 0.95, 0.02))
+        within = (at >= low_s) & (at < high_s)
+        attempts = np.where((i in gone) & within, 0, rng.poisson(1.2, len(at)))
+        failures = rng.binomial(attempts, np.where((i in hurt) & within, 0.95, 0.02))
         zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
         parts.append(pd.DataFrame({
             "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"), **dict(zip(DIMENSIONS, cell, strict=True)),
@@ -124,6 +126,15 @@ def test_a_window_is_of_viewers_however_they_are_named(
     assert (said in told[0]) if said else not told
 
 
+def test_a_window_holds_for_cells_that_history_did_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    alerts = start(counters(T + 900, T + 60, T + 900, {0, 1, 2, 3}), monkeypatch, planned({"country": "DE"}))
+    known = next(key for key in alerts.code if "alder-de" in key)
+    alerts._widen([tuple("9.9" if d == "app_version" else v for d, v in zip(DIMENSIONS, known, strict=True))])
+    assert alerts.unknown_cells == 1
+    first = go(alerts, T, T + 300)[0]
+    assert (first["cohort"], first["state"]) == ("isp=alder-de", "muted")
+
+
 def test_a_mute_of_one_born_muted_can_be_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = planned({"isp": "alder-de"})
     alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
@@ -196,6 +207,49 @@ def test_a_fault_that_goes_on_after_the_word_is_another_incident(monkeypatch: py
     alerts._gather()
     later = [row for row in go(alerts, T + 300, T + 900) if row["incident_id"] not in raised]
     assert later and "cedar-de" in later[0]["cohort"] + later[0]["explanation"]
+
+
+def test_the_row_of_an_incident_that_grows_keeps_up_and_notifies_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session is hurt every five seconds for 40 minutes, and nothing else changes for as long."""
+    people, posts = sessions([300] + [40] * (len(CELLS) - 1)), []
+    own = np.flatnonzero((people["isp"] == "alder-de") & (people["device"] == "tv") & (people["app_version"] == "5.1"))
+    people.loc[own, "start_at"] = people["start_at"].iloc[own] + pd.to_timedelta(60 + 5 * np.arange(len(own)), unit="s")
+    people.loc[own, "end_at"] = people.loc[own, "start_at"]
+    people.loc[people.index.difference(own), "start_failures"] = 0
+    alerts = start(counters(T + 2_700, T + 60, T + 2_400, {0}), monkeypatch)
+    alerts.sessions, alerts.following = people, False
+    alerts.webhook = type("Hook", (), {"send": lambda _, row: posts.append(row)})()  # type: ignore[assignment]
+    cohort = go(alerts, T, T + 600)[-1]["cohort"]
+    assert dict(part.split("=") for part in cohort.split(" "))["isp"] == "alder-de"
+
+    before, key = len(posts), told(alerts)[-1]["incident_id"]
+    for now in range(T + 600, T + 2_400, 300):
+        go(alerts, now, now + 300)
+        row, truth = alerts.books.rows[key], (now + 300 - T - 60) // 5
+        assert (row["state"], row["cohort"]) == ("open", cohort)
+        assert truth - 65 <= row["impacted_sessions"] <= truth + 1
+    rows = [row for row in told(alerts) if row["incident_id"] == key]
+    assert len(posts) == before and len(rows) <= before + 7, "told to the topic, once in five minutes"
+    assert [row["revision"] for row in rows] == list(range(len(rows)))
+
+    n = len(told(alerts))
+    alerts.sessions = people.iloc[:0]
+    alerts.detector.step = lambda *_: NONE  # type: ignore[method-assign]
+    go(alerts, T + 2_400, T + 2_700)
+    assert len(told(alerts)) == n, "nothing more is known"
+
+
+def test_sessions_that_a_fall_costs_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of isp=alder-de is away: what is missing grows by 4 x 1.2 attempts a step."""
+    alerts = start(counters(T + 1_500, T + 60, T + 1_500, set(), frozenset({0, 1, 2, 3})), monkeypatch)
+    go(alerts, T, T + 300)
+    key = next(row["incident_id"] for row in told(alerts) if row["cohort"] == "isp=alder-de")
+    for now in range(T + 300, T + 1_500, 300):
+        go(alerts, now, now + 300)
+        row = alerts.books.rows[key]
+        missing = 4 * 1.2 * (row["updated_at"] - row["onset_at"]).total_seconds() / STEP_S
+        assert row["updated_at"].timestamp() > now and row["signal"] == "attempts"
+        assert row["impacted_sessions"] == round(row["excess"]) == pytest.approx(missing, rel=0.15)
 
 
 def test_a_mute_is_for_a_year_at_most() -> None:
