@@ -19,6 +19,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 from kafka import KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 
 from conf.alerts import STEP_S, Rules, SignalRule
 from conf.errors import InputMissing, MatineeError
@@ -380,7 +381,10 @@ class Alerts:
         self.books.rows[row["incident_id"]] = row
         name = topics.real_name(catalogue.INCIDENT, self.settings)
         value = wire.encode_one("incident", row)
-        self.producer.send(name, key=row["incident_id"].encode(), value=value)
+        try:
+            self.producer.send(name, key=row["incident_id"].encode(), value=value)
+        except KafkaError as error:  # the next change of the incident is written with all that is known of it
+            self.say(f"{row['incident_id']} is not written to {name}: {type(error).__name__}: {error}")
         if self.webhook is not None:
             self.webhook.send(row)
         self.say(
