@@ -44,7 +44,9 @@ WARM_S = 7_200
 FAST = (60.0, 90.0)
 SLOW = (600.0, 720.0)
 NEED = 7.0
-BOUNDS = {"fast": 0.95, "slow": 0.90, "named": 0.90, "quiet": 1.0}
+BOUNDS = {"fast": 0.95, "slow": 0.90, "named": 0.90, "quiet": 1.0, "in_90_s": 0.90, "incidents_a_fault": 1.5}
+LEAST_FALLS = 10
+"""Outages below which `falls` says nothing and fails."""
 
 
 class Run:
@@ -394,11 +396,25 @@ def _missed(part: str, answer: object) -> list[str]:
             for what, bound in (("recall", BOUNDS[kind]), ("named", BOUNDS["named"])):
                 if answer[kind][what].get("share", 0.0) < bound:
                     out.append(f"{kind} {what} {answer[kind][what]}")
+        if answer["others"]["a_day"] > BOUNDS["quiet"]:
+            out.append(f"{answer['others']['a_day']:.2f} other incidents a day")
     if part == "falls":
-        if answer["volume_alert"]["good"] < answer["volume_alert"]["of"]:
-            out.append(f"volume alert {answer['volume_alert']}")
+        alerts = answer["volume_alert"]
+        if alerts["of"] < LEAST_FALLS:
+            out.append(f"{alerts['of']} outages, too few to say anything (at least {LEAST_FALLS})")
+            return out
+        if alerts["good"] < alerts["of"]:
+            out.append(f"volume alert {alerts}")
         if answer["false_ratio"]["good"]:
             out.append(f"{answer['false_ratio']['good']} false ratio alerts")
+        if answer["in_90_s"] < BOUNDS["in_90_s"]:
+            out.append(f"outages in 90 s {answer['in_90_s']:.3f}")
+        if answer["named"]["share"] < BOUNDS["named"]:
+            out.append(f"outages named {answer['named']}")
+        if answer["incidents_a_fault"] > BOUNDS["incidents_a_fault"]:
+            out.append(f"{answer['incidents_a_fault']:.2f} incidents an outage")
+        if answer["others"]["a_day"] > BOUNDS["quiet"]:
+            out.append(f"{answer['others']['a_day']:.2f} other incidents a day beside outages")
     return out
 
 

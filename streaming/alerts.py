@@ -19,6 +19,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 from kafka import KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 
 from conf.alerts import STEP_S, MaintenanceRule, Rules, SignalRule
 from conf.errors import InputMissing, MatineeError
@@ -432,7 +433,10 @@ class Alerts:
         name = topics.real_name(catalogue.INCIDENT, self.settings)
         value, word = wire.encode_one("incident", row), self.books.words.get(row["incident_id"])
         headers = None if word is None else [(WORD, b"%d" % word)]
-        self.producer.send(name, key=row["incident_id"].encode(), value=value, headers=headers)
+        try:
+            self.producer.send(name, key=row["incident_id"].encode(), value=value, headers=headers)
+        except KafkaError as error:  # the next change of the incident is written with all that is known of it
+            self.say(f"{row['incident_id']} is not written to {name}: {type(error).__name__}: {error}")
         if self.webhook is not None and notify:
             self.webhook.send(row)
         self.say(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kafka import TopicPartition
+from kafka.errors import KafkaTimeoutError
 
 from bench import qoe_alerts
 from models.incident.learn import DIMENSIONS
@@ -240,6 +241,23 @@ def test_incidents_are_told_of_known_sessions_while_the_broker_is_away(
     assert rows and rows[0]["example_sessions"]
     (told,) = [text for text in alerts.said if "cannot be read" in text]  # type: ignore[attr-defined]
     assert "no Kafka broker answers at 127.0.0.1:1" in told
+
+
+def test_an_incident_that_cannot_be_written_is_told_and_kept(started: Callable[..., Alerts]) -> None:
+    """A producer that never saw the topic gives up after a while."""
+
+    class Away:
+        def send(self, *_: object, **__: object) -> None:
+            raise KafkaTimeoutError("no metadata")
+
+    alerts = started(counted(1, T + 300, hurt={0}, fault=(T, T + 300)))
+    there, alerts.producer = alerts.producer, Away()  # type: ignore[assignment]
+    for begin, cells in alerts._steps(T, T + 300):
+        alerts.judge(begin, cells)
+    assert alerts.books.live() and any("is not written to incident" in text for text in alerts.said)  # type: ignore[attr-defined]
+    alerts.producer = there
+    alerts._publish(alerts.ledger.live[0])
+    assert there.rows[-1]["state"] == "open"  # type: ignore[attr-defined]
 
 
 def test_sessions_are_read_once(started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch) -> None:
