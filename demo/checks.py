@@ -17,7 +17,7 @@ import pandas as pd
 from conf.errors import AuditFailed, InputMissing
 from conf.settings import Settings
 from lake.reader import Lake
-from models.playback.events import Event
+from models.playback.events import COLUMNS, Event
 from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Policy, fold
 from models.world import ratings as rated
 from schemas import records, topics
@@ -210,9 +210,8 @@ def _some_sessions(lake: Lake, count: int) -> list[str]:
 
 
 def _events(lake: Lake, ids: list[str]) -> dict[str, list[Event]]:
-    names = list(Event.__dataclass_fields__)
     frame = lake.sql(
-        f"SELECT {_columns(names)} FROM {t.BRONZE_PLAYBACK_EVENT.fqn} WHERE session_id IN ({_in(ids)})",
+        f"SELECT {_columns(COLUMNS)} FROM {t.BRONZE_PLAYBACK_EVENT.fqn} WHERE session_id IN ({_in(ids)})",
         to="arrow",
     )
     found: dict[str, list[Event]] = {}

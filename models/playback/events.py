@@ -60,7 +60,7 @@ class Event:
     def of(cls, row: Mapping[str, Any]) -> Event:
         """From a row with at least these columns (`kept` may be absent); timestamps are integers (UTC milliseconds)."""
         kept = row.get("kept", "")
-        told = {f.name: row[f.name] for f in fields(cls) if f.name not in ("kept", "ad_break")}
+        told = {name: row[name] for name in COLUMNS if name != "kept"}
         silent = not {AD_BREAK, "ad", "*"}.isdisjoint(kept.split(","))
         return cls(kept=kept, ad_break=bool(told["ad"]) and not silent, **told)
 
@@ -92,6 +92,10 @@ class Event:
     def dimensions(self) -> tuple[str, ...]:
         """Values of `DIMENSIONS`."""
         return tuple(getattr(self, name) for name in DIMENSIONS)
+
+
+COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Event) if field.name != "ad_break")
+"""Columns of `playback_event` that an event is made of."""
 
 
 def deduplicate(events: Iterable[Event]) -> tuple[list[Event], int]:
