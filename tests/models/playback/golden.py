@@ -36,6 +36,7 @@ DEFAULTS = {
     "throughput_kbps": None,
     "dropped_frames": None,
     "playback_rate": 1.0,
+    "kept": "",
     "kafka_partition": 0,
 }
 
