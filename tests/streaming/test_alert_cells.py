@@ -4,6 +4,7 @@ services without a broker. And what they cannot read they leave out, count and t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,6 +62,16 @@ def sessions(profiles: list[int]) -> pd.DataFrame:
     return wire.decode_many([wire.encode_one("qoe_session", one) for one in made], "qoe_session")
 
 
+def steps_of(at: np.ndarray, cell: Sequence[Any], attempts: np.ndarray, failures: np.ndarray) -> pd.DataFrame:
+    """Rows of `qoe_step` of a cell (its values, or a column of each), a row a step; counters not given are 0."""
+    zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
+    return pd.DataFrame({
+        "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"), **dict(zip(DIMENSIONS, cell, strict=True)),
+        "attempts": attempts, "plays": attempts - failures, "start_failures": failures,
+        "alive_ms": 60_000 * attempts, **zeros,
+    })  # fmt: skip
+
+
 def counters(seed: int, hurt: int, hours: int = HOURS) -> list[bytes]:
     """Steps of every cell, about one attempt each; in the last quarter of an hour nearly all of cell `hurt` fail."""
     rng = np.random.default_rng(seed)
@@ -70,12 +81,7 @@ def counters(seed: int, hurt: int, hours: int = HOURS) -> list[bytes]:
         attempts = rng.poisson(1.2, len(at))
         bad = (i == hurt) & (at >= BEGIN_S + hours * 3_600)
         failures = rng.binomial(attempts, np.where(bad, 0.95, 0.02))
-        zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
-        parts.append(pd.DataFrame({
-            "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"), **dict(zip(DIMENSIONS, cell, strict=True)),
-            "attempts": attempts, "plays": attempts - failures, "start_failures": failures,
-            "alive_ms": 60_000 * attempts, **zeros,
-        }))  # fmt: skip
+        parts.append(steps_of(at, cell, attempts, failures))
     frame = pd.concat(parts, ignore_index=True)
     return wire.encode_frame("qoe_step", None, frame[frame["attempts"] > 0])
 

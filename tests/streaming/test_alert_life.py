@@ -17,7 +17,7 @@ from models.incident.learn import DIMENSIONS
 from schemas import records, samples, wire
 from streaming import consume, pace
 from streaming.alerts import LOUD_S, STEP_S, Alerts
-from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, sessions, watching
+from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, sessions, steps_of, watching
 
 T = BEGIN_S + HOURS * 3_600
 """Where the learned hours end."""
@@ -48,13 +48,7 @@ def counted(
         columns = [np.full(len(at), value, dtype=object) for value in cell]
         if move is not None and i in move[0]:
             columns = [np.where(at >= move[1], new, old) for new, old in zip(move[2](cell), columns, strict=True)]
-        zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
-        parts.append(pd.DataFrame({
-            "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"),
-            **dict(zip(DIMENSIONS, columns, strict=True)),
-            "attempts": attempts, "plays": attempts - failures, "start_failures": failures,
-            "alive_ms": 60_000 * attempts, **zeros,
-        }))  # fmt: skip
+        parts.append(steps_of(at, columns, attempts, failures))
     frame = pd.concat(parts, ignore_index=True)
     return frame[frame["attempts"] > 0].sort_values("step_at", kind="stable").reset_index(drop=True)
 

@@ -17,7 +17,7 @@ from models.incident.learn import DIMENSIONS
 from schemas import wire
 from streaming import alert_cli
 from streaming.alerts import STEP_S, Alerts
-from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, RULES, sessions, watching
+from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, RULES, sessions, steps_of, watching
 
 T = BEGIN_S + HOURS * 3_600
 PEOPLE = sessions([40] * len(CELLS))
@@ -33,12 +33,7 @@ def counters(until_s: int, low_s: int, high_s: int, hurt: set[int], gone: frozen
         within = (at >= low_s) & (at < high_s)
         attempts = np.where((i in gone) & within, 0, rng.poisson(1.2, len(at)))
         failures = rng.binomial(attempts, np.where((i in hurt) & within, 0.95, 0.02))
-        zeros = dict.fromkeys(("exits_before_start", "playback_failures", "stalls", "stall_ms", "play_ms"), 0)
-        parts.append(pd.DataFrame({
-            "step_at": pd.to_datetime(at, unit="s", utc=True).as_unit("ms"), **dict(zip(DIMENSIONS, cell, strict=True)),
-            "attempts": attempts, "plays": attempts - failures, "start_failures": failures,
-            "alive_ms": 60_000 * attempts, **zeros,
-        }))  # fmt: skip
+        parts.append(steps_of(at, cell, attempts, failures))
     frame = pd.concat(parts, ignore_index=True)
     return wire.encode_frame("qoe_step", None, frame[frame["attempts"] > 0])
 
