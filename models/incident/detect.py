@@ -14,7 +14,8 @@ days it did not see.
 
 An outage takes the beacons with it: volumes fall, and what players kept is delivered later in one burst. A cohort whose
 volume fell *owes*: for 75 minutes a sudden surplus of its traffic is taken for that debt, and its cells are left out of
-every ratio while it lasts.
+every ratio while it lasts. What is left of a larger cohort is another mixture of viewers than its season knows, so
+while a part owes, its ratios are expected by the usual ratios of the parts that are there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from scipy import sparse, special
 
 from models.incident import tails
 from models.incident.cohorts import Cohorts
-from models.incident.season import Season
+from models.incident.season import BINS, Season, by_cell
 from models.incident.signals import Signal, Spread
 
 F8 = NDArray[np.float64]
@@ -183,6 +184,7 @@ class Detector:
         self.new = np.zeros(0, dtype=np.int64)
         self.replaced = sparse.csr_matrix((n, 0))
         self._spreads = [m.spread.wide(n) for m in models]
+        self._by_cell: list[Season] = []
         self._nobody = np.zeros(n, dtype=bool)
         self._found = (np.empty(16 * n, dtype=np.int64), np.empty(16 * n, dtype=np.int64))
 
@@ -191,7 +193,7 @@ class Detector:
         rows, cells, counters = self.cells.shape
         more = np.zeros((rows, cohorts.member.shape[1] - cells, counters))
         self.cells = np.concatenate([self.cells, more], axis=1)
-        self.cohorts = cohorts
+        self.cohorts, self._by_cell = cohorts, []
 
     def newcomers(self, cells: I8, replaced: sparse.csr_matrix) -> None:
         """Some cells that history did not have, and the cohorts they may have taken traffic from (`replaced`): who
@@ -287,8 +289,47 @@ class Detector:
         sums = self.cohorts.sums(cells)
         rates = [model.season.at(at_s) for model in self.models]
         self.masked = self._bursting(at_s, sums, rates)
-        kept = sums if self.masked is None else sums - self.cohorts.sums(cells * self.masked[:, None])
+        left = cells if self.masked is None else cells * ~self.masked[:, None]
+        kept = sums if self.masked is None else self.cohorts.sums(left)
+        self._of_mixture(at_s, rates, left)
         return sums, kept, rates
+
+    def _of_mixture(self, at_s: float, rates: list[F8], left: F8) -> None:
+        """Rates of ratios where a part of a cohort owes, by what is there of it: direct standardisation, the cells that
+        came against the cells that come at this hour, each with its usual rate. In place."""
+        owes = self.owing_until >= at_s
+        ratios = [i for i, model in enumerate(self.models) if not model.signal.volume]
+        if not owes.any() or not ratios:
+            return
+        self._by_cell = self._by_cell or self._cell_seasons()
+        touched = self.cohorts.sums(self.cohorts.member.T @ owes.astype(np.float64) > 0) > 0
+        for i in ratios:
+            den = self.column[str(self.models[i].signal.den)]
+            traffic, rate = self._by_cell[self._exposure(i)].at(at_s), self._by_cell[i].at(at_s)
+            there = np.maximum(left[:, den], 0.0)
+            columns = np.stack([traffic, traffic * rate, there, there * rate], axis=1)
+            usual, usually, came, failed = self.cohorts.sums(columns).T
+            known = touched & (usually > 0) & (came > 0)
+            factor = failed * usual / np.where(known, usually * came, 1.0)
+            rates[i] = np.where(known, rates[i] * factor, rates[i])
+
+    def _exposure(self, ratio: int) -> int:
+        """The volume that tells when viewers of a ratio come: its denominator, else any."""
+        volumes = [i for i, model in enumerate(self.models) if model.signal.volume]
+        same = [i for i in volumes if self.models[i].signal.num == self.models[ratio].signal.den]
+        return (same or volumes)[0]
+
+    def _cell_seasons(self) -> list[Season]:
+        """The season of every signal by cell, as far as those of the cohorts tell."""
+        found: dict[int, Season] = {}
+        for i in sorted(range(len(self.models)), key=lambda i: not self.models[i].signal.volume):
+            season, weight = self.models[i].season, np.tile(self.cohorts.weight[:, None], (1, BINS))
+            if self.models[i].signal.volume:
+                traffic = Season(season.rate / np.maximum(self.cohorts.traffic(), 1e-300))
+                found[i] = Season(by_cell(traffic, self.cohorts, weight).rate * self.cohorts.weight)
+            else:
+                found[i] = by_cell(season, self.cohorts, found[self._exposure(i)].rate.T)
+        return [found[i] for i in range(len(self.models))]
 
     def _bursting(self, at_s: float, sums: F8, rates: list[F8]) -> B1 | None:
         """Cells whose kept beacons arrive now, or None: surplus in a cohort that owes."""

@@ -114,7 +114,7 @@ class Rules:
     explained_p: float = 1e-7
     sure: float = 0.99
     hurry_s: int = 90
-    wait_s: tuple[int, int] = (10, 60)
+    wait_s: tuple[int, int] = (10, 120)
     suspects: int = 5
     maintenance: tuple[Maintenance, ...] = ()
 

@@ -19,6 +19,7 @@ F8 = NDArray[np.float64]
 BIN_S = 1_800
 BINS = 7 * 86_400 // BIN_S
 DAY_BINS = 86_400 // BIN_S
+SCALINGS = 40
 LEAST_KAPPA, MOST_KAPPA = 20.0, 1e7
 
 
@@ -37,6 +38,29 @@ class Season:
         low = int(place)
         part = place - low
         return (1.0 - part) * self.rate[low % BINS] + part * self.rate[(low + 1) % BINS]
+
+
+def by_cell(season: Season, cohorts: Cohorts, weight: F8) -> Season:
+    """Rates of cells of which the weighted mean over each cohort is the cohort's; (BINS, cells).
+
+    The product of a factor for each cohort around a cell, by generalised iterative scaling (Darroch and Ratcliff 1972,
+    Annals of Mathematical Statistics 43(5)); seasons are shrunk, so the means fit nearly. A cell without weight has the
+    factors of its cohorts like any other.
+
+    Args:
+        season: of the cohorts, (BINS, cohorts).
+        cohorts: who holds which cells.
+        weight: of each cell, its usual traffic; (cells, BINS).
+    """
+    wanted, around = season.rate.T * cohorts.sums(weight), cohorts.member.T.tocsr()
+    holders = np.maximum(around.sum(axis=1), 1.0)
+    logs = np.zeros(weight.shape)
+    for _ in range(SCALINGS):
+        got = cohorts.sums(weight * np.exp(logs))
+        known = (wanted > 0) & (got > 0)
+        step = np.log(np.where(known, wanted, 1.0) / np.where(known, got, 1.0))
+        logs += np.asarray(around @ step) / np.asarray(holders)
+    return Season(np.exp(logs).T)
 
 
 def bin_of(at_s: NDArray[np.int64]) -> NDArray[np.int64]:

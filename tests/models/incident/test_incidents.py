@@ -12,9 +12,10 @@ from bench.incident_models import learn
 from bench.qoe_alerts import WARM_S, Run, reached, uniformity
 from models.incident import cohorts as hierarchy
 from models.incident.cohorts import label
-from models.incident.detect import NONE, Evidence, Model, Tuning
+from models.incident.detect import NONE, Detector, Evidence, Model, Tuning
 from models.incident.ledger import Incident, Ledger, Maintenance, Rules, State, commanded
-from models.incident.signals import _least_squares, fit_spread
+from models.incident.season import BINS, Season
+from models.incident.signals import Signal, Spread, _least_squares, fit_spread
 
 Watched = tuple[Service, list[Model]]
 
@@ -129,7 +130,7 @@ def test_an_incident_waits_for_its_name_and_not_for_ever(watched: Watched) -> No
 
     assert opened(sure) == [(0, parent)]
     assert opened(even, even, sure) == [(20, parent)]
-    assert [at_s for at_s, _ in opened(*[even] * 9)] == [60]
+    assert [at_s for at_s, _ in opened(*[even] * 15)] == [120]
     assert [at_s for at_s, _ in opened(*[even] * 9, window_s=80)] == [10]
     assert opened(even, even, []) == []
 
@@ -216,6 +217,30 @@ def test_after_a_long_outage_a_cohort_still_owes(watched: Watched) -> None:
     found = [i for i in run.go(WARM_S + 7_200) if i.opened_s > WARM_S]
     assert label(found[0].name) == label(service.cohorts.names[guilty])
     assert not any("start_errors_per_attempt" in i.signals for i in found)
+
+
+def test_a_large_country_that_vanishes_changes_the_mixture_and_no_ratio() -> None:
+    """Two countries of .5 and 2 % failures and two releases: the first country falls by nine tenths, nobody fails more
+    often, and what remains of everybody and of each release is expected at the rate of who remains."""
+    attempts, rates = np.array([240.0, 360.0, 240.0, 160.0]), np.array([0.005, 0.005, 0.02, 0.02])
+    cohorts = hierarchy.build(["country", "release"], [["a", "a", "b", "b"], ["1", "2", "1", "2"]],
+                              [["country"], ["release"]], attempts)  # fmt: skip
+    seasons = (cohorts.sums(attempts * rates) / cohorts.sums(attempts), cohorts.sums(attempts) / 10.0)
+    ratio, volume = (Season(np.tile(rate, (BINS, 1))) for rate in seasons)
+    models = [Model(Signal("failures", "failures", "attempts"), ratio, Spread()),
+              Model(Signal("attempts", "attempts"), volume, Spread())]  # fmt: skip
+    detector = Detector(cohorts, ("attempts", "failures"), models, 10, Tuning())
+    usual = np.stack([attempts, attempts * rates], axis=1)
+    fallen = usual * np.array([0.1, 0.1, 1.0, 1.0])[:, None]
+    for step in range(200):
+        detector.step(10 * (step + 1), usual)
+    found = [detector.step(2_000 + 10 * (step + 1), fallen) for step in range(60)]
+    assert detector.owing_until[cohorts.index((("country", "a"),))] > detector.at_s
+    everyone, first_release = cohorts.index(()), cohorts.index((("release", "1"),))
+    for cohort in (everyone, first_release):
+        count, mean = detector.window(0, 300, cohort)
+        assert mean == pytest.approx(count, rel=1e-6)
+    assert {int(signal) for evidence in found for signal in evidence.signal} == {1}
 
 
 def test_each_kind_of_cohort_keeps_its_own_spread() -> None:
