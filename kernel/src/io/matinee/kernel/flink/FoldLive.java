@@ -548,7 +548,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
         @Override
         public void session(Segment s, long clockOffsetMs, long duplicates, long late) {
-            tell(new Told(s.last.sessionId, s.number, s.copy(), clockOffsetMs, duplicates, late));
+            tell(new Told(s.last.sessionId, s.number, s.row(), clockOffsetMs, duplicates, late));
         }
 
         @Override
