@@ -7,7 +7,7 @@ Nothing here looks at the order of arrival in memory, at a clock or at a waterma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -110,26 +110,29 @@ def deduplicate(events: Iterable[Event]) -> tuple[list[Event], int]:
     return [first[seq] for seq in sorted(first)], seen - len(first)
 
 
-def late_events(events: Iterable[Event], lateness_ms: int) -> frozenset[int]:
-    """`seq` of every late one of deduplicated `events`: received more than `lateness_ms` after one of higher number."""
-    late = set()
+def _followed(events: Iterable[Event]) -> Iterator[tuple[Event, int | None]]:
+    """Each event, the highest number first, with the earliest reception of those that follow it; None if none does."""
     earliest: int | None = None
     for event in sorted(events, key=lambda e: -e.seq):
-        if earliest is not None and event.received_at > earliest + lateness_ms:
-            late.add(event.seq)
+        yield event, earliest
         earliest = event.received_at if earliest is None else min(earliest, event.received_at)
-    return frozenset(late)
+
+
+def late_events(events: Iterable[Event], lateness_ms: int) -> frozenset[int]:
+    """`seq` of every late one of deduplicated `events`: received more than `lateness_ms` after one of higher number."""
+    return frozenset(
+        event.seq
+        for event, earliest in _followed(events)
+        if earliest is not None and event.received_at > earliest + lateness_ms
+    )
 
 
 def in_time(events: Iterable[Event], late: frozenset[int]) -> list[Event]:
     """`events` by number, the late ones as received with the earliest of those that follow: no silence before them."""
-    found: list[Event] = []
-    earliest = 0
-    for event in sorted(events, key=lambda e: -e.seq):
-        if event.seq in late:
-            event = replace(event, received_at=earliest)
-        earliest = min(earliest, event.received_at) if found else event.received_at
-        found.append(event)
+    found = [
+        replace(event, received_at=earliest) if earliest is not None and event.seq in late else event
+        for event, earliest in _followed(events)
+    ]
     return found[::-1]
 
 

@@ -49,10 +49,15 @@ def run(arguments: Sequence[str], messages: Iterable[Message], optimise: bool = 
     ]
 
 
-def fold(messages: Iterable[Message], policy: Policy, slack_ms: int) -> dict[str, list[list[str | None]]]:
-    """Rows by kind: span, session, live_minute, live_session, live_state, dead."""
+def fold(
+    messages: Iterable[Message], policy: Policy, slack_ms: int, every: int = 3
+) -> dict[str, list[list[str | None]]]:
+    """Rows by kind: span, session, live_minute, live_session, live_state, dead; state in bytes `every` so many events.
+
+    live_state: states left, deltas, those that take something back, events folded again.
+    """
     found: dict[str, list[list[str | None]]] = {}
-    for kind, *columns in run(["fold", policy_text(policy), str(slack_ms)], messages):
+    for kind, *columns in run(["fold", policy_text(policy), str(slack_ms), str(every)], messages):
         found.setdefault(str(kind), []).append(columns)
     return found
 

@@ -111,6 +111,26 @@ def test_poison_and_progress(rows: list[dict[str, Any]]) -> None:
     assert record["complete_until_at"].timestamp() * 1000 == DAY * 86_400_000
 
 
+def test_what_came_out_of_line_is_dated_when_it_came(tmp_path: Path) -> None:
+    """It is told later, by what comes first: an event of another step, a timer, the end."""
+    row = hostile.session(random.Random(3), "s")[0] | {"state": "p", "kafka_partition": 0}
+    start = hostile.MIDNIGHT + 1_000
+    arrivals = [(0, 0), (2, 1_000), (3, 8_000), (1, 15_000), (4, 25_000), (6, 26_000), (7, 33_000), (5, 47_000)]
+    events = []
+    for title, (seq, after) in [(f"t{end}", one) for end in range(4, 9) for one in arrivals[:end]]:
+        events.append(row | {"session_id": title, "title_id": title, "seq": seq})
+        events[-1] |= dict.fromkeys(("device_at", "post_device_at"), start + 4_000 * seq)
+        events[-1] |= dict.fromkeys(("received_at", "kafka_at"), start + after)
+    events = [event | {"kafka_offset": n} for n, event in enumerate(sorted(events, key=lambda e: e["kafka_at"]))]
+    found: dict[tuple[str, int], int] = defaultdict(int)
+    for line in _fold(jvm.encode(events), tmp_path, Policy()):
+        if line["kind"] == "minute":
+            gaps = packed.columns(base64.b64decode(line["deltas"]))["gaps"]
+            found[line["title_id"], (line["step_ms"] - start + 1_000) // STEP_MS] += gaps
+    filled = {(f"t{end}", 1): -1 for end in range(4, 9)} | {("t8", 4): -1}
+    assert {key: n for key, n in found.items() if n < 0} == filled
+
+
 def test_what_a_jump_of_the_watermark_makes_known_is_dated_when_it_was_due(tmp_path: Path) -> None:
     policy, at, far = Policy(), hostile.MIDNIGHT + 5_000, hostile.MIDNIGHT + 18_000_000
     row = hostile.session(random.Random(3), "s")[0] | {"state": "p", "kafka_partition": 0}

@@ -88,9 +88,52 @@ def test_live_sessions_end_as_the_batch_ones(case: Case) -> None:
 
 
 def test_state_goes_and_corrections_were_needed(case: Case) -> None:
-    [[left, deltas, retractions]] = case.found["live_state"]
+    [[left, deltas, retractions, _]] = case.found["live_state"]
     assert left == "0"
     assert int(str(deltas)) > int(str(retractions)) > 0
+
+
+def test_when_it_is_told_changes_no_sum() -> None:
+    """At each event, now and then, or when the watermark comes by: what came out of line adds up to the same."""
+    rng = random.Random(23)
+    made = [hostile.sent(rng, hostile.session(rng, f"s{n}", 0.2), 0.2) for n in range(400)]
+    messages = jvm.encode(hostile.topic(rng, made, JITTER_MS))
+    at_once, *later = (jvm.fold(messages, SMALL, JITTER_MS, every) for every in (1, 5, 10**9))
+    for found in later:
+        assert int(str(found["live_state"][0][3])) < int(str(at_once["live_state"][0][3]))
+        for kind in ("live_minute", "live_session"):
+            assert sorted(found[kind], key=str) == sorted(at_once[kind], key=str)
+
+
+LONG, TOLD_EVERY = 4_000, 500
+ORDERS: dict[str, list[int]] = {
+    "falling": [0, *range(LONG - 1, 0, -1)],
+    "falling, each twice": [0, *(seq for seq in range(LONG // 2, 0, -1) for _ in range(2))],
+    "falling, never whole": [0, *range(2 * LONG, 2, -2)],
+    "falling below rising ones": [0, *(seq for n in range(LONG // 2) for seq in (LONG // 2 - n, LONG // 2 + 1 + n))],
+    "each fills a gap": [*range(0, LONG, 2), *range(1, LONG, 2)],
+    "any": [0, *random.Random(1).sample(range(2, LONG), LONG - 2), 1],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_player_that_numbers_as_it_likes_stalls_nobody(order: str) -> None:
+    """What waits behind a gap is folded again when told, not at each event: 4,000 events were 16 million folds."""
+    rng = random.Random(29)
+    row = hostile.session(rng, "s")[0]
+    rows = []
+    for offset, seq in enumerate(ORDERS[order]):
+        clocks = dict.fromkeys(("received_at", "kafka_at"), hostile.MIDNIGHT + 2_500 * (offset > 1) + 10 * offset)
+        device = dict.fromkeys(("device_at", "post_device_at"), hostile.MIDNIGHT + 10 * seq)
+        place = {"seq": seq, "state": rng.choice("ppra"), "kafka_partition": 0, "kafka_offset": offset}
+        rows.append(row | place | device | clocks)
+    found = jvm.fold(jvm.encode(rows), Policy(), 0, TOLD_EVERY)
+    live = fold(rows, Policy(), "live")
+    sums = [sum(int(str(line[8 + i])) for line in found["live_minute"]) for i in range(len(MEASURES))]
+    assert sums == [sum(span[name] for span in live.spans) for name in MEASURES]
+    columns = tuple(field.name for field in records.load("qoe_session").fields)
+    assert found["live_session"] == _lines(columns, [row | {"final": True} for row in live.sessions])
+    assert 0 < int(str(found["live_state"][0][3])) < 3 * len(rows) * (len(rows) / TOLD_EVERY + 1)
 
 
 def test_behind_the_watermark_nothing_vanishes() -> None:

@@ -52,6 +52,7 @@ public final class Paced implements LiveFold.Out {
                     String session = new String(key, StandardCharsets.UTF_8);
                     LiveFold fold = paced.folds.computeIfAbsent(session, id -> new LiveFold(paced.policy));
                     fold.event(Rows.event(decoder.values(), partition, offset), arrival, paced);
+                    fold.tell(paced);
                     paced.keep(session, fold);
                 }
                 newest = Math.max(newest, arrival);

@@ -1,9 +1,7 @@
 package io.matinee.kernel;
 
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.List;
-import java.util.Set;
 
 /** All events of one session at once, in any order: sort, deduplicate, leave late ones out or in, fold, join spans. */
 public final class BatchFold {
@@ -22,15 +20,18 @@ public final class BatchFold {
             return new Both(nothing, nothing);
         }
         List<Event> counted = deduplicate(events);
-        Set<Integer> late = late(counted, policy.latenessMs());
+        List<Event> inTime = inTime(counted, policy.latenessMs());
+        List<Event> onTime = new ArrayList<>(counted.size());
+        for (int i = 0; i < counted.size(); i++) {
+            if (inTime.get(i) == counted.get(i)) {
+                onTime.add(counted.get(i));
+            }
+        }
+        long late = counted.size() - onTime.size();
         long duplicates = events.size() - counted.size();
         long offset = clockOffset(events);
-        Folded full = run(inTime(counted, late), policy, offset, duplicates, late.size());
-        if (late.isEmpty()) {
-            return new Both(full, full);
-        }
-        List<Event> onTime = counted.stream().filter(e -> !late.contains(e.seq)).toList();
-        return new Both(run(onTime, policy, offset, duplicates, late.size()), full);
+        Folded full = run(inTime, policy, offset, duplicates, late);
+        return new Both(late == 0 ? full : run(onTime, policy, offset, duplicates, late), full);
     }
 
     /** Whether the session's events reach into {@code [fromMs, untilMs)}, from first to last, by its corrected clock. */
@@ -58,29 +59,13 @@ public final class BatchFold {
         return kept;
     }
 
-    static Set<Integer> late(List<Event> bySeq, long latenessMs) {
-        Set<Integer> late = new HashSet<>();
-        long earliest = Long.MAX_VALUE;
-        for (int i = bySeq.size() - 1; i >= 0; i--) {
-            Event event = bySeq.get(i);
-            if (earliest != Long.MAX_VALUE && event.receivedAt > earliest + latenessMs) {
-                late.add(event.seq);
-            }
-            earliest = Math.min(earliest, event.receivedAt);
-        }
-        return late;
-    }
-
-    /** The late ones as received with the earliest of those that follow: no silence came before them. */
-    private static List<Event> inTime(List<Event> bySeq, Set<Integer> late) {
-        if (late.isEmpty()) {
-            return bySeq;
-        }
+    /** Late ones are copies, as received with the earliest of those that follow: no silence came before them. */
+    private static List<Event> inTime(List<Event> bySeq, long latenessMs) {
         List<Event> found = new ArrayList<>(bySeq);
         long earliest = Long.MAX_VALUE;
         for (int i = found.size() - 1; i >= 0; i--) {
             Event event = found.get(i);
-            if (late.contains(event.seq)) {
+            if (earliest != Long.MAX_VALUE && event.receivedAt > earliest + latenessMs) {
                 event = event.copy();
                 event.receivedAt = earliest;
                 found.set(i, event);

@@ -54,10 +54,10 @@ public final class Event {
         return (kept & (Kept.AD | Kept.AD_BREAK | Kept.ALL)) != 0;
     }
 
-    /** A copy of this event of an ad with the content's title and asset, which the event before it had. */
-    Event withTitleOf(Event before) {
-        Event e = copy();
-        e.dims = dims.clone();
+    /** This event of an ad with the content's title and asset, which the event before had; a copy unless it is {@code own}. */
+    Event withTitleOf(Event before, boolean own) {
+        Event e = own ? this : copy();
+        e.dims = own ? dims : dims.clone();
         e.dims[TITLE] = before.dims[TITLE];
         e.dims[ASSET] = before.dims[ASSET];
         return e;

@@ -60,7 +60,7 @@ public final class Fold {
     void add(Event said, Sink sink) {
         Event event = said.kept == 0 || current == null ? said : Kept.resolved(said, current.last);
         if (event.ad && current != null && !current.closed()) {
-            event = event.withTitleOf(current.last);
+            event = event.withTitleOf(current.last, event != said);
         }
         at = Math.max(at, event.deviceAt + clockOffsetMs);
         long missing = event.seq - before - 1L;

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 
 /**
  * The fold of one session as its events arrive, for revision live: what it has given out so far, added up, is the fold
@@ -14,6 +15,9 @@ import java.util.Map;
  * put in its place and the difference is given out. Once lateness has passed the gap is settled. Decisions are taken on
  * {@code received_at}, from the data; the clock here ({@code arrival}, Kafka's timestamp, and the watermark over it)
  * decides only when something is shown and when it is forgotten.
+ *
+ * <p>What does not come in line is put in its place at once, but told only when asked ({@link #tell}): to tell it, all
+ * that waits behind it is folded again, and a player whose numbers fall would have that done for each of them.
  */
 public final class LiveFold {
 
@@ -27,6 +31,9 @@ public final class LiveFold {
 
         /** The segment does not exist after all. */
         void gone(String sessionId, int segment);
+
+        /** So many events that wait were folded on a copy: the part of the work that may exceed the events. */
+        default void again(int events) {}
     }
 
     private static final byte VERSION = 7;
@@ -39,18 +46,80 @@ public final class LiveFold {
 
     private record Waiting(Event event, long arrival) {}
 
-    private static final ArrayList<Waiting> NONE = new ArrayList<>(0);
+    /** By seq, the least of a time among those from there on: an entry only where it differs from the next one's. */
+    private static final class Least {
+        private final TreeMap<Integer, Long> from = new TreeMap<>();
+
+        void add(int seq, long at) {
+            if (after(seq) <= at) {
+                return;
+            }
+            for (Map.Entry<Integer, Long> e = from.lowerEntry(seq); e != null && e.getValue() >= at; e = from.lowerEntry(seq)) {
+                from.remove(e.getKey());
+            }
+            from.put(seq, at);
+        }
+
+        /** {@code Long.MAX_VALUE} if there is none. */
+        long after(int seq) {
+            Map.Entry<Integer, Long> next = from.higherEntry(seq);
+            return next == null ? Long.MAX_VALUE : next.getValue();
+        }
+
+        /** {@code seq} was the lowest. */
+        void remove(int seq) {
+            from.remove(seq);
+        }
+    }
+
+    /** Events behind a gap, by seq; nothing here looks at all of them, as a player can make them many. */
+    private static final class Pending {
+        private final TreeMap<Integer, Waiting> bySeq = new TreeMap<>();
+        private final Least received = new Least();
+        private final Least arrived = new Least();
+
+        void add(Waiting w) {
+            bySeq.put(w.event.seq, w);
+            received.add(w.event.seq, w.event.receivedAt);
+            arrived.add(w.event.seq, w.arrival);
+        }
+
+        Waiting removeFirst() {
+            Waiting w = bySeq.pollFirstEntry().getValue();
+            received.remove(w.event.seq);
+            arrived.remove(w.event.seq);
+            return w;
+        }
+    }
+
+    private static final Pending NONE = new Pending();
+
+    /** What has been put in its place since something was last told. */
+    private static final class Owed {
+        /** What was shown beyond base then. */
+        private final Delta shown;
+        /** What base has taken in since. */
+        private final Delta taken = new Delta();
+        private boolean counted;
+
+        Owed(Delta shown, Fold base) {
+            this.shown = shown;
+            taken.newest(base);
+        }
+    }
 
     private final Policy policy;
     private Fold base;
     private long clockOffsetMs;
     private SeqSet seen = new SeqSet();
-    /** By seq; {@link #NONE} while there are none, as of nearly all folds. */
-    private ArrayList<Waiting> pending = NONE;
+    /** {@link #NONE} while none wait, as of nearly all folds. */
+    private Pending pending = NONE;
     private boolean shown;
     private long showAt;
     /** Base with what is pending, if that is shown and was asked for: not part of the state, as it can be made again. */
     private Fold ahead;
+    /** Null if all is told. Not part of the state, as it is told before that is written. */
+    private Owed owed;
     /** The open segment of base is shown as closed by silence. */
     private boolean silent;
     private long duplicates;
@@ -77,9 +146,13 @@ public final class LiveFold {
         } else if (isLate(event)) {
             late++;
             counted(out);
-        } else if (pending.isEmpty() && event.seq == base.before + 1 && !silent) {
+        } else if (pending == NONE && event.seq == base.before + 1 && !silent) {
             lastArrival = arrival;
-            addTo(base, event, out);
+            if (owed == null) {
+                addTo(base, event, out);
+            } else {
+                base.add(event, owed.taken);
+            }
         } else {
             outOfLine(event, arrival, out);
         }
@@ -89,15 +162,7 @@ public final class LiveFold {
         if (event.seq < base.before) {
             return true;
         }
-        if (pending.isEmpty() || pending.get(pending.size() - 1).event.seq < event.seq) {
-            return false;
-        }
-        long earliest = Long.MAX_VALUE;
-        for (Waiting w : pending) {
-            if (w.event.seq > event.seq) {
-                earliest = Math.min(earliest, w.event.receivedAt);
-            }
-        }
+        long earliest = pending.received.after(event.seq);
         return earliest != Long.MAX_VALUE && event.receivedAt > earliest + policy.latenessMs();
     }
 
@@ -151,50 +216,62 @@ public final class LiveFold {
 
     /** An event that does not simply follow: after a gap, into a gap, or after the close by silence. */
     private void outOfLine(Event event, long arrival, Out out) {
-        boolean appended = pending.isEmpty() || pending.get(pending.size() - 1).event.seq < event.seq;
-        if (pending.isEmpty()) {
+        if (pending == NONE) {
             shown = false;
             showAt = arrival + policy.gapWaitMs();
-        } else if (shown && appended) {
-            Fold fold = visible();
+        } else if (shown && owed == null && pending.bySeq.lastKey() < event.seq) {
+            Fold fold = visible(out);
             addTo(fold, event, out);
             insert(event, arrival);
             ahead = fold;
             return;
         }
-        Delta told = shown ? beyondBase(pending.size(), silent) : null;
+        boolean fills = event.seq == base.before + 1;
+        if (owed == null && (shown || fills)) {
+            owed = new Owed(beyondBase(new Delta(), out), base);
+        }
         insert(event, arrival);
-        int inOrder = 0;
-        while (inOrder < pending.size() && pending.get(inOrder).event.seq == base.before + 1 + inOrder) {
-            inOrder++;
-        }
-        if (shown || inOrder > 0) {
-            Delta old = told == null ? beyondBase(0, silent) : told;
-            give(beyondBase(shown ? pending.size() : inOrder, false).minus(old, this, out), out);
+        if (fills) {
             silent = false;
-        }
-        for (; inOrder > 0; inOrder--) {
-            settleFirst();
+            settle(owed.taken);
         }
     }
 
     private void insert(Event event, long arrival) {
-        pending = pending.isEmpty() ? new ArrayList<>(4) : pending;
-        int i = pending.size();
-        while (i > 0 && pending.get(i - 1).event.seq > event.seq) {
-            i--;
-        }
-        pending.add(i, new Waiting(event, arrival));
+        pending = pending == NONE ? new Pending() : pending;
+        pending.add(new Waiting(event, arrival));
         ahead = null;
     }
 
-    /** Fold the first pending event, which has been shown, into base. */
-    private void settleFirst() {
-        Waiting w = pending.remove(0);
-        pending = pending.isEmpty() ? NONE : pending;
-        lastArrival = w.arrival;
-        base.add(w.event, NOBODY);
-        ahead = pending.isEmpty() ? null : ahead;
+    /** Fold the first pending event, and those that follow it without a gap, into base. */
+    private void settle(Fold.Sink sink) {
+        do {
+            Waiting w = pending.removeFirst();
+            lastArrival = w.arrival;
+            base.add(w.event, sink);
+        } while (!pending.bySeq.isEmpty() && pending.bySeq.firstKey() == base.before + 1);
+        if (pending.bySeq.isEmpty()) {
+            pending = NONE;
+            ahead = null;
+        }
+    }
+
+    /** Whether something waits for {@link #tell}. */
+    public boolean owes() {
+        return owed != null;
+    }
+
+    /** Gives out what events out of line have changed: before the state is written, and before anybody wants to know. */
+    public void tell(Out out) {
+        if (owed == null) {
+            return;
+        }
+        Owed told = owed;
+        owed = null;
+        give(beyondBase(told.taken, out).minus(told.shown, out), out);
+        if (told.counted) {
+            counted(out);
+        }
     }
 
     /** Everything that arrived up to {@code clock} has been seen: show, settle, close what is due. */
@@ -202,34 +279,29 @@ public final class LiveFold {
         if (base == null) {
             return;
         }
-        if (!pending.isEmpty() && !shown && clock >= showAt) {
-            Delta old = beyondBase(0, silent);
+        tell(out);
+        if (pending != NONE && !shown && clock >= showAt) {
+            Delta old = beyondBase(new Delta(), out);
             shown = true;
             silent = false;
-            give(beyondBase(pending.size(), false).minus(old, this, out), out);
+            give(beyondBase(new Delta(), out).minus(old, out), out);
         }
-        while (!pending.isEmpty() && clock > settledAt()) {
-            do {
-                settleFirst();
-            } while (!pending.isEmpty() && pending.get(0).event.seq == base.before + 1);
+        while (pending != NONE && clock > settledAt()) {
+            settle(NOBODY);
         }
         if (isOpen() && clock > lastArrival + policy.silenceMs()) {
             silent = true;
-            give(beyondBase(0, true), out);
+            give(beyondBase(new Delta(), out), out);
         }
     }
 
     /** Whether base has a segment that only silence will close. */
     private boolean isOpen() {
-        return pending.isEmpty() && !silent && base != null && base.current != null && !base.current.closed();
+        return pending == NONE && !silent && base != null && base.current != null && !base.current.closed();
     }
 
     private long settledAt() {
-        long earliest = Long.MAX_VALUE;
-        for (Waiting w : pending) {
-            earliest = Math.min(earliest, w.arrival);
-        }
-        return Math.max(showAt, earliest + policy.latenessMs());
+        return Math.max(showAt, pending.arrived.after(Integer.MIN_VALUE) + policy.latenessMs());
     }
 
     /** Whether it has seen no event. */
@@ -239,7 +311,7 @@ public final class LiveFold {
 
     /** Whether it only waits for stragglers. */
     public boolean rests() {
-        return pending.isEmpty() && !isOpen();
+        return pending == NONE && !isOpen();
     }
 
     /** When a fold that rests, and has seen an event, may be dropped: a straggler counts as another session then. */
@@ -249,7 +321,7 @@ public final class LiveFold {
 
     /** When {@link #watermark} has to be called next. */
     public long nextTimer() {
-        if (!pending.isEmpty()) {
+        if (pending != NONE) {
             return shown ? settledAt() + 1 : showAt;
         }
         return isOpen() ? lastArrival + policy.silenceMs() + 1 : forgottenAt();
@@ -262,7 +334,11 @@ public final class LiveFold {
 
     /** The counters of segment 0 have changed. */
     private void counted(Out out) {
-        Fold fold = visible();
+        if (owed != null) {
+            owed.counted = true;
+            return;
+        }
+        Fold fold = visible(out);
         Segment zero = fold.first != null ? fold.first : fold.current;
         if (zero != null) {
             row(zero, out);
@@ -283,42 +359,38 @@ public final class LiveFold {
     }
 
     /** The fold as shown: base, with what is pending, or closed by silence. */
-    private Fold visible() {
+    private Fold visible(Out out) {
         if (silent) {
             Fold fold = base.copy();
             fold.close(NOBODY);
             return fold;
         }
-        if (!shown || pending.isEmpty()) {
+        if (!shown || pending == NONE) {
             return base;
         }
         if (ahead == null) {
-            Fold fold = base.copy();
-            pending.forEach(w -> fold.add(w.event, NOBODY));
-            ahead = fold;
+            ahead = withPending(base.copy(), NOBODY, out);
         }
         return ahead;
     }
 
-    /** What the first {@code n} pending events, or the close by silence, add to base. */
-    private Delta beyondBase(int n, boolean close) {
-        Fold fold = n == 0 && !close ? base : base.copy();
-        Delta delta = new Delta();
-        if (fold.current != null) {
-            delta.rows.put(fold.current.number, fold.current);
+    private Fold withPending(Fold fold, Fold.Sink sink, Out out) {
+        pending.bySeq.values().forEach(w -> fold.add(w.event, sink));
+        out.again(pending.bySeq.size());
+        return fold;
+    }
+
+    /** With what is shown beyond base: pending events, or the close by silence. */
+    private Delta beyondBase(Delta delta, Out out) {
+        Fold fold = base.copy();
+        delta.newest(fold);
+        if (shown && pending != NONE) {
+            ahead = withPending(fold, delta, out);
         }
-        for (int i = 0; i < n; i++) {
-            fold.add(pending.get(i).event, delta);
-        }
-        if (close) {
+        if (silent) {
             fold.close(delta);
         }
-        if (fold.current != null) {
-            delta.rows.put(fold.current.number, fold.current);
-        }
-        if (n > 0 && n == pending.size() && !close) {
-            ahead = fold;
-        }
+        delta.newest(fold);
         return delta;
     }
 
@@ -342,23 +414,29 @@ public final class LiveFold {
         private final Map<MinuteKey, long[]> sums = new LinkedHashMap<>(4);
         private final Map<Integer, Segment> rows = new LinkedHashMap<>(2);
 
-        private void add(long at, Segment s, long[] measures, int sign) {
-            Measure.add(sums.computeIfAbsent(MinuteKey.of(at, s.last), key -> new long[Measure.COUNT]), measures, sign);
+        private void newest(Fold fold) {
+            if (fold.current != null) {
+                rows.put(fold.current.number, fold.current);
+            }
+        }
+
+        private void add(long at, Segment s, long[] measures) {
+            Measure.add(sums.computeIfAbsent(MinuteKey.of(at, s.last), key -> new long[Measure.COUNT]), measures, 1);
         }
 
         @Override
         public void moment(Segment s, long[] measures) {
-            add(s.at, s, measures, 1);
+            add(s.at, s, measures);
         }
 
         @Override
         public void held(Segment s, long start, long end, boolean unobserved, long[] measures) {
-            add(start, s, measures, 1);
+            add(start, s, measures);
         }
 
         @Override
         public void closed(Segment s, long[] measures) {
-            add(s.endAt, s, measures, 1);
+            add(s.endAt, s, measures);
             rows.put(s.number, s);
         }
 
@@ -368,7 +446,7 @@ public final class LiveFold {
         }
 
         /** This instead of {@code old}: signed sums, changed rows; rows that vanish are told at once. */
-        Delta minus(Delta old, LiveFold of, Out out) {
+        Delta minus(Delta old, Out out) {
             old.sums.forEach((key, measures) ->
                     Measure.add(sums.computeIfAbsent(key, k -> new long[Measure.COUNT]), measures, -1));
             old.rows.forEach((number, was) -> {
@@ -384,6 +462,9 @@ public final class LiveFold {
     }
 
     public Bytes toBytes() {
+        if (owed != null) {
+            throw new IllegalStateException("a fold that has something to tell was to be written: call tell() before");
+        }
         boolean rests = rests();
         List<String> texts = rests ? null : new ArrayList<>(Codec.FEW);
         Codec.Out out = new Codec.Out(texts);
@@ -393,8 +474,8 @@ public final class LiveFold {
         out.number(clockOffsetMs);
         base.write(out);
         seen.write(out);
-        out.number(pending.size());
-        for (Waiting w : pending) {
+        out.number(pending.bySeq.size());
+        for (Waiting w : pending.bySeq.values()) {
             w.event.write(out);
             out.number(w.arrival);
         }
@@ -403,7 +484,7 @@ public final class LiveFold {
         out.number(duplicates);
         out.number(late);
         out.number(lastArrival - newestArrival);
-        out.number(pending.isEmpty() ? 0 : showAt - newestArrival);
+        out.number(pending == NONE ? 0 : showAt - newestArrival);
         out.flag(timer != 0);
         if (timer != 0) {
             out.number(timer - newestArrival);

@@ -18,10 +18,10 @@ import java.util.TreeMap;
 /**
  * The kernel without an engine: messages on standard input, rows on standard output; for tests and for looking.
  *
- * <p>{@code fold POLICY SLACK} (POLICY as settings.fold, {@code lateness_ms:120000,...}): every message is decoded (one
+ * <p>{@code fold POLICY SLACK EVERY} (POLICY as settings.fold, {@code lateness_ms:120000,...}): every message is decoded (one
  * that is not framed as a message of topic cmcd); each session goes
  * through {@link BatchFold}, and through {@link LiveFold} in the order given, with a watermark SLACK milliseconds behind
- * the newest arrival and state written and read back at every event. {@code decode RECORD}: one line per message.
+ * the newest arrival and state written and read back at every so many events. {@code decode RECORD}: one line per message.
  * {@code cmcd}: messages of topic cmcd, a line per event or letter; {@code canonical}: a line per CMCD record;
  * {@code time N}: nanoseconds of this thread's CPU for each of N passes over all messages of topic cmcd.
  *
@@ -37,8 +37,8 @@ public final class Main {
     private Main() {}
 
     public static void main(String[] args) throws IOException {
-        if (args.length == 3 && args[0].equals("fold")) {
-            fold(messages(System.in), Policy.parse(args[1]), Long.parseLong(args[2]));
+        if (args.length == 4 && args[0].equals("fold")) {
+            fold(messages(System.in), Policy.parse(args[1]), Long.parseLong(args[2]), Integer.parseInt(args[3]));
         } else if (args.length == 2 && args[0].equals("decode")) {
             decode(messages(System.in), args[1]);
         } else if (args.length == 1 && args[0].equals("cmcd")) {
@@ -48,7 +48,7 @@ public final class Main {
         } else if (args.length == 2 && args[0].equals("time")) {
             time(messages(System.in), Integer.parseInt(args[1]));
         } else {
-            System.err.println("usage: fold POLICY SLACK | decode RECORD | cmcd | canonical | time PASSES");
+            System.err.println("usage: fold POLICY SLACK EVERY | decode RECORD | cmcd | canonical | time PASSES");
             System.exit(2);
         }
         OUT.flush();
@@ -141,7 +141,7 @@ public final class Main {
         }
     }
 
-    private static void fold(List<Message> messages, Policy policy, long slack) {
+    private static void fold(List<Message> messages, Policy policy, long slack, int every) {
         Map<String, List<Event>> sessions = new LinkedHashMap<>();
         Map<Event, Long> arrivals = new LinkedHashMap<>();
         CmcdMessage reader = new CmcdMessage();
@@ -176,7 +176,7 @@ public final class Main {
             batch(both.live(), "live");
             batch(both.full(), "final");
         }
-        new Stream(policy, slack).run(arrivals);
+        new Stream(policy, slack, every).run(arrivals);
     }
 
     private static void batch(BatchFold.Folded folded, String revision) {
@@ -193,7 +193,7 @@ public final class Main {
     private static final class Stream implements LiveFold.Out {
         private final Policy policy;
         private final long slack;
-        private static final int IN_BYTES = 3;
+        private final int every;
         private final Map<String, LiveFold> states = new LinkedHashMap<>();
         private final TreeMap<Long, List<String>> timers = new TreeMap<>();
         private final Map<String, Map<MinuteKey, long[]>> sums = new LinkedHashMap<>();
@@ -202,8 +202,10 @@ public final class Main {
         private long kept;
         private long deltas;
         private long retractions;
+        private long again;
 
-        Stream(Policy policy, long slack) {
+        Stream(Policy policy, long slack, int every) {
+            this.every = every;
             this.policy = policy;
             this.slack = slack;
         }
@@ -230,7 +232,7 @@ public final class Main {
                 }
             }));
             rows.values().forEach(row -> line("live_session", row));
-            line("live_state", states.size(), deltas, retractions);
+            line("live_state", states.size(), deltas, retractions, again);
         }
 
         private LiveFold load() {
@@ -244,7 +246,11 @@ public final class Main {
                 fold.timer = next;
                 timers.computeIfAbsent(next, at -> new ArrayList<>()).add(session);
             }
-            states.put(session, ++kept % IN_BYTES == 0 ? LiveFold.fromBytes(fold.toBytes(), policy) : fold);
+            if (++kept % every == 0) {
+                fold.tell(this);
+                fold = LiveFold.fromBytes(fold.toBytes(), policy);
+            }
+            states.put(session, fold);
         }
 
         private void advance(long watermark) {
@@ -280,6 +286,11 @@ public final class Main {
         @Override
         public void gone(String sessionId, int segment) {
             rows.remove(sessionId + "|" + segment);
+        }
+
+        @Override
+        public void again(int events) {
+            again += events;
         }
     }
 }

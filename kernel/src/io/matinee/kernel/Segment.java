@@ -51,11 +51,17 @@ public final class Segment implements Cloneable {
         return closed() ? endAt : at;
     }
 
-    public Segment copy() {
+    Segment copy() {
+        Segment s = row();
+        s.cover = cover.copy();
+        return s;
+    }
+
+    /** A copy for its row alone, which says nothing of the cover: that may be long and goes on changing with this one. */
+    public Segment row() {
         try {
             Segment s = (Segment) clone();
             s.sums = sums.clone();
-            s.cover = cover.copy();
             return s;
         } catch (CloneNotSupportedException error) {
             throw new AssertionError(error);

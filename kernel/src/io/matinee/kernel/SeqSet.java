@@ -30,10 +30,7 @@ final class SeqSet {
     }
 
     private boolean addBefore(int seq) {
-        int after = size;
-        while (after > 0 && ends[after - 2] > seq) {
-            after -= 2;
-        }
+        int after = after(seq);
         if (after > 0 && ends[after - 1] >= seq) {
             return false;
         }
@@ -53,6 +50,21 @@ final class SeqSet {
             insert(after, seq, seq);
         }
         return true;
+    }
+
+    /** Where the first range lies that begins after {@code seq}. */
+    private int after(int seq) {
+        int low = 0;
+        int high = size / 2;
+        while (low < high) {
+            int middle = (low + high) / 2;
+            if (ends[2 * middle] > seq) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        return 2 * low;
     }
 
     private void insert(int at, int from, int to) {

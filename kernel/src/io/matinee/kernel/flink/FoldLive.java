@@ -3,6 +3,7 @@ package io.matinee.kernel.flink;
 import io.matinee.kernel.CmcdMessage;
 import io.matinee.kernel.Decoder;
 import io.matinee.kernel.Encoder;
+import io.matinee.kernel.Event;
 import io.matinee.kernel.LiveFold;
 import io.matinee.kernel.Measure;
 import io.matinee.kernel.MinuteKey;
@@ -17,8 +18,10 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeinfo.Types;
@@ -121,6 +124,8 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         private boolean used;
         private final Decoder.Recent recent = new Decoder.Recent();
         private boolean changed;
+        /** The step of what the fold has to tell, if it has. */
+        private long owedAt;
         /** As they lie in a state of their own; null if none do. */
         private byte[] texts;
         /** By number, the newest row of each segment that was told since rows were sent; null if none was. */
@@ -213,7 +218,6 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         byte[] key = e.isNullAt(0) ? null : e.getBinary(0);
         byte[] value = e.isNullAt(1) ? null : e.getBinary(1);
         long arrival = e.getTimestamp(4, 3).getMillisecond();
-        emitter.at(arrival);
         boolean lines = e.getBoolean(5);
         boolean framed = !lines || value != null && value.length > 0 && value[0] == 0;
         Held held = framed ? held() : null;  // before it is read: the fold has the session's texts
@@ -225,8 +229,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         } else if (decoder.control()) {
             dayEnd();
         } else {
-            emitter.of(held);
-            held.fold.event(Rows.event(decoder, held.recent, e.getInt(2), e.getLong(3)), arrival, emitter);
+            event(held, Rows.event(decoder, held.recent, e.getInt(2), e.getLong(3)), arrival);
             changed(held);
         }
         if (emitter.size() > ROWS) {
@@ -234,16 +237,35 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         }
     }
 
+    private void event(Held held, Event event, long arrival) {
+        if (held.fold.owes() && held.owedAt != emitter.step(arrival)) {
+            tell(held);  // it became known in the step before
+        }
+        emitter.of(held, arrival);
+        held.fold.event(event, arrival, emitter);
+        if (held.fold.owes()) {
+            held.owedAt = emitter.step(arrival);
+            emitter.owing.add(held);
+        }
+    }
+
+    /** What came out of line, in the step in which it came. */
+    private void tell(Held held) {
+        if (held.fold.owes()) {
+            emitter.of(held, held.owedAt);
+            held.fold.tell(emitter);
+        }
+    }
+
     /** A message of the collector: its events into the session's fold, its refused lines to the dead letters. */
     private void cmcd(byte[] key, byte[] value, int partition, long offset, long arrival) throws Exception {
         Held held = held();
-        emitter.of(held);
         boolean[] any = new boolean[1];
         cmcd.read(value, key, partition, offset, new CmcdMessage.Out() {
             @Override
             public void event(Object[] values, int place, long order) {
                 any[0] = true;
-                held.fold.event(Rows.event(values, place, order), arrival, emitter);
+                FoldLive.this.event(held, Rows.event(values, place, order), arrival);
                 count((String) values[DROPPED]);
             }
 
@@ -273,11 +295,11 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
             daysPassed(until);
         }
         Held held = held();
-        emitter.of(held);
+        tell(held);
         // One by one at its own time: the watermark may have jumped, and by hours where a day is read at once.
         while (!held.fold.forgotten(until) && held.fold.nextTimer() <= until) {
             long due = held.fold.nextTimer();
-            emitter.at(due);
+            emitter.of(held, due);
             held.fold.watermark(due, emitter);
         }
         if (held.fold.forgotten(until)) {
@@ -376,6 +398,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
      * wakes it. Leaves another current key.
      */
     private boolean write(Held held) throws Exception {
+        tell(held);
         boolean rests = held.fold.rests();
         if (rests && !held.fold.empty()) {
             setCurrentKey(held.key);
@@ -460,25 +483,29 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
         private final Map<Sum, long[]> sums = new HashMap<>();
         /** Those that have told rows, once each; a fold that was written and read again stands behind its former self. */
         private final List<Held> telling = new ArrayList<>();
+        /** Those that had something to tell. */
+        private final Set<Held> owing = new LinkedHashSet<>();
         private final StreamRecord<RowData> record = new StreamRecord<>(null);
         private Held held;
         private long step;
 
-        /** What follows became known at this moment of the arrival clock. */
-        void at(long clock) {
-            step = clock - Math.floorMod(clock, STEP_MS);
+        static long step(long clock) {
+            return clock - Math.floorMod(clock, STEP_MS);
         }
 
-        /** What follows is of this fold. */
-        void of(Held fold) {
+        /** What follows is of this fold and became known at this moment of the arrival clock. */
+        void of(Held fold, long clock) {
             held = fold;
+            step = step(clock);
         }
 
         int size() {
-            return sums.size() + telling.size();
+            return sums.size() + telling.size() + owing.size();
         }
 
         void send() {
+            owing.forEach(FoldLive.this::tell);
+            owing.clear();
             sums.forEach(this::sum);
             sums.clear();
             for (Held fold : telling) {
@@ -521,7 +548,7 @@ public final class FoldLive extends AbstractStreamOperator<RowData>
 
         @Override
         public void session(Segment s, long clockOffsetMs, long duplicates, long late) {
-            tell(new Told(s.last.sessionId, s.number, s.copy(), clockOffsetMs, duplicates, late));
+            tell(new Told(s.last.sessionId, s.number, s.row(), clockOffsetMs, duplicates, late));
         }
 
         @Override
