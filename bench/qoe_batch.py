@@ -30,6 +30,7 @@ import click
 import psutil
 from pyspark.sql import functions as F
 
+from bench import verdict
 from conf.settings import Settings, load
 from jobs import topics
 from jobs.runner import Runner
@@ -44,6 +45,8 @@ from streaming import topics as admin
 
 DAY = date(2026, 1, 5)
 PREFIX = "bench-batch."
+NEEDED = {"sessionize": (250_000, 130_000), "ingest": (100_000, 70_000)}
+"""Events a second and events per CPU second, of two cores."""
 
 
 @dataclass
@@ -59,6 +62,14 @@ class Spent:
             f"{self.events:>11,} events: {self.wall_s:6.1f} s wall, {self.cpu_s:6.1f} CPU s: "
             f"{self.events / self.wall_s:>9,.0f} events/s, {self.events / self.cpu_s:>9,.0f} events per CPU second"
         )
+
+    def missed(self, what: str) -> list[str]:
+        """Which of the claimed rates these events did not reach."""
+        needed = NEEDED[what]
+        return [
+            *verdict.least(f"{what}, events/s", self.events / self.wall_s, needed[0]),
+            *verdict.least(f"{what}, events per CPU second", self.events / self.cpu_s, needed[1]),
+        ]
 
     def __sub__(self, smaller: Spent) -> Spent:
         return Spent(self.events - smaller.events, self.wall_s - smaller.wall_s, self.cpu_s - smaller.cpu_s)
@@ -147,7 +158,7 @@ def multiply(runner: Runner, landed: int, first: int, last: int) -> int:
 @click.option("--profiles", default=2_000, show_default=True, help="Profiles of the world whose day is repeated.")
 @click.option("--only", type=click.Choice(["ingest", "sessionize"]), help="One figure alone.")
 def main(small: int, large: int, profiles: int, only: str | None) -> None:
-    """Print both sizes and the slope of each figure."""
+    """Print both sizes and the slope of each figure; exit 4 where the large size as a whole is slower than claimed."""
     folder = load().paths.var / "bench" / "batch"
     shutil.rmtree(folder, ignore_errors=True)
     settings, folded = at(folder, "landed"), at(folder, "folded")
@@ -182,12 +193,15 @@ def main(small: int, large: int, profiles: int, only: str | None) -> None:
                         (done,) = runner.run(["ingest"], [DAY])
                     click.echo(f"{'':<11}content hash {done.hashes[tables.BRONZE_PLAYBACK_EVENT.fqn]}")
                     found["ingest"].append(spent)
+        missed: list[str] = []
         for what, sizes in found.items():
             if sizes:
+                missed += sizes[1].missed(what)
                 click.echo(f"{what:<11}{sizes[1] - sizes[0]} (slope)")
     finally:
         admin.delete(settings)
         shutil.rmtree(folder, ignore_errors=True)
+    verdict.end(missed)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 
+from bench import verdict
 from conf.errors import InputMissing
 from models.playback import cmcd, cmcd_event, cmcd_request
 from models.playback.cmcd import Item, Token
@@ -32,6 +33,7 @@ from tests.kernel import jvm
 AT = 1_790_000_000_000
 HEAD = {"w": 1, "at": AT + 500, "newest": AT, "isp": "DE-1", "country": "DE", "device": Token("tv")}
 CHUNK = 50_000
+RECORDS_PER_CPU_S = 500_000
 
 # -- what a player may say ---------------------------------------------------------------------------------------------
 
@@ -180,16 +182,20 @@ def vectors(path: Path) -> dict[str, Any]:
     """The archive's constants by name: texts, and objects as dicts.
 
     Raises:
-        InputMissing: no such file.
+        InputMissing: no such file, or the vectors are not in it.
     """
     if not path.exists():
         raise InputMissing(f"{path} does not exist: give the common media library's CMCD test data, archive or folder")
+    if not path.is_dir() and not tarfile.is_tarfile(path):
+        raise InputMissing(f"{path} is neither a folder nor an archive")
     if path.is_dir():
         texts = {file.stem: file.read_text() for file in path.rglob("CMCD_*.ts")}
     else:
         with tarfile.open(path) as archive:
             members = [m for m in archive.getmembers() if Path(m.name).match("CMCD_*.ts")]
             texts = {Path(m.name).stem: archive.extractfile(m).read().decode() for m in members}  # type: ignore[union-attr]
+    if not texts:
+        raise InputMissing(f"{path} holds no CMCD_*.ts: give the common media library's CMCD test data")
     return {name: _literal(text) for name, text in texts.items()}
 
 
@@ -289,7 +295,7 @@ def vectors_(path: Path) -> None:
 
 
 @main.command()
-@click.option("--records", "count", default=1_000_000, show_default=True)
+@click.option("--records", "count", default=1_000_000, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=1, show_default=True)
 def fuzz(count: int, seed: int) -> None:
     """Mutated records through the kernel and through Python: no crash, no difference."""
@@ -333,9 +339,9 @@ def typical(count: int, seed: int = 3, per_post: int = 10) -> list[jvm.Message]:
 
 @main.command()
 @click.option("--records", "count", default=200_000, show_default=True)
-@click.option("--passes", default=12, show_default=True)
+@click.option("--passes", default=12, show_default=True, type=click.IntRange(min=2))
 def speed(count: int, passes: int) -> None:
-    """Records per CPU second of the kernel and of the Python page."""
+    """Records per CPU second of the kernel (exit 4 below 500,000) and of the Python page."""
     messages = typical(count)
     size = sum(len(m.value or b"") for m in messages) / count
     found = jvm.run(["time", str(passes)], messages, optimise=True)
@@ -348,6 +354,7 @@ def speed(count: int, passes: int) -> None:
     for message in messages[:500]:
         cmcd_event.decode(message.value or b"", message.key)
     click.echo(f"Python page: {5_000 / (time.process_time() - start):,.0f} records per CPU second")
+    verdict.end(verdict.least("records per CPU second", steady, RECORDS_PER_CPU_S))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ on once a checkpoint, and so hardly a gap is shown before its message is there.
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -26,7 +25,7 @@ from typing import Any
 import click
 import numpy as np
 
-from bench import java
+from bench import java, verdict
 from bench.page_follow import event
 from bench.stream import base_day, fold_vertex, universe
 from conf import flink
@@ -40,6 +39,7 @@ from tests.kernel import jvm
 MARK = "freshness-"
 PER_S = 20.0
 SETTLE_S = 15.0
+P99_S = 3.0
 METRICS_S, METRICS_TRIES = 12.0, 20
 DAY_S = 86_400
 
@@ -157,13 +157,13 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
             copies = max(1, round(rate / (day / DAY_S * faster)))
             click.echo(f"{copies:,} copies of each event: the day runs {faster:g} times as fast as it was")
             command = java.command("Flood", target.kafka.bootstrap, *names, copies, 1_000_000, rate)
-        absent = told(*beside(target, command, seconds), rate)
+        missed = told(*beside(target, command, seconds), rate)
         for line in corrections(origin):
             click.echo(line)
     finally:
         for each in (origin, target):
             topics.delete(each)
-    sys.exit(4 if absent else 0)
+    verdict.end(missed)
 
 
 def beside(settings: Settings, load_command: list[str], seconds: float) -> tuple[dict[str, float], Rows]:
@@ -185,8 +185,8 @@ def beside(settings: Settings, load_command: list[str], seconds: float) -> tuple
         launch.cancel(settings, job)
 
 
-def told(sent: dict[str, float], rows: Rows, rate: int) -> int:
-    """Print the delays; how many marked events were in no row."""
+def told(sent: dict[str, float], rows: Rows, rate: int) -> list[str]:
+    """Print the delays; what was missed of the claim."""
     delays = np.array([rows.found[title] - at for title, at in sent.items() if title in rows.found])
     absent = len(sent) - len(delays)
     click.echo(f"{len(sent):,} marked events beside {rate:,} a second, {rows.read:,} minute rows read")
@@ -195,7 +195,10 @@ def told(sent: dict[str, float], rows: Rows, rate: int) -> int:
     if len(delays):
         p50, p95, p99 = np.percentile(delays, [50, 95, 99])
         click.echo(f"to the row that contains it: p50 {p50:.2f} s, p95 {p95:.2f} s, p99 {p99:.2f} s")
-    return absent
+        late = verdict.most("p99, s", float(p99), P99_S)
+    else:
+        late = ["no marked event was found in a row"]
+    return late + verdict.most("marked events in no row", absent, 0)
 
 
 if __name__ == "__main__":

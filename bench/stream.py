@@ -27,7 +27,7 @@ from typing import Any
 import click
 import psutil
 
-from bench import java
+from bench import java, verdict
 from bench.notes_event import NOTES_EVENT
 from conf import environments, flink, supervisor
 from conf.errors import InputMissing, MatineeError
@@ -50,6 +50,10 @@ FORMS: Mapping[str, Mapping[str, str]] = {
     "rocks": plan.STATE["rocksdb"],
     "python": YARDSTICK_STATE,
 }
+
+
+LEAST, BESIDE = 60_000, {"notes": 0.7, "python": 8.0}
+"""Events per CPU second that the live job must reach, and how many times those of another job in the same run."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def slope(small: Run, large: Run) -> float:
 @click.option("--turns", default=1, show_default=True, help="How often every job reads each size, one after the other.")
 @click.option("--forms", default=",".join(FORMS), show_default=True, help="Which jobs.")
 def main(small: int, large: int, python_share: int, warm: int, profiles: int, turns: int, forms: str) -> None:
-    """Print every run, and the slope of every job between the medians of its turns."""
+    """Print every run, and the slope of every job between the medians of its turns; exit 4 where a claim is missed."""
     settings = load()
     origin = universe(settings, "day")
     day = base_day(origin, profiles)
@@ -196,6 +200,19 @@ def main(small: int, large: int, python_share: int, warm: int, profiles: int, tu
     for form, value in slopes.items():
         beside = f", the live job is {slopes['qoe'] / value:.2f} of it" if form != "qoe" and "qoe" in slopes else ""
         click.echo(f"{form:<7} {value:>11,.0f} events per CPU second in steady state{beside}")
+    verdict.end(missed(slopes))
+
+
+def missed(slopes: Mapping[str, float]) -> list[str]:
+    """Which claims on the live job do not hold among the jobs that ran; none without the live job."""
+    live = slopes.get("qoe")
+    if live is None:
+        return []
+    out = verdict.least("events per CPU second", live, LEAST)
+    for form, ratio in BESIDE.items():
+        if form in slopes:
+            out += verdict.least(f"the live job beside {form}", live / slopes[form], ratio)
+    return out
 
 
 if __name__ == "__main__":

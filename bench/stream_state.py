@@ -18,6 +18,7 @@ import click
 import numpy as np
 from kafka import TopicPartition
 
+from bench import verdict
 from bench.stream import FIRST, MIX, flooded, fold_vertex, taskmanager_cpu_s, universe
 from conf import flink
 from conf.settings import Settings, load
@@ -31,6 +32,7 @@ IDLE_S = 20
 SETTLE_S = 10
 ROUNDS = 45
 """Seconds of messages two days later: longer than RocksDB puts off merging its files."""
+LIVE_B = 1_024
 
 
 def sizes(settings: Settings, job_id: str) -> tuple[int, int]:
@@ -80,7 +82,7 @@ def later(settings: Settings, newest_ms: int) -> None:
 @click.option("--copies", default=10, show_default=True, help="How often the day is copied.")
 @click.option("--profiles", default=2_000, show_default=True, help="Viewers of the day that is copied.")
 def main(copies: int, profiles: int) -> None:
-    """Print bytes per session that lives, per session that is kept, and after."""
+    """Print bytes per session that lives, per session that is kept, and after; exit 4 above a KB or where some stay."""
     base = load()
     origin, target = universe(base, "state.day"), universe(base, "state")
     world = World.create(replace(WorldConfig(seed=1, start=FIRST, days=1, profiles=profiles), disturb=MIX))
@@ -93,8 +95,8 @@ def main(copies: int, profiles: int) -> None:
     silence_ms = base.fold.hold_ms + base.fold.lateness_ms
     alive = ~last["state"].isin(TERMINAL) & (last["at"] >= arrived[limit - 1] - silence_ms)
     live, kept = int(alive.sum()) * copies, len(last) * copies
-    fold, job = empty(universe(base, "state.none"))
-    click.echo(f"nothing read: fold {fold:,} B, job {job:,} B")
+    nothing, job = empty(universe(base, "state.none"))
+    click.echo(f"nothing read: fold {nothing:,} B, job {job:,} B")
     topics.delete(origin)
     produce.produce_day(lived, origin, on=FIRST)
     count = flooded(origin, target, copies, limit)
@@ -112,12 +114,16 @@ def main(copies: int, profiles: int) -> None:
         click.echo(f"{idle:.3f} CPU s a second when nothing comes, a checkpoint each second")
         later(target, int(arrived[limit - 1]))
         time.sleep(5)
-        fold, job = sizes(target, job_id)
-        click.echo(f"two days later: fold {fold:,} B, job {job:,} B; {target.kafka.partitions} sessions are kept")
+        left, job = sizes(target, job_id)
+        click.echo(f"two days later: fold {left:,} B, job {job:,} B; {target.kafka.partitions} sessions are kept")
     finally:
         launch.cancel(target)
         topics.delete(target)
         topics.delete(origin)
+    verdict.end(
+        verdict.most("B of the fold a live session", fold / live, LIVE_B)
+        + verdict.most("B left of the fold beyond an empty job's", left - nothing, LIVE_B * target.kafka.partitions)
+    )
 
 
 if __name__ == "__main__":

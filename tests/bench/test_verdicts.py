@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import qoe_cause, qoe_collector, qoe_truth
+from bench import (
+    qoe_alerts,
+    qoe_batch,
+    qoe_cause,
+    qoe_cmcd,
+    qoe_collector,
+    qoe_freshness,
+    qoe_kills,
+    qoe_truth,
+    stream,
+)
+from conf.errors import InputMissing
 
 GOOD = qoe_truth.Verdict(
     events=9_000, sessions=900, stalled=100, stalled_exact=100, end_lost=0, ended_exact=100, stalled_naive_exact=70,
@@ -87,7 +99,7 @@ def test_the_collectors_word_is_held(
     monkeypatch: pytest.MonkeyPatch, acknowledged: set[Any], found: set[Any], code: int, words: str
 ) -> None:
     async def post(*_: object) -> qoe_collector.Load:
-        return qoe_collector.Load([0.001], {204: 1}, acknowledged, 1)
+        return qoe_collector.Load([0.001], {204: 2_000}, acknowledged, 2_000)
 
     @contextmanager
     def running(*_: object) -> Iterator[tuple[int, Any]]:
@@ -103,3 +115,78 @@ def test_the_collectors_word_is_held(
     done = CliRunner().invoke(qoe_collector.main, [])
     assert done.exit_code == code, done.output
     assert words in done.output
+
+
+@pytest.mark.parametrize(
+    ("changed", "used_s", "words"),
+    [
+        ({}, 1.0, []),
+        ({"latencies": [0.051]}, 1.0, ["p99, ms: 51.00, needed at most 50"]),
+        ({}, 2.5, ["POSTs per CPU second: 800.00, needed at least 1,000"]),
+        ({"statuses": {204: 1_999, 429: 1}}, 1.0, ["POSTs without 204: 1.00, needed at most 0"]),
+    ],
+)
+def test_the_collectors_speed_is_held(changed: dict[str, Any], used_s: float, words: list[str]) -> None:
+    given = {"latencies": [0.049], "statuses": {204: 2_000}, "acknowledged": {("s", 0)}, "sent": 2_000}
+    assert qoe_collector.missed(qoe_collector.Load(**{**given, **changed}), {("s", 0)}, used_s) == words
+
+
+@pytest.mark.parametrize(
+    ("slopes", "words"),
+    [
+        ({"qoe": 60_000.0, "notes": 85_000.0, "python": 7_500.0}, []),
+        ({"notes": 85_000.0}, []),
+        ({"qoe": 59_000.0}, ["events per CPU second: 59,000.00, needed at least 60,000"]),
+        ({"qoe": 60_000.0, "notes": 90_000.0}, ["the live job beside notes: 0.67, needed at least 0.7"]),
+        ({"qoe": 60_000.0, "python": 8_000.0}, ["the live job beside python: 7.50, needed at least 8"]),
+    ],
+)
+def test_the_hot_path_is_held(slopes: dict[str, float], words: list[str]) -> None:
+    assert stream.missed(slopes) == words
+
+
+def test_batch_rates_are_held_read_whole() -> None:
+    assert qoe_batch.Spent(20_000_000, 80.0, 150.0).missed("sessionize") == []
+    assert qoe_batch.Spent(20_000_000, 81.0, 160.0).missed("sessionize") == [
+        "sessionize, events/s: 246,913.58, needed at least 250,000",
+        "sessionize, events per CPU second: 125,000.00, needed at least 130,000",
+    ]
+    assert qoe_batch.Spent(1_000, 0.005, 0.02).missed("ingest") == [
+        "ingest, events per CPU second: 50,000.00, needed at least 70,000"
+    ]
+
+
+def test_kills_are_held_to_their_number_and_recovery() -> None:
+    kill, per_target = qoe_kills.Kill, {"taskmanager": 12.0, "jobmanager": 20.0, "broker": 16.0}
+    done = [kill(target, ("checkpoint", "commit")[i % 2], True, took) for target, took in per_target.items()
+            for i in range(20)]  # fmt: skip
+    assert qoe_kills.missed(done, 0) == []
+    assert qoe_kills.missed(done[:3], 1) == ["rows that differ: 1.00, needed at most 0"]
+    slow = [replace(k, inside=k.moment == "commit", recovery_s=k.recovery_s * 1.6) for k in done]
+    assert qoe_kills.missed(slow, 0) == [
+        "kills inside a checkpoint: 0.00, needed at least 10",
+        "recovery of the taskmanager, p95, s: 19.20, needed at most 15",
+        "recovery of the jobmanager, p95, s: 32.00, needed at most 30",
+        "recovery of the broker, p95, s: 25.60, needed at most 20",
+    ]
+
+
+def test_freshness_is_held() -> None:
+    rows = SimpleNamespace(found={"a": 11.0, "b": 22.5}, read=2)
+    assert qoe_freshness.told({"a": 10.0, "b": 20.0}, rows, 1) == []  # type: ignore[arg-type]
+    assert qoe_freshness.told({"a": 7.0, "b": 20.0, "c": 1.0}, rows, 1) == [  # type: ignore[arg-type]
+        "p99, s: 3.98, needed at most 3",
+        "marked events in no row: 1.00, needed at most 0",
+    ]
+    assert "no marked event" in qoe_freshness.told({"c": 1.0}, rows, 1)[0]  # type: ignore[arg-type]
+
+
+def test_what_proves_nothing_is_refused(tmp_path: Path) -> None:
+    assert CliRunner().invoke(qoe_cmcd.main, ["fuzz", "--records", "0"]).exit_code == 2
+    done = CliRunner().invoke(qoe_cmcd.main, ["vectors", str(tmp_path)])
+    assert isinstance(done.exception, InputMissing) and "holds no CMCD_" in str(done.exception)
+    assert qoe_alerts._missed("uniform", []) and qoe_alerts._missed("uniform", [{"ks": 0.06}])
+    assert qoe_alerts._missed("uniform", [{"ks": 0.04}]) == []
+    with pytest.raises(SystemExit) as ended:
+        qoe_alerts.main(["--quiet-days", "0"])
+    assert ended.value.code == 2
