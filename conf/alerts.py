@@ -33,6 +33,8 @@ Counter = Literal[
 RUNBOOKS = ROOT / "docs" / "runbooks"
 STEP_S = 10
 """Seconds in a step of the counters (`qoe_step`); no window is shorter."""
+LONGEST_S = 3_600
+"""No window of a signal is longer; the detector has one of this length."""
 MINUTE_S, DAY_S = 60, 86_400
 """A spread is learned from minutes, so a signal's windows go up to one at least; its level forgets within a week."""
 
@@ -49,7 +51,7 @@ class SignalRule(_Part):
     whole: bool = True
     lag_s: Annotated[int, Field(ge=1, le=DAY_S)] = 720
     memory_s: Annotated[float, Field(ge=MINUTE_S, le=7 * DAY_S)] = 1_800.0
-    longest_s: Annotated[int, Field(ge=MINUTE_S, le=3_600)] = 720
+    longest_s: Annotated[int, Field(ge=MINUTE_S, le=LONGEST_S)] = 720
     runbook: str
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ import pandas as pd
 from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from conf.alerts import STEP_S, MaintenanceRule, Rules, SignalRule
+from conf.alerts import LONGEST_S, STEP_S, MaintenanceRule, Rules, SignalRule
 from conf.errors import InputMissing, MatineeError
 from conf.settings import Settings
 from models.incident import cause
@@ -59,10 +59,8 @@ SESSIONS_OLD_S = 30.0
 SESSIONS_PATIENCE_S = 5.0
 """An incident waits no longer than this for its sessions: what is known is told."""
 BEFORE_S = 7_200
-FRESH_S = 300
+GROWN_S = 300
 """An incident that grows without a change of its state, signals or cohort has a new row after so long."""
-DEEPEST_S = 3_600
-"""No window of a signal is longer."""
 Say = Callable[[str], None]
 COUNTERS = tuple(f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS))
 
@@ -302,7 +300,7 @@ class Alerts:
         over = [row for row in self.books.rows.values() if row["state"] == State.RESOLVED.value and row["resolved_at"]]
         self.ledger.closed = [
             (known[row["cohort"]], _s(row["resolved_at"])) for row in over
-            if row["cohort"] in known and _s(row["resolved_at"]) > from_s - DEEPEST_S
+            if row["cohort"] in known and _s(row["resolved_at"]) > from_s - LONGEST_S
         ]  # fmt: skip
 
     # -- judging --------------------------------------------------------------------------------------------------
@@ -320,7 +318,7 @@ class Alerts:
         if end < self.caught_up_s:
             return  # after a restart: words and sessions are of now, not of the half hour that is judged again
         for incident in self.ledger.live:
-            if end - self.looked_s.setdefault(incident.number, end) >= FRESH_S:
+            if end - self.looked_s.setdefault(incident.number, end) >= GROWN_S:
                 self._publish(incident, grown=True)
         self._say_words(end)
 
