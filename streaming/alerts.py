@@ -54,6 +54,8 @@ and make cohorts of their own after at most so long."""
 NEW_DAY_S, NEW_AFTER_S = DAY_S, 6 * 3_600
 """Cells first seen within this time are new ones, unless the counters themselves are younger than that."""
 MOST_NEW = 5_000
+MOST = 1e15
+"""Figures of an incident are told up to this: JSON has no infinity, and one makes every mean of a table infinite."""
 EXAMPLES = 5
 SESSIONS_OLD_S = 30.0
 SESSIONS_PATIENCE_S = 5.0
@@ -372,8 +374,8 @@ class Alerts:
             "onset_at": _at(incident.onset_s), "opened_at": _at(incident.opened_s),
             "updated_at": _at(incident.updated_s),
             "resolved_at": _at(incident.resolved_s), "muted_until_at": _at(incident.muted_until_s),
-            "score": float(incident.score), "window_s": incident.window_s, "observed": float(incident.count),
-            "expected": float(incident.mean), "excess": float(incident.excess), "impacted_sessions": hurt,
+            "score": _finite(incident.score), "window_s": incident.window_s, "observed": _finite(incident.count),
+            "expected": _finite(incident.mean), "excess": _finite(incident.excess), "impacted_sessions": hurt,
             "example_sessions": examples, "suspects": [label(self.cohorts.names[s.cohort]) for s in incident.suspects],
             "explanation": why, "runbook": self._rule(incident).runbook,
         }  # fmt: skip
@@ -392,7 +394,7 @@ class Alerts:
             self._refresh_sessions()
         sessions = self.sessions
         if len(sessions) == 0:
-            return max(round(incident.excess), 0) if not rule.den else 0, []
+            return max(round(_finite(incident.excess)), 0) if not rule.den else 0, []
         inside = _inside(sessions, incident.name)
         onset, until = (
             pd.Timestamp(incident.onset_s, unit="s", tz="UTC"),
@@ -401,7 +403,7 @@ class Alerts:
         inside &= ((sessions["end_at"] >= onset) & (sessions["start_at"] <= until)).to_numpy()
         if not rule.den:
             found = sessions[inside].sort_values("end_at", kind="stable")
-            return max(round(incident.excess), 0), found["session_id"].head(EXAMPLES).tolist()
+            return max(round(_finite(incident.excess)), 0), found["session_id"].head(EXAMPLES).tolist()
         symptom = rule.num  # a counter is a column of sessions too
         found = sessions[inside & (sessions[symptom] > 0).to_numpy()]
         worst = found.sort_values([symptom, "session_id"], ascending=[False, True])["session_id"].drop_duplicates()
@@ -584,6 +586,8 @@ class Alerts:
                 if WORD in message.headers:
                     self.books.words[message.key.decode()] = int(message.headers[WORD])
         rows = _plain(consume.readable(held.values(), "incident", wrong.append))
+        for row in rows:  # an older process told what is not finite
+            row.update({name: _finite(value) for name, value in row.items() if isinstance(value, float)})
         self.books.rows = {row["incident_id"]: row for row in rows}
         self._leave_out(catalogue.INCIDENT, wrong)
         return _Producing(self)
@@ -685,6 +689,11 @@ def _step_of(key: bytes) -> int:
 
 def _at(seconds: int | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _finite(value: float) -> float:
+    """The number, at most `MOST` either way; 0 where it is none."""
+    return 0.0 if value != value else float(min(max(value, -MOST), MOST))
 
 
 def _s(at: Any) -> int:

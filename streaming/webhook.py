@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import queue
 import threading
 import time
@@ -29,6 +30,19 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_Stay)
+
+
+def strict_json(row: Any) -> str:
+    """A row as JSON that any parser reads: JSON knows no Infinity and no NaN, so such a number is null."""
+    return json.dumps(_plain(row), default=str, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(held) for name, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Webhook:
@@ -100,7 +114,7 @@ class Webhook:
     def _post(self, change: dict[str, Any]) -> tuple[str | None, bool]:
         """(what went wrong or None, whether trying again may help)."""
         request = urllib.request.Request(
-            str(self.rule.url), json.dumps(change, default=str).encode(), method="POST",
+            str(self.rule.url), strict_json(change).encode(), method="POST",
             headers={"Content-Type": "application/json",
                      "Idempotency-Key": f"{quote(change['incident_id'], '+%')}/{change['revision']}"},
         )  # fmt: skip
