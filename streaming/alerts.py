@@ -89,6 +89,16 @@ class Books:
         """Rows of incidents that are not resolved."""
         return [row for row in self.rows.values() if row["state"] != State.RESOLVED.value]
 
+    def live_at(self, at_s: int) -> list[dict[str, Any]]:
+        """Rows of incidents that were live at a moment of the past, as they may have been then: the topic holds the
+        newest row alone."""
+        over = {key: row["resolved_at"] for key, row in self.rows.items()}
+        return [
+            {**row, "state": State.OPEN.value, "muted_until_at": None, "updated_at": _at(at_s)}
+            for key, row in self.rows.items()
+            if _s(row["opened_at"]) < at_s and (over[key] is None or _s(over[key]) > at_s)
+        ]
+
 
 class Alerts:
     """One universe under watch. `run` follows the topic; `replay` goes through a day that lies in it."""
@@ -110,6 +120,8 @@ class Alerts:
         self.counted: dict[int, tuple[int, float]] = {}
         self.late: dict[int, np.ndarray] = {}
         self.following = False
+        self.past = False
+        """Whether a day of the past is gone through: what the topic knows of later days is not to be known."""
         self.sessions = wire.decode_many([], catalogue.QOE_SESSION.record)
         self.caught_up_s = 0
         self.sessions_read_s = 0.0
@@ -228,8 +240,10 @@ class Alerts:
         )
         self.ids, self.looked_s, self.silent, self.counted = {}, {}, set(), {}
         self.late.clear()
-        for row in self.books.live():
+        for row in self.books.live_at(from_s) if self.past else self.books.live():
             self._restore(row)
+        if self.past:  # they explain what is seen of them, but how they went on the topic knows better
+            self.silent |= set(self.ids)
         if self.following:
             self._recall(from_s)
 
@@ -266,6 +280,8 @@ class Alerts:
     def _restore(self, row: dict[str, Any]) -> None:
         name = {label(known): known for known in self.cohorts.names}.get(row["cohort"])
         if name is None or row["signal"] not in self.rules.signals:
+            if self.past:
+                return
             self.say(f"{row['incident_id']}: {row['signal']} of {row['cohort']} is not watched any more")
             self._write({**row, "state": "resolved", "resolved_at": row["updated_at"], "revision": row["revision"] + 1})
             return
@@ -355,14 +371,15 @@ class Alerts:
             self._publish(after)
 
     def _publish(self, incident: Incident, grown: bool = False) -> None:
-        """The incident's row, to topic and webhook; one that the topic already calls resolved stays so. `grown`: if it
+        """The incident's row, to topic and webhook; one that the topic already calls resolved stays so, and in a day of
+        the past one that it knows. `grown`: if it
         tells more than the one before, and to the topic alone."""
         self.looked_s[incident.number] = incident.updated_s
         new = incident.number not in self.ids
         name = f"{datetime.fromtimestamp(incident.opened_s, UTC):%Y%m%dT%H%M%SZ}-{_slug(incident.name)}"
         key = self.ids.setdefault(incident.number, name)
         old = self.books.rows.get(key)
-        if new and old is not None and old["state"] == State.RESOLVED.value:
+        if new and old is not None and (self.past or old["state"] == State.RESOLVED.value):
             self.silent.add(incident.number)  # it stays in the ledger: else the next step would open it once more
         if incident.number in self.silent:
             return
@@ -447,18 +464,21 @@ class Alerts:
     # -- the two ways of running ----------------------------------------------------------------------------------
 
     def replay(self, day: date) -> list[dict[str, Any]]:
-        """Go through a UTC day that lies in the topic, having learned from the days before it; the incidents' rows."""
+        """Go through a UTC day that lies in the topic, having learned from the days before it; the rows of the
+        incidents that opened in it. What the topic knows of one already stays as it is."""
+        self.past = True
+        begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
         with self._open():
             self._take(consume.messages(catalogue.QOE_STEP, self.settings))
-            begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+            self.rows = {key: value for key, value in self.rows.items() if _step_of(key) < begin + DAY_S}
             self._gather()
             self.learn(begin)
             self.arm(begin)
             for at, cells in self._steps(begin, begin + DAY_S):
                 self.judge(at, cells)
             self.producer.flush()
-        opened = [self.books.rows[key] for key in self.ids.values()]
-        return sorted(opened, key=lambda row: row["opened_at"])
+        opened = (self.books.rows[key] for key in self.ids.values())
+        return sorted((row for row in opened if _s(row["opened_at"]) >= begin), key=lambda row: row["opened_at"])
 
     def _steps(self, low_s: int, high_s: int) -> Iterator[tuple[int, np.ndarray]]:
         """(start, counters by cell) of every step; by half hours, so that a day never stands dense in memory."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -314,3 +316,44 @@ def test_an_outage_during_a_release_is_still_an_alert(started: Callable[..., Ale
     lost = (frame["isp"] == "alder-de") & (frame["step_at"].astype("int64") // 1_000 >= T + 500)
     rows = go(started(between(frame, 0, T)), T, T + 700, frame[~lost])
     assert [(row["cohort"], row["signal"]) for row in rows] == [("isp=alder-de", "attempts")]
+
+
+def test_an_old_day_starts_from_its_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opened later is not there, what was live at midnight is; no row of either is written again."""
+    monkeypatch.setattr("streaming.alerts.DAY_S", 1_800)
+    back = pd.Timedelta(hours=HOURS)  # the learned hours end at midnight
+    frame = counted(1, T + 1_800, hurt={0}, fault=(T + 60, T + 600))
+    frame["step_at"] = (frame["step_at"] - back).astype("datetime64[ms, UTC]")
+    later = counted(2, T + 3_600, hurt={0}, fault=(T, T + 3_600))
+    later["step_at"] = (later["step_at"] + pd.Timedelta(days=9)).astype("datetime64[ms, UTC]")
+    people = sessions([40] * len(CELLS))
+    people[["start_at", "end_at"]] -= back
+
+    def replayed(known: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[Alerts, list[dict[str, Any]]]:
+        alerts = watching([], people, monkeypatch)
+        alerts.rows, alerts.books.rows = keyed(frame), {row["incident_id"]: row for row in known}
+        alerts.producer.flush = lambda: None  # type: ignore[attr-defined]
+        monkeypatch.setattr(alerts, "_open", nullcontext)
+        monkeypatch.setattr(alerts, "_take", lambda _: None)
+        monkeypatch.setattr("streaming.alerts.consume.messages", lambda *_: iter(()))
+        return alerts, alerts.replay(datetime.fromtimestamp(BEGIN_S, UTC).date())
+
+    alone, first = replayed([], frame)
+    assert first and all(row["state"] == "resolved" for row in first)
+    times = ("onset_at", "opened_at", "updated_at")
+    today = first[0] | {name: first[0][name] + timedelta(days=9) for name in times}
+    today |= {"incident_id": "today", "state": "acknowledged", "resolved_at": None}
+    lost = today | {"incident_id": "lost", "signal": "gone"}
+    alerts, found = replayed([today, lost], pd.concat([frame, later], ignore_index=True))
+    assert found == first and alerts.code == alone.code
+    assert {row["incident_id"] for row in alerts.producer.rows} == {row["incident_id"] for row in first}  # type: ignore[attr-defined]
+
+    on = {**first[0], "state": "open", "resolved_at": None}
+    alerts, found = replayed([on, *first[1:]], frame)
+    assert found == [on, *first[1:]] and alerts.producer.rows == [], "the topic knows them better"  # type: ignore[attr-defined]
+
+    eve = {name: first[0][name] - timedelta(seconds=600) for name in times}
+    held = first[0] | eve | {"incident_id": "eve"}
+    alerts, found = replayed([held], frame)
+    assert held["resolved_at"].timestamp() > BEGIN_S > held["opened_at"].timestamp()
+    assert found == [] and alerts.producer.rows == [], "one fault, one incident, also over midnight"  # type: ignore[attr-defined]
