@@ -33,6 +33,8 @@ Counter = Literal[
 RUNBOOKS = ROOT / "docs" / "runbooks"
 STEP_S = 10
 """Seconds in a step of the counters (`qoe_step`); no window is shorter."""
+LEAST_PROFILES = 25
+"""Nothing is shown outside of fewer distinct profiles than this; rules may ask for more, not for fewer."""
 LONGEST_S = 3_600
 """No window of a signal is longer; the detector has one of this length."""
 MINUTE_S, DAY_S = 60, 86_400
@@ -127,7 +129,7 @@ class Rules(_Part):
     """The whole file."""
 
     cohorts: tuple[Annotated[tuple[Dimension, ...], Field(min_length=1)], ...]
-    least_profiles: Annotated[int, Field(ge=25)] = 25
+    least_profiles: Annotated[int, Field(ge=LEAST_PROFILES)] = LEAST_PROFILES
     history_days: Annotated[int, Field(ge=1, le=3_660)] = 28
     false_alarms_a_day: Annotated[float, Field(gt=0, le=100)] = 0.5
     signals: Annotated[dict[str, SignalRule], Field(min_length=1)]

@@ -29,7 +29,7 @@ def html(story: Story) -> str:
     environment.filters["hue"] = _hue
     cluster = _busiest_cluster(story)
     drawn = {
-        "qoe": pictures.qoe_over_the_day(story.qoe, story.fault),
+        "qoe": pictures.qoe_over_the_day(story.qoe, story.fault, story.viewers),
         "funnel": pictures.funnel(story.funnel),
         "forecast": pictures.forecast_against_truth(story.forecast),
         "disk": pictures.disk_before_and_after(story.disk, cluster),
