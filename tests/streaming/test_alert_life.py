@@ -263,7 +263,8 @@ def test_sessions_are_read_once(started: Callable[..., Alerts], monkeypatch: pyt
     log: list[consume.Message] = []
 
     def write(name: str, failures: int | None) -> None:
-        value = row | {"session_id": name, "segment": 0, "start_failures": failures}
+        at = datetime.fromtimestamp(T, UTC)
+        value = row | {"session_id": name, "segment": 0, "start_failures": failures, "start_at": at, "end_at": at}
         made = None if failures is None else wire.encode_one("qoe_session", value)
         log.append(consume.Message("qoe_session", 0, len(log), 0, f"{name}|0".encode(), made, {}))
 
@@ -284,6 +285,38 @@ def test_sessions_are_read_once(started: Callable[..., Alerts], monkeypatch: pyt
     alerts._read_sessions()
     held = dict(zip(alerts.sessions["session_id"], alerts.sessions["start_failures"], strict=True))
     assert (held, read) == ({"a": 0, "b|c": 2, "e": 1}, [3, 3, 0])
+    monkeypatch.setattr("streaming.alerts.SESSIONS_AT_ONCE", 1)
+    alerts.session_offsets = {}
+    alerts._read_sessions()
+    assert held == dict(zip(alerts.sessions["session_id"], alerts.sessions["start_failures"], strict=True))
+
+
+def test_only_sessions_are_held_that_a_row_can_be_about(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fortnight of sessions lies on the topic; what is held does not grow with it, but reaches back to the onset of
+    an incident that is live."""
+    alerts = started(counted(1, T))
+    monkeypatch.undo()
+    row = samples.rows(records.load("qoe_session"), 1)[0]
+
+    def message(n: int) -> consume.Message:
+        at = datetime.fromtimestamp(T - 1_800 * n, UTC)
+        value = row | {"session_id": f"s{n}", "profile_id": f"p{n}", "segment": 0, "start_at": at, "end_at": at,
+                       "end_reason": "quit"}  # fmt: skip
+        return consume.Message("qoe_session", 0, n, 0, f"s{n}|0".encode(), wire.encode_one("qoe_session", value), {})
+
+    monkeypatch.setattr("streaming.alerts.consume.messages", lambda *_: map(message, range(14 * 48)))
+    people: list[int] = []
+    monkeypatch.setattr("streaming.alerts._profiles", lambda found, *_: people.append(len(found)) or {})
+    alerts.learn(T)
+    assert people == [7 * 48 + 1] and len(alerts.sessions) == 5, "an hour of window and one before, half an hour each"
+    assert set(alerts.sessions) < {field.name for field in records.load("qoe_session").fields}
+    assert len(alerts.sessions.columns) < 20
+    onset = datetime.fromtimestamp(T - 3 * 86_400, UTC)
+    alerts.books.rows = {"x": {"incident_id": "x", "state": "open", "onset_at": onset}}
+    alerts.learn(T)
+    assert len(alerts.sessions) == 3 * 48 + 5
 
 
 def steered(cell: Cell) -> Cell:

@@ -210,7 +210,7 @@ def test_the_row_of_an_incident_that_grows_keeps_up_and_notifies_nobody(monkeypa
     """A session is hurt every five seconds for 40 minutes, and nothing else changes for as long."""
     people, posts = sessions([300] + [40] * (len(CELLS) - 1)), []
     own = np.flatnonzero((people["isp"] == "alder-de") & (people["device"] == "tv") & (people["app_version"] == "5.1"))
-    people.loc[own, "start_at"] = people["start_at"].iloc[own] + pd.to_timedelta(60 + 5 * np.arange(len(own)), unit="s")
+    people.loc[own, "start_at"] = pd.to_datetime(T + 60 + 5 * np.arange(len(own)), unit="s", utc=True)
     people.loc[own, "end_at"] = people.loc[own, "start_at"]
     people.loc[people.index.difference(own), "start_failures"] = 0
     alerts = start(counters(T + 2_700, T + 60, T + 2_400, {0}), monkeypatch)

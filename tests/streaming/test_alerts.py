@@ -65,7 +65,7 @@ def counters(until_s: int) -> pd.DataFrame:
 
 
 def sessions(settings: Settings) -> None:
-    """Forty profiles behind each ISP, one failed session each during the fault."""
+    """Forty profiles behind each ISP who watch from the evening before on, one failed session each during the fault."""
     with clients.reaching(settings):
         producer = clients.producer(settings)
         name = topics.real_name(catalogue.QOE_SESSION, settings)
@@ -80,7 +80,14 @@ def sessions(settings: Settings) -> None:
                     "device": "tv" if number % 2 else "web", "country": "DE", "app_version": "5.2.0", "start_at": at,
                     "end_at": at, "segment": 0, "start_failures": int(isp == GUILTY),
                 }  # fmt: skip
-                producer.send(name, key=f"{isp}-{number}|0".encode(), value=wire.encode_one("qoe_session", row))
+                long = row | {
+                    "session_id": f"{isp}-{number}-long", "start_failures": 0,
+                    "start_at": datetime.fromtimestamp(MIDNIGHT_S - 14_400, UTC),
+                    "end_at": datetime.fromtimestamp(ONSET_S + 7_200, UTC),
+                }  # fmt: skip
+                for one in (row, long):
+                    key = f"{one['session_id']}|0".encode()
+                    producer.send(name, key=key, value=wire.encode_one("qoe_session", one))
         producer.flush()
         producer.close()
 
