@@ -49,6 +49,11 @@ LOUD_S = 1_800
 AHEAD_S = 3_600
 WORD = "word"
 """Header of an incident's row: the last word that it knows. It goes with the row, so that both hold or neither."""
+CHANGE = "change"
+"""Header of the same: revision of the last change, which the webhook was to be told; later rows have only grown."""
+AGAIN_S = DAY_S
+"""A start tells the webhook again of incidents that are live, or changed within this time before the last change of
+any."""
 RELEARN_S = DAY_S
 NEW_CELLS_S = 3_600
 """Cells that history did not have (a new release, a new cluster) count at once in the cohorts whose values they carry,
@@ -95,10 +100,13 @@ def signals(rules: Rules) -> tuple[list[Signal], list[str], dict[str, tuple[str,
 @dataclass
 class Books:
     """What has been said of every incident on the topic: newest row by id, and which word of people it knows last
-    (its place on topic `incident_command`)."""
+    (its place on topic `incident_command`), and the revision of its last change."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     words: dict[str, int] = field(default_factory=dict)
+    changes: dict[str, int] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
+    """Incidents whose last change a process before this one may not have delivered."""
 
     def live(self) -> list[dict[str, Any]]:
         """Rows of incidents that are not resolved."""
@@ -244,6 +252,7 @@ class Alerts:
     def _horizon(self) -> int:
         """The earliest moment that a row from now on can be about."""
         rows = self.books.live_at(self.judged_s) if self.past else self.books.live()
+        rows += [self.books.rows[key] for key in self.books.unsure]
         onset = min((_s(row["onset_at"]) for row in rows), default=self.judged_s)
         return min(onset, self.judged_s) - LONGEST_S - MISSED_S
 
@@ -551,12 +560,17 @@ class Alerts:
         return out.assign(num=sums[signal.num].to_numpy(float), den=sums[signal.den].to_numpy(float))
 
     def _write(self, row: dict[str, Any], notify: bool = True) -> None:
-        self.books.rows[row["incident_id"]] = row
+        key = row["incident_id"]
+        self.books.rows[key] = row
+        if notify:
+            self.books.changes[key] = row["revision"]
+            self.books.unsure.discard(key)
         name = topics.real_name(catalogue.INCIDENT, self.settings)
-        value, word = wire.encode_one("incident", row), self.books.words.get(row["incident_id"])
-        headers = None if word is None else [(WORD, b"%d" % word)]
+        value = wire.encode_one("incident", row)
+        known = ((WORD, self.books.words.get(key)), (CHANGE, self.books.changes.get(key)))
+        headers = [(header, b"%d" % number) for header, number in known if number is not None]
         try:
-            self.producer.send(name, key=row["incident_id"].encode(), value=value, headers=headers)
+            self.producer.send(name, key=key.encode(), value=value, headers=headers)
         except KafkaError as error:  # the next change of the incident is written with all that is known of it
             self.say(f"{row['incident_id']} is not written to {name}: {type(error).__name__}: {error}")
         if self.webhook is not None and notify:
@@ -565,6 +579,18 @@ class Alerts:
             f"{row['incident_id']} {row['state']}: {row['signal']} of {row['cohort']}, {row['observed']:.0f} where "
             f"{row['expected']:.0f} were expected, {row['impacted_sessions']} sessions"
         )
+
+    def _tell_again(self) -> None:
+        """What was to be told when the last process ended: nobody knows whether it was. Each incident's newest row, by
+        the key of its last change, so that a receiver tells a repeat."""
+        for row in sorted((self.books.rows[key] for key in self.books.unsure), key=lambda row: row["updated_at"]):
+            key = row["incident_id"]
+            told = self._may_be_told(row)(_named(row["cohort"]))
+            if self.webhook is not None:
+                row = row if told else {**row, **_NOTHING_TOLD}
+                self.webhook.send(row, self.books.changes.get(key, row["revision"]))
+        self.books.unsure.clear()
+        self._forget()
 
     # -- the two ways of running ----------------------------------------------------------------------------------
 
@@ -607,6 +633,7 @@ class Alerts:
             begin, self.caught_up_s = newest - LOUD_S, newest
             self.learn(begin)
             self.arm(begin)
+            self._tell_again()
             with clients.reaching(self.settings):
                 self._follow(stop, begin, newest)
 
@@ -711,10 +738,16 @@ class Alerts:
                 held[message.key] = message.value
                 if WORD in message.headers:
                     self.books.words[message.key.decode()] = int(message.headers[WORD])
+                if CHANGE in message.headers:
+                    self.books.changes[message.key.decode()] = int(message.headers[CHANGE])
         rows = _plain(consume.readable(held.values(), "incident", wrong.append))
         for row in rows:  # an older process told what is not finite
             row.update({name: _finite(value) for name, value in row.items() if isinstance(value, float)})
         self.books.rows = {row["incident_id"]: row for row in rows}
+        if self.webhook is not None and not self.past:
+            since_s = max((_s(row["updated_at"]) for row in rows), default=0) - AGAIN_S
+            live = {row["incident_id"] for row in self.books.live()}
+            self.books.unsure = live | {row["incident_id"] for row in rows if _s(row["updated_at"]) >= since_s}
         self._leave_out(catalogue.INCIDENT, wrong)
         return _Producing(self)
 

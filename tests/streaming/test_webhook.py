@@ -124,6 +124,14 @@ def test_any_name_of_a_cohort_can_be_told(server: tuple[str, list[int], list[str
     assert hook.delivered == 1 and unquote(keys[0]) == f"{key}/3"
 
 
+def test_a_row_that_has_grown_bears_the_key_of_its_change(server: tuple[str, list[int], list[str]]) -> None:
+    url, _, keys = server
+    hook = Webhook(WebhookRule(url=url), sleep=lambda _: None)
+    hook.send(change(7), 5)
+    hook.close()
+    assert keys == ["i7/5"]
+
+
 def test_waits_do_not_double_for_ever() -> None:
     waits: list[float] = []
     hook = Webhook(WebhookRule(url=nobody(), attempts=60, retry_s=1, timeout_s=1), sleep=waits.append)
