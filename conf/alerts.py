@@ -33,6 +33,10 @@ Counter = Literal[
 RUNBOOKS = ROOT / "docs" / "runbooks"
 STEP_S = 10
 """Seconds in a step of the counters (`qoe_step`); no window is shorter."""
+LEAST_PROFILES = 25
+"""Nothing is shown outside of fewer distinct profiles than this; rules may ask for more, not for fewer."""
+LONGEST_S = 3_600
+"""No window of a signal is longer; the detector has one of this length."""
 MINUTE_S, DAY_S = 60, 86_400
 """A spread is learned from minutes, so a signal's windows go up to one at least; its level forgets within a week."""
 
@@ -49,7 +53,7 @@ class SignalRule(_Part):
     whole: bool = True
     lag_s: Annotated[int, Field(ge=1, le=DAY_S)] = 720
     memory_s: Annotated[float, Field(ge=MINUTE_S, le=7 * DAY_S)] = 1_800.0
-    longest_s: Annotated[int, Field(ge=MINUTE_S, le=3_600)] = 720
+    longest_s: Annotated[int, Field(ge=MINUTE_S, le=LONGEST_S)] = 720
     runbook: str
 
     @model_validator(mode="after")
@@ -125,7 +129,7 @@ class Rules(_Part):
     """The whole file."""
 
     cohorts: tuple[Annotated[tuple[Dimension, ...], Field(min_length=1)], ...]
-    least_profiles: Annotated[int, Field(ge=25)] = 25
+    least_profiles: Annotated[int, Field(ge=LEAST_PROFILES)] = LEAST_PROFILES
     history_days: Annotated[int, Field(ge=1, le=3_660)] = 28
     false_alarms_a_day: Annotated[float, Field(gt=0, le=100)] = 0.5
     signals: Annotated[dict[str, SignalRule], Field(min_length=1)]

@@ -79,6 +79,7 @@ def story(settings: Settings, run: Run) -> Story:
         next_day=after,
         fault=_fault(settings, live),
         qoe=_stream_minutes(settings, live),
+        viewers=_viewers(lake, live),
         plays=sums_of_the_day(lake, t.PLAY, PLAY_METRICS, live),
         sessions=sums_of_the_day(lake, t.SESSION, SESSION_METRICS, live),
         funnel=_funnel(lake, live),
@@ -147,6 +148,15 @@ def _stream_minutes(settings: Settings, day: date) -> pd.DataFrame:
         return rollup in (b"total", b"place") and first <= int(minute) < first + DAY_MS
 
     return consume.snapshot(topics.QOE_MINUTE, settings, wanted=of_the_day)
+
+
+def _viewers(lake: Lake, day: date) -> pd.DataFrame:
+    after = day + timedelta(days=1)  # a session may close on the day after
+    found = lake.sql(
+        f"SELECT isp, profile_id, start_at, end_at FROM {t.SESSION.fqn} WHERE revision = 'final' "
+        f"AND close_date IN (DATE '{day}', DATE '{after}')"
+    )
+    return score.viewers(found)
 
 
 def sums_of_the_day(lake: Lake, table: Table, metrics: Sequence[Metric], day: date) -> pd.DataFrame:

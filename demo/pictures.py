@@ -15,12 +15,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from demo.story import FaultWindow
+from conf.alerts import LEAST_PROFILES
+from demo.story import WINDOW, FaultWindow
 from models.experiment.intervals import Estimate
 
 INK, MUTED, GRID = "#1c2430", "#7b8794", "#e6e9ee"
 ACCENT, WARM, COOL, GOOD = "#c8102e", "#e07a1f", "#2f6f9f", "#3a8f5c"
-LEAST_MINUTES = 20
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -43,16 +43,17 @@ STYLE = {
 }
 
 
-def qoe_over_the_day(qoe: pd.DataFrame, fault: FaultWindow, minutes: int = 15) -> str:
-    """Concurrency, and the rebuffer ratio of every ISP in `minutes`-minute sums, the fault's window shaded.
+def qoe_over_the_day(qoe: pd.DataFrame, fault: FaultWindow, viewers: pd.DataFrame) -> str:
+    """Concurrency, and the rebuffer ratio of every ISP, a point a window, the fault's window shaded.
 
     `qoe` holds rows of `qoe_minute`, rollups `total` and `place`. Ratios are sums over sums of the window; windows in
-    which an ISP's viewers watched less than `LEAST_MINUTES` together are left out: one viewer is no cohort.
+    which fewer than `LEAST_PROFILES` of an ISP watched (`viewers`: isp, window, profiles) are left out.
     """
+    minutes = pd.Timedelta(WINDOW).total_seconds() / 60
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 5.6), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.6])
-        frame = qoe.assign(window=pd.to_datetime(qoe["minute_at"], utc=True).dt.floor(f"{minutes}min"))
+        frame = qoe.assign(window=pd.to_datetime(qoe["minute_at"], utc=True).dt.floor(WINDOW))
         total = frame[frame["rollup"] == "total"].groupby("window")["concurrency_num"].sum() / (60_000 * minutes)
         top.fill_between(total.index, total.to_numpy(), color=COOL, alpha=0.25, lw=0)
         top.plot(total.index, total, color=COOL, lw=1.4)
@@ -62,13 +63,10 @@ def qoe_over_the_day(qoe: pd.DataFrame, fault: FaultWindow, minutes: int = 15) -
             .groupby(["isp", "window"])[["rebuffer_ratio_num", "rebuffer_ratio_den"]]
             .sum()
         )
-        for isp, rows in sums.groupby(level="isp"):
-            rows = rows.droplevel("isp")
-            ratio = (
-                100
-                * rows["rebuffer_ratio_num"]
-                / rows["rebuffer_ratio_den"].where(rows["rebuffer_ratio_den"] >= LEAST_MINUTES * 60_000)
-            )
+        enough = viewers.set_index(["isp", "window"])["profiles"].reindex(sums.index, fill_value=0) >= LEAST_PROFILES
+        for isp, rows in sums[enough.groupby(level="isp").transform("any")].groupby(level="isp"):
+            shown = rows.where(enough[rows.index]).droplevel("isp")
+            ratio = 100 * shown["rebuffer_ratio_num"] / shown["rebuffer_ratio_den"].where(lambda den: den > 0)
             guilty = isp == fault.isp
             bottom.plot(
                 ratio.index,

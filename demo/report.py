@@ -14,7 +14,7 @@ from rich.table import Table
 
 from demo import pictures
 from demo.story import Story
-from schemas.metrics import METRICS, PLAY_METRICS, SESSION_METRICS, Metric
+from schemas.metrics import METRICS, PLAY_METRICS, ROWS, SESSION_METRICS, Metric
 from schemas.render import frames, sql
 
 HERE = Path(__file__).parent
@@ -29,7 +29,7 @@ def html(story: Story) -> str:
     environment.filters["hue"] = _hue
     cluster = _busiest_cluster(story)
     drawn = {
-        "qoe": pictures.qoe_over_the_day(story.qoe, story.fault),
+        "qoe": pictures.qoe_over_the_day(story.qoe, story.fault, story.viewers),
         "funnel": pictures.funnel(story.funnel),
         "forecast": pictures.forecast_against_truth(story.forecast),
         "disk": pictures.disk_before_and_after(story.disk, cluster),
@@ -44,11 +44,12 @@ def html(story: Story) -> str:
 
 def every_metric(story: Story) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
     """(what the rows are, `metrics_of`) of every registry of metrics, for the live day."""
-    return [
-        ("Over spans, as the stream added them up", metrics_of_the_day(story.qoe)),
-        ("Over plays, which know the running time", metrics_of(story.plays, PLAY_METRICS)),
-        ("Over sessions, which know what arrived", metrics_of(story.sessions, SESSION_METRICS)),
-    ]
+    found = {
+        "METRICS": ("Over spans, as the stream added them up", metrics_of_the_day(story.qoe)),
+        "PLAY_METRICS": ("Over plays, which know the running time", metrics_of(story.plays, PLAY_METRICS)),
+        "SESSION_METRICS": ("Over sessions, which know what arrived", metrics_of(story.sessions, SESSION_METRICS)),
+    }
+    return [found[name] for name in ROWS]
 
 
 def metrics_of_the_day(qoe: pd.DataFrame) -> list[tuple[str, str, str, str]]:

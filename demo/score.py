@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from demo.story import WINDOW
 from models.delivery.tomorrow import planned_files
 from models.experiment.assign import HOLDBACK, POLICY
 from models.experiment.intervals import Estimate, compare, per_profile
@@ -91,3 +92,15 @@ def drawn_page(
         "device": profile["device"],
         "rows": rows,
     }
+
+
+def viewers(sessions: pd.DataFrame) -> pd.DataFrame:
+    """isp, window, profiles: distinct profiles with a session in each `WINDOW`, from isp, profile_id, start_at and
+    end_at of sessions."""
+    first, last = (pd.to_datetime(sessions[name], utc=True).dt.floor(WINDOW) for name in ("start_at", "end_at"))
+    step = pd.Timedelta(WINDOW)
+    many = ((last - first) // step + 1).to_numpy(dtype="int64")
+    found = sessions.loc[sessions.index.repeat(many), ["isp", "profile_id"]]
+    nth = pd.Series(1, found.index).groupby(level=0).cumsum() - 1
+    found["window"] = first.loc[found.index] + nth * step
+    return found.groupby(["isp", "window"])["profile_id"].nunique().rename("profiles").reset_index()

@@ -10,6 +10,9 @@ import pandas as pd
 
 from models.experiment.intervals import Estimate
 
+WINDOW = "15min"
+"""What one point of a line over the day adds up."""
+
 
 @dataclass(frozen=True, slots=True)
 class FaultWindow:
@@ -31,6 +34,8 @@ class Story:
     fault: FaultWindow
     qoe: pd.DataFrame
     """qoe_minute as the stream published it, rollups `total` and `place`, of the live day."""
+    viewers: pd.DataFrame
+    """isp, window, profiles: who watched in each `WINDOW` of the live day, counted as distinct profiles."""
     plays: pd.DataFrame
     """One row: the sums of PLAY_METRICS over the plays of the live day."""
     sessions: pd.DataFrame

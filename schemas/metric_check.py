@@ -1,7 +1,7 @@
 """What a metric may ask for: the columns of its own rows, added and subtracted. `matinee schemas check|generate` look.
 
-Rows are those of `span` for METRICS, `play` for PLAY_METRICS and `session` for SESSION_METRICS. Of a span only measures
-count: the stream adds them up first and takes the metrics of the sums, so a count of rows would be wrong there.
+Which rows, `schemas.metrics.ROWS` says. Of a span only measures count: the stream adds them up first and takes the
+metrics of the sums, so a count of rows would be wrong there.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from schemas import measures, metrics, records
 from schemas.errors import SchemaError
-from schemas.metrics import Metric
+from schemas.metrics import ROWS, Metric
 from schemas.records import Scalar
 
-ROWS: Mapping[str, str] = {"METRICS": "span", "PLAY_METRICS": "play", "SESSION_METRICS": "session"}
-"""Registry of metrics to the record whose rows they are over."""
 COUNT = "1"
 """The expression that counts rows."""
 _TERMS = re.compile(r"[a-z][a-z0-9_]*( [+-] [a-z][a-z0-9_]*)*")
@@ -28,7 +26,7 @@ def check() -> None:
     Raises:
         SchemaError: what is wrong, a line for each mistake.
     """
-    every = {name: getattr(metrics, name) for name in ROWS}
+    every = metrics.registries()
     wrong = [text for name, entries in every.items() for text in problems(name, entries)]
     counts = Counter(metric.name for entries in every.values() for metric in entries)
     wrong += [f"metric {name} is declared {count} times" for name, count in counts.items() if count > 1]

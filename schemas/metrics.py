@@ -7,6 +7,7 @@ and nothing else, so they add up and agree to the last integer. Only the rendere
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -173,6 +174,19 @@ SESSION_METRICS: tuple[Metric, ...] = (
 """Over rows of table `session` of one revision: what is known of a whole session, not of a minute of it; rendered by
 the same functions. The denominator `1` counts rows."""
 # fmt: on
+
+ROWS: Mapping[str, str] = {"METRICS": "span", "PLAY_METRICS": "play", "SESSION_METRICS": "session"}
+"""Every registry of metrics, and the record whose rows it is over."""
+
+
+def registries() -> dict[str, tuple[Metric, ...]]:
+    """The registries of `ROWS`, as they stand now: who checks or lists all metrics goes through these."""
+    return {name: globals()[name] for name in ROWS}
+
+
+def by_name() -> dict[str, Metric]:
+    """Every metric of every registry by its name, which is its own (`schemas.metric_check`)."""
+    return {metric.name: metric for entries in registries().values() for metric in entries}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,11 +65,12 @@ def replay(day: date, rules: Path | None) -> None:
 def list_(every: bool, as_json: bool) -> None:
     """Show the incidents."""
     from streaming.alerts import incidents
+    from streaming.webhook import strict_json
 
     rows = [row for row in incidents(load()) if every or row["state"] != "resolved"]
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row, default=str))
+            click.echo(strict_json(row))
         return
     table = Table("incident", "state", "signal", "who", "since", "sessions", "why", "runbook")
     for row in rows:
@@ -93,10 +93,11 @@ def list_(every: bool, as_json: bool) -> None:
 def show(incident_id: str, as_json: bool) -> None:
     """Tell one incident: who, since when, how bad, why, five sessions to look at, and its runbook."""
     from streaming.alerts import incident
+    from streaming.webhook import strict_json
 
     row = incident(load(), incident_id)
     if as_json:
-        click.echo(json.dumps(row, default=str))
+        click.echo(strict_json(row))
         return
     for name, text in told(row):
         click.echo(f"{name:<12} {text}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from conf import alerts
 from conf.alerts import Rules, SignalRule
 from conf.errors import ConfigError
-from schemas.metrics import METRICS, PLAY_METRICS, Metric
+from schemas.metrics import Metric, by_name
 
 
 def load(path: Path) -> Rules:
@@ -17,7 +17,7 @@ def load(path: Path) -> Rules:
         ConfigError: see `conf.alerts.load`; or a signal has the name of a metric and counts something else.
     """
     rules = alerts.load(path)
-    metrics = {metric.name: metric for metric in (*METRICS, *PLAY_METRICS)}
+    metrics = by_name()
     for name, rule in rules.signals.items():
         if name in metrics and not same(rule, metrics[name]):
             own, other = _formula(rule.num, " + ".join(rule.den)), _formula(metrics[name].num, metrics[name].den)

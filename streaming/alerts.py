@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -21,13 +23,13 @@ import pandas as pd
 from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from conf.alerts import STEP_S, MaintenanceRule, Rules, SignalRule
+from conf.alerts import LONGEST_S, STEP_S, MaintenanceRule, Rules, SignalRule
 from conf.errors import InputMissing, MatineeError
 from conf.settings import Settings
 from models.incident import cause
 from models.incident import cohorts as hierarchy
 from models.incident.cohorts import Name, label
-from models.incident.detect import Detector, Tuning
+from models.incident.detect import Detector, Evidence, Tuning
 from models.incident.learn import DIMENSIONS, Grid, learned, watched
 from models.incident.ledger import Incident, Ledger, Maintenance, State, commanded
 from models.incident.ledger import Rules as LedgerRules
@@ -47,6 +49,11 @@ LOUD_S = 1_800
 AHEAD_S = 3_600
 WORD = "word"
 """Header of an incident's row: the last word that it knows. It goes with the row, so that both hold or neither."""
+CHANGE = "change"
+"""Header of the same: revision of the last change, which the webhook was to be told; later rows have only grown."""
+AGAIN_S = DAY_S
+"""A start tells the webhook again of incidents that are live, or changed within this time before the last change of
+any."""
 RELEARN_S = DAY_S
 NEW_CELLS_S = 3_600
 """Cells that history did not have (a new release, a new cluster) count at once in the cohorts whose values they carry,
@@ -54,16 +61,29 @@ and make cohorts of their own after at most so long."""
 NEW_DAY_S, NEW_AFTER_S = DAY_S, 6 * 3_600
 """Cells first seen within this time are new ones, unless the counters themselves are younger than that."""
 MOST_NEW = 5_000
+MOST = 1e15
+"""Figures of an incident are told up to this: JSON has no infinity, and one makes every mean of a table infinite."""
 EXAMPLES = 5
 SESSIONS_OLD_S = 30.0
+SESSIONS_AT_ONCE = 50_000
+"""So many messages are decoded together; of what they hold only `SESSION_COLUMNS` stay."""
 SESSIONS_PATIENCE_S = 5.0
 """An incident waits no longer than this for its sessions: what is known is told."""
 BEFORE_S = 7_200
-FRESH_S = 300
+WATCHED_S = 7 * DAY_S
+"""Cohorts are watched that enough people were of within so long; whether a row may be told its own time decides."""
+MISSED_S = LONGEST_S
+"""Who is missing was there before: people of a volume are counted from so long before its fall."""
+WITHHELD = "withheld"
+"""Stands for a cohort that may not be named any more."""
+GROWN_S = 300
 """An incident that grows without a change of its state, signals or cohort has a new row after so long."""
-DEEPEST_S = 3_600
-"""No window of a signal is longer."""
+_NOTHING_TOLD: Mapping[str, Any] = {
+    "state": State.RESOLVED.value, "cohort": WITHHELD, "score": 0.0, "observed": 0.0, "expected": 0.0, "excess": 0.0,
+    "impacted_sessions": 0, "example_sessions": [], "suspects": [], "explanation": "",
+}  # fmt: skip
 Say = Callable[[str], None]
+SESSION_COLUMNS = ("session_id", "segment", "profile_id", *DIMENSIONS, "start_at", "end_at", "end_reason")
 COUNTERS = tuple(f.name for f in records.load("qoe_step").fields if f.name not in ("step_at", *DIMENSIONS))
 
 
@@ -80,14 +100,27 @@ def signals(rules: Rules) -> tuple[list[Signal], list[str], dict[str, tuple[str,
 @dataclass
 class Books:
     """What has been said of every incident on the topic: newest row by id, and which word of people it knows last
-    (its place on topic `incident_command`)."""
+    (its place on topic `incident_command`), and the revision of its last change."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     words: dict[str, int] = field(default_factory=dict)
+    changes: dict[str, int] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
+    """Incidents whose last change a process before this one may not have delivered."""
 
     def live(self) -> list[dict[str, Any]]:
         """Rows of incidents that are not resolved."""
         return [row for row in self.rows.values() if row["state"] != State.RESOLVED.value]
+
+    def live_at(self, at_s: int) -> list[dict[str, Any]]:
+        """Rows of incidents that were live at a moment of the past, as they may have been then: the topic holds the
+        newest row alone."""
+        over = {key: row["resolved_at"] for key, row in self.rows.items()}
+        return [
+            {**row, "state": State.OPEN.value, "muted_until_at": None, "updated_at": _at(at_s)}
+            for key, row in self.rows.items()
+            if _s(row["opened_at"]) < at_s and (over[key] is None or _s(over[key]) > at_s)
+        ]
 
 
 class Alerts:
@@ -110,9 +143,14 @@ class Alerts:
         self.counted: dict[int, tuple[int, float]] = {}
         self.late: dict[int, np.ndarray] = {}
         self.following = False
+        self.past = False
+        """Whether a day of the past is gone through: what the topic knows of later days is not to be known."""
         self.sessions = wire.decode_many([], catalogue.QOE_SESSION.record)
         self.caught_up_s = 0
         self.sessions_read_s = 0.0
+        self.sessions_from_s, self.sessions_until_s = 0, 2**40
+        """Sessions that end before or begin after are of no interest."""
+        self.judged_s = 0
         self.session_offsets: dict[TopicPartition, int] = {}
 
     # -- learning -------------------------------------------------------------------------------------------------
@@ -133,14 +171,19 @@ class Alerts:
                 "of counters before this moment: alerts learn from at least six; let the stream job run on"
             )
         self.session_offsets = {}  # all of them anew: what retention dropped goes
+        self.judged_s = until_s
+        self.sessions_from_s = min(until_s - WATCHED_S, self._horizon())
         self._refresh_sessions()
-        people, least = self.sessions["profile_id"].nunique(), self.rules.least_profiles
+        seen = self._there(until_s - WATCHED_S, until_s if self.past else self.sessions_until_s)
+        people, least = seen["profile_id"].nunique(), self.rules.least_profiles
         if people < least:
             raise InputMissing(
-                f"topic {topics.real_name(catalogue.QOE_SESSION, self.settings)} holds sessions of {people} profiles: "
+                f"topic {topics.real_name(catalogue.QOE_SESSION, self.settings)} holds sessions of {people} profiles "
+                f"of the last {WATCHED_S // DAY_S} days: "
                 f"nothing is told of fewer than {least} (least_profiles)"
             )
-        self.cohorts = watched(self.grid, self.rules.cohorts, _profiles(self.sessions, self.rules.cohorts), least)
+        self.cohorts = watched(self.grid, self.rules.cohorts, _profiles(seen, self.rules.cohorts), least)
+        self._forget()
         self.models = learned(self.grid, self.cohorts, self.signals, self.columns, low, high, self.tuning)
         self.code = {key: i for i, key in enumerate(self.grid.cells.itertuples(index=False, name=None))}
         self.learned_s = until_s
@@ -178,22 +221,64 @@ class Alerts:
             self.say(f"{len(wrong):,} messages of {name} are left out ({self.unreadable:,} so far): {wrong[0]}")
 
     def _read_sessions(self) -> None:
-        """Sessions told of since the last read, the newest row of each; all of them where none was read."""
+        """Sessions told of since the last read, the newest row of each; all of them where none was read. Those that no
+        row to come can be about are not held."""
         offsets, told = dict(self.session_offsets), dict[str, bytes | None]()
+        parts = [self.sessions] if offsets else []
         patience_s = SESSIONS_PATIENCE_S if offsets else consume.PATIENCE_S
         for message in consume.messages(catalogue.QOE_SESSION, self.settings, patience_s, offsets):
             offsets[TopicPartition(message.topic, message.partition)] = message.offset + 1
             told[(message.key or b"").decode(errors="replace")] = message.value
+            if len(told) >= SESSIONS_AT_ONCE:
+                parts = self._decoded(parts, told)
+                told = {}
+        found = pd.concat(self._decoded(parts, told))
+        self.sessions, self.session_offsets = found[~found.index.duplicated(keep="last")], offsets
+        self.sessions_read_s = time.monotonic()
+
+    def _decoded(self, parts: list[pd.DataFrame], told: dict[str, bytes | None]) -> list[pd.DataFrame]:
+        """Parts of the sessions with one more; what was deleted is gone from the others."""
         wrong: list[Exception] = []
         held = (value for value in told.values() if value is not None)
         found = consume.readable(held, catalogue.QOE_SESSION.record, wrong.append)
-        found.index = pd.Index(found["session_id"] + "|" + found["segment"].astype(str), dtype=object)
         self._leave_out(catalogue.QOE_SESSION, wrong)
-        if self.session_offsets:
-            found = pd.concat([self.sessions.drop(index=list(told), errors="ignore"), found])
-        self.sessions, self.session_offsets = found, offsets
-        self.sessions_read_s = time.monotonic()
-        self.many: dict[Name, bool] = {}
+        found = found[[*SESSION_COLUMNS, *dict.fromkeys(rule.num for rule in self.rules.signals.values())]]
+        found.index = pd.Index(found["session_id"] + "|" + found["segment"].astype(str), dtype=object)
+        found = self._within(found, self.sessions_from_s, self.sessions_until_s)
+        if gone := [key for key, value in told.items() if value is None]:
+            parts = [part.drop(index=gone, errors="ignore") for part in parts]
+        return [*parts, found]
+
+    def _horizon(self) -> int:
+        """The earliest moment that a row from now on can be about."""
+        rows = self.books.live_at(self.judged_s) if self.past else self.books.live()
+        rows += [self.books.rows[key] for key in self.books.unsure]
+        onset = min((_s(row["onset_at"]) for row in rows), default=self.judged_s)
+        return min(onset, self.judged_s) - LONGEST_S - MISSED_S
+
+    def _forget(self) -> None:
+        """Let go of sessions that no row from now on can be about."""
+        self.sessions_from_s = self._horizon()
+        self.sessions = self._there(self.sessions_from_s, self.sessions_until_s)
+
+    def _spans(self, sessions: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+        """Begin and end of sessions in milliseconds. One that no end is known of was heard of a while ago, so it counts
+        for as long as the fold holds it."""
+        begun, until = (sessions[name].dt.as_unit("ms").astype("int64") for name in ("start_at", "end_at"))
+        return begun, until + np.where(sessions["end_reason"] == "open", self.settings.fold.hold_ms, 0)
+
+    def _within(self, sessions: pd.DataFrame, low_s: int, high_s: int) -> pd.DataFrame:
+        """Those that there were at some time of [low, high]."""
+        begun, until = self._spans(sessions)
+        return sessions[(begun <= high_s * 1_000) & (until >= low_s * 1_000)]
+
+    def _look_again(self) -> None:
+        if self.following and time.monotonic() - self.sessions_read_s > SESSIONS_OLD_S:
+            self._refresh_sessions()
+            self._forget()
+
+    def _there(self, low_s: int, high_s: int) -> pd.DataFrame:
+        return self._within(self.sessions, low_s, high_s)
 
     def _refresh_sessions(self) -> None:
         """The same; where they cannot be read now, those that are known do."""
@@ -205,13 +290,43 @@ class Alerts:
             self.say(f"{len(self.sessions):,} sessions known so far are told of, newer ones cannot be read: {error}")
             self.sessions_read_s = time.monotonic()
 
-    def _may_be_told(self, where: Mapping[str, str]) -> bool:
-        """Whether a cell is of so many people that it may be shown outside."""
-        name = _name(where)
-        if name not in self.many:
-            inside = self.sessions["profile_id"][_inside(self.sessions, name)]
-            self.many[name] = inside.nunique() >= self.rules.least_profiles
-        return self.many[name]
+    def _may_be_told(self, row: Mapping[str, Any]) -> Callable[[Name], bool]:
+        """Whether a cohort is of so many people that it may be shown outside in a row: those who watched in the time
+        that its figures are of. Given its onset, opening, last change, window and signals.
+
+        This time only grows with an incident, so what has been told may be told again."""
+        low_s = min(_s(row["onset_at"]), _s(row["opened_at"]) - row["window_s"])
+        rules = [self.rules.signals[name] for name in row["signals"].split(",") if name in self.rules.signals]
+        there = self._there(low_s - (MISSED_S if any(not rule.den for rule in rules) else 0), _s(row["updated_at"]))
+
+        @cache
+        def enough(name: Name) -> bool:
+            return int(there["profile_id"][_inside(there, name)].nunique()) >= self.rules.least_profiles
+
+        return enough
+
+    def _of_enough(self, at_s: int, evidence: Evidence) -> Evidence:
+        """Evidence of the step that ends at `at_s`, without cohorts that too few people were of in its window: their
+        fault is told as that of a larger one. Those that an incident bears the name of stay."""
+        named = [incident.cohort for incident in self.ledger.live]
+        kept = np.isin(evidence.cohort, named)
+        if kept.all() or not (named or evidence.alarm.any()):
+            return evidence
+        self._look_again()
+        volume = np.array([signal.volume for signal in self.signals])[evidence.signal]
+        low_s = at_s - evidence.window_s - np.where(volume, MISSED_S, 0)
+        there = self._there(int(low_s.min(initial=at_s)), at_s)
+        cells = pd.MultiIndex.from_tuples(list(self.code), names=DIMENSIONS)
+        people = pd.DataFrame({
+            "cell": cells.get_indexer(pd.MultiIndex.from_frame(there[list(DIMENSIONS)])),
+            "profile": pd.factorize(there["profile_id"])[0], "last_s": self._spans(there)[1].to_numpy() / 1_000,
+        })  # fmt: skip
+        for cohort in np.unique(evidence.cohort[~kept]):
+            own = people[np.isin(people["cell"], self.cohorts.cells(int(cohort)))]
+            last_s = np.sort(own.groupby("profile")["last_s"].max().to_numpy())
+            rows = np.flatnonzero(evidence.cohort == cohort)
+            kept[rows] = len(last_s) - np.searchsorted(last_s, low_s[rows]) >= self.rules.least_profiles
+        return evidence.take(kept)
 
     def arm(self, from_s: int) -> None:
         """Detectors warmed by the two hours before `from_s`, and the ledger with what the topic says is not
@@ -228,8 +343,10 @@ class Alerts:
         )
         self.ids, self.looked_s, self.silent, self.counted = {}, {}, set(), {}
         self.late.clear()
-        for row in self.books.live():
+        for row in self.books.live_at(from_s) if self.past else self.books.live():
             self._restore(row)
+        if self.past:  # they explain what is seen of them, but how they went on the topic knows better
+            self.silent |= set(self.ids)
         if self.following:
             self._recall(from_s)
 
@@ -265,7 +382,14 @@ class Alerts:
 
     def _restore(self, row: dict[str, Any]) -> None:
         name = {label(known): known for known in self.cohorts.names}.get(row["cohort"])
+        if not self._may_be_told(row)(_named(row["cohort"]) if name is None else name):
+            if not self.past:
+                self.say(f"{row['incident_id']} is of too few people to be told of any more")
+                self._write({**row, **_NOTHING_TOLD, "resolved_at": row["updated_at"], "revision": row["revision"] + 1})
+            return
         if name is None or row["signal"] not in self.rules.signals:
+            if self.past:
+                return
             self.say(f"{row['incident_id']}: {row['signal']} of {row['cohort']} is not watched any more")
             self._write({**row, "state": "resolved", "resolved_at": row["updated_at"], "revision": row["revision"] + 1})
             return
@@ -302,7 +426,7 @@ class Alerts:
         over = [row for row in self.books.rows.values() if row["state"] == State.RESOLVED.value and row["resolved_at"]]
         self.ledger.closed = [
             (known[row["cohort"]], _s(row["resolved_at"])) for row in over
-            if row["cohort"] in known and _s(row["resolved_at"]) > from_s - DEEPEST_S
+            if row["cohort"] in known and _s(row["resolved_at"]) > from_s - LONGEST_S
         ]  # fmt: skip
 
     # -- judging --------------------------------------------------------------------------------------------------
@@ -313,14 +437,15 @@ class Alerts:
         for cell, more in self.late.items():
             cells[cell] += more
         self.late.clear()
-        changed = self.ledger.update(end, self.detector.step(end, cells))
+        self.judged_s = end
+        changed = self.ledger.update(end, self._of_enough(end, self.detector.step(end, cells)))
         self._once(end)
         for incident in changed:
             self._publish(incident)
         if end < self.caught_up_s:
             return  # after a restart: words and sessions are of now, not of the half hour that is judged again
         for incident in self.ledger.live:
-            if end - self.looked_s.setdefault(incident.number, end) >= FRESH_S:
+            if end - self.looked_s.setdefault(incident.number, end) >= GROWN_S:
                 self._publish(incident, grown=True)
         self._say_words(end)
 
@@ -355,27 +480,34 @@ class Alerts:
             self._publish(after)
 
     def _publish(self, incident: Incident, grown: bool = False) -> None:
-        """The incident's row, to topic and webhook; one that the topic already calls resolved stays so. `grown`: if it
+        """The incident's row, to topic and webhook; one that the topic already calls resolved stays so, and in a day of
+        the past one that it knows. `grown`: if it
         tells more than the one before, and to the topic alone."""
         self.looked_s[incident.number] = incident.updated_s
         new = incident.number not in self.ids
         name = f"{datetime.fromtimestamp(incident.opened_s, UTC):%Y%m%dT%H%M%SZ}-{_slug(incident.name)}"
         key = self.ids.setdefault(incident.number, name)
         old = self.books.rows.get(key)
-        if new and old is not None and old["state"] == State.RESOLVED.value:
+        if new and old is not None and (self.past or old["state"] == State.RESOLVED.value):
             self.silent.add(incident.number)  # it stays in the ledger: else the next step would open it once more
         if incident.number in self.silent:
             return
+        told = self._may_be_told({
+            "onset_at": _at(incident.onset_s), "opened_at": _at(incident.opened_s), "window_s": incident.window_s,
+            "updated_at": _at(incident.updated_s), "signals": ",".join(incident.signals),
+        })  # fmt: skip
+        if not told(incident.name):
+            return  # its next change asks again, and so does the look every five minutes
         hurt, examples = self._hurt(incident)
-        why = self._explained(incident) or ("" if old is None else old["explanation"])
+        why = self._explained(incident, told) or ("" if old is None else old["explanation"])
         row = {
             "incident_id": key, "revision": 0 if old is None else old["revision"] + 1, "state": incident.state.value,
             "signal": incident.signal, "signals": ",".join(sorted(incident.signals)), "cohort": label(incident.name),
             "onset_at": _at(incident.onset_s), "opened_at": _at(incident.opened_s),
             "updated_at": _at(incident.updated_s),
             "resolved_at": _at(incident.resolved_s), "muted_until_at": _at(incident.muted_until_s),
-            "score": float(incident.score), "window_s": incident.window_s, "observed": float(incident.count),
-            "expected": float(incident.mean), "excess": float(incident.excess), "impacted_sessions": hurt,
+            "score": _finite(incident.score), "window_s": incident.window_s, "observed": _finite(incident.count),
+            "expected": _finite(incident.mean), "excess": _finite(incident.excess), "impacted_sessions": hurt,
             "example_sessions": examples, "suspects": [label(self.cohorts.names[s.cohort]) for s in incident.suspects],
             "explanation": why, "runbook": self._rule(incident).runbook,
         }  # fmt: skip
@@ -390,11 +522,10 @@ class Alerts:
     def _hurt(self, incident: Incident) -> tuple[int, list[str]]:
         """Sessions of the cohort with the symptom since the onset, and the five worst; of a volume what is missing."""
         rule = self._rule(incident)
-        if self.following and time.monotonic() - self.sessions_read_s > SESSIONS_OLD_S:
-            self._refresh_sessions()
+        self._look_again()
         sessions = self.sessions
         if len(sessions) == 0:
-            return max(round(incident.excess), 0) if not rule.den else 0, []
+            return max(round(_finite(incident.excess)), 0) if not rule.den else 0, []
         inside = _inside(sessions, incident.name)
         onset, until = (
             pd.Timestamp(incident.onset_s, unit="s", tz="UTC"),
@@ -403,13 +534,13 @@ class Alerts:
         inside &= ((sessions["end_at"] >= onset) & (sessions["start_at"] <= until)).to_numpy()
         if not rule.den:
             found = sessions[inside].sort_values("end_at", kind="stable")
-            return max(round(incident.excess), 0), found["session_id"].head(EXAMPLES).tolist()
+            return max(round(_finite(incident.excess)), 0), found["session_id"].head(EXAMPLES).tolist()
         symptom = rule.num  # a counter is a column of sessions too
         found = sessions[inside & (sessions[symptom] > 0).to_numpy()]
         worst = found.sort_values([symptom, "session_id"], ascending=[False, True])["session_id"].drop_duplicates()
         return int(found["session_id"].nunique()), worst.head(EXAMPLES).tolist()
 
-    def _explained(self, incident: Incident) -> str:
+    def _explained(self, incident: Incident, told: Callable[[Name], bool]) -> str:
         """Root cause over cells since the onset against the two hours before; '' for a volume."""
         signal = next(s for s in self.signals if s.name == incident.signal)
         if signal.den is None:
@@ -418,7 +549,7 @@ class Alerts:
         during = self._cells(incident.onset_s, incident.updated_s, signal)
         if during["den"].sum() <= 0 or before["den"].sum() <= 0:
             return ""
-        found = cause.explain(before, during, DIMENSIONS, shown=self._may_be_told)
+        found = cause.explain(before, during, DIMENSIONS, shown=lambda where: told(_name(where)))
         return "; ".join(f"{c} ({c.share:.0%} of the excess)" for c in found.causes)
 
     def _cells(self, low_s: int, high_s: int, signal: Signal) -> pd.DataFrame:
@@ -429,12 +560,17 @@ class Alerts:
         return out.assign(num=sums[signal.num].to_numpy(float), den=sums[signal.den].to_numpy(float))
 
     def _write(self, row: dict[str, Any], notify: bool = True) -> None:
-        self.books.rows[row["incident_id"]] = row
+        key = row["incident_id"]
+        self.books.rows[key] = row
+        if notify:
+            self.books.changes[key] = row["revision"]
+            self.books.unsure.discard(key)
         name = topics.real_name(catalogue.INCIDENT, self.settings)
-        value, word = wire.encode_one("incident", row), self.books.words.get(row["incident_id"])
-        headers = None if word is None else [(WORD, b"%d" % word)]
+        value = wire.encode_one("incident", row)
+        known = ((WORD, self.books.words.get(key)), (CHANGE, self.books.changes.get(key)))
+        headers = [(header, b"%d" % number) for header, number in known if number is not None]
         try:
-            self.producer.send(name, key=row["incident_id"].encode(), value=value, headers=headers)
+            self.producer.send(name, key=key.encode(), value=value, headers=headers)
         except KafkaError as error:  # the next change of the incident is written with all that is known of it
             self.say(f"{row['incident_id']} is not written to {name}: {type(error).__name__}: {error}")
         if self.webhook is not None and notify:
@@ -444,21 +580,37 @@ class Alerts:
             f"{row['expected']:.0f} were expected, {row['impacted_sessions']} sessions"
         )
 
+    def _tell_again(self) -> None:
+        """What was to be told when the last process ended: nobody knows whether it was. Each incident's newest row, by
+        the key of its last change, so that a receiver tells a repeat."""
+        for row in sorted((self.books.rows[key] for key in self.books.unsure), key=lambda row: row["updated_at"]):
+            key = row["incident_id"]
+            told = self._may_be_told(row)(_named(row["cohort"]))
+            if self.webhook is not None:
+                row = row if told else {**row, **_NOTHING_TOLD}
+                self.webhook.send(row, self.books.changes.get(key, row["revision"]))
+        self.books.unsure.clear()
+        self._forget()
+
     # -- the two ways of running ----------------------------------------------------------------------------------
 
     def replay(self, day: date) -> list[dict[str, Any]]:
-        """Go through a UTC day that lies in the topic, having learned from the days before it; the incidents' rows."""
+        """Go through a UTC day that lies in the topic, having learned from the days before it; the rows of the
+        incidents that opened in it. What the topic knows of one already stays as it is."""
+        self.past = True
+        begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+        self.sessions_until_s = begin + DAY_S
         with self._open():
             self._take(consume.messages(catalogue.QOE_STEP, self.settings))
-            begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+            self.rows = {key: value for key, value in self.rows.items() if _step_of(key) < begin + DAY_S}
             self._gather()
             self.learn(begin)
             self.arm(begin)
             for at, cells in self._steps(begin, begin + DAY_S):
                 self.judge(at, cells)
             self.producer.flush()
-        opened = [self.books.rows[key] for key in self.ids.values()]
-        return sorted(opened, key=lambda row: row["opened_at"])
+        opened = (self.books.rows[key] for key in self.ids.values() if key in self.books.rows)
+        return sorted((row for row in opened if _s(row["opened_at"]) >= begin), key=lambda row: row["opened_at"])
 
     def _steps(self, low_s: int, high_s: int) -> Iterator[tuple[int, np.ndarray]]:
         """(start, counters by cell) of every step; by half hours, so that a day never stands dense in memory."""
@@ -481,6 +633,7 @@ class Alerts:
             begin, self.caught_up_s = newest - LOUD_S, newest
             self.learn(begin)
             self.arm(begin)
+            self._tell_again()
             with clients.reaching(self.settings):
                 self._follow(stop, begin, newest)
 
@@ -585,8 +738,16 @@ class Alerts:
                 held[message.key] = message.value
                 if WORD in message.headers:
                     self.books.words[message.key.decode()] = int(message.headers[WORD])
+                if CHANGE in message.headers:
+                    self.books.changes[message.key.decode()] = int(message.headers[CHANGE])
         rows = _plain(consume.readable(held.values(), "incident", wrong.append))
+        for row in rows:  # an older process told what is not finite
+            row.update({name: _finite(value) for name, value in row.items() if isinstance(value, float)})
         self.books.rows = {row["incident_id"]: row for row in rows}
+        if self.webhook is not None and not self.past:
+            since_s = max((_s(row["updated_at"]) for row in rows), default=0) - AGAIN_S
+            live = {row["incident_id"] for row in self.books.live()}
+            self.books.unsure = live | {row["incident_id"] for row in rows if _s(row["updated_at"]) >= since_s}
         self._leave_out(catalogue.INCIDENT, wrong)
         return _Producing(self)
 
@@ -663,6 +824,12 @@ def _name(cohort: Mapping[Any, str]) -> Name:
     return tuple((d, cohort[d]) for d in DIMENSIONS if d in cohort)
 
 
+def _named(text: str) -> Name:
+    """The name of a cohort's label; values may hold spaces."""
+    parts = re.split(rf"(?:^| )({'|'.join(DIMENSIONS)})=", text)
+    return _name(dict(zip(parts[1::2], parts[2::2], strict=True)))
+
+
 def _slug(name: Name) -> str:
     """Part of an incident's id: ASCII without spaces, whatever a provider is called."""
     return "+".join(quote(value, safe="") for _, value in name) or "everything"
@@ -687,6 +854,11 @@ def _step_of(key: bytes) -> int:
 
 def _at(seconds: int | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _finite(value: float) -> float:
+    """The number, at most `MOST` either way; 0 where it is none."""
+    return 0.0 if value != value else float(min(max(value, -MOST), MOST))
 
 
 def _s(at: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import queue
 import threading
 import time
@@ -31,27 +32,41 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_Stay)
 
 
+def strict_json(row: Any) -> str:
+    """A row as JSON that any parser reads: JSON knows no Infinity and no NaN, so such a number is null."""
+    return json.dumps(_plain(row), default=str, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(held) for name, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 class Webhook:
     """Delivers in a thread of its own, so that a receiver that hangs never delays a detection.
 
     What is refused with 4xx (but 408 and 429) or sent elsewhere (3xx) is not tried again. `delivered` and `dropped`
-    count changes; a receiver tells repeats by the header ``Idempotency-Key`` (incident and revision).
+    count changes; a receiver tells repeats by the header ``Idempotency-Key`` (incident and revision of the change).
     """
 
     def __init__(self, rule: WebhookRule, sleep: Callable[[float], None] = time.sleep) -> None:
         self.rule, self.sleep = rule, sleep
         self.delivered = self.dropped = 0
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE)
+        self._waiting: queue.Queue[tuple[dict[str, Any], int] | None] = queue.Queue(QUEUE)
         self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
         self._thread.start()
 
-    def send(self, change: dict[str, Any]) -> None:
-        """Queue one change; the oldest waiting one goes when a thousand wait."""
+    def send(self, change: dict[str, Any], revision: int | None = None) -> None:
+        """Queue one change; the oldest waiting one goes when a thousand wait. `revision`: that of the change, where the
+        row has grown since."""
         if self._waiting.full():
             self._waiting.get_nowait()
             self.dropped += 1
             LOG.error("webhook %s: more than %d changes wait, the oldest is dropped", self.rule.shown, QUEUE)
-        self._waiting.put(change)
+        self._waiting.put((change, change["revision"] if revision is None else revision))
 
     def close(self, patience_s: float = 30.0) -> None:
         """Wait for what is queued, at most `patience_s`; what is still waiting then is told and lost."""
@@ -66,15 +81,15 @@ class Webhook:
 
     def _work(self) -> None:
         while (change := self._waiting.get()) is not None:
-            if self._deliver(change):
+            if self._deliver(*change):
                 self.delivered += 1
             else:
                 self.dropped += 1
 
-    def _deliver(self, change: dict[str, Any]) -> bool:
+    def _deliver(self, change: dict[str, Any], revision: int) -> bool:
         wait = self.rule.retry_s
         for attempt in range(1, self.rule.attempts + 1):
-            problem, again = self._post(change)
+            problem, again = self._post(change, revision)
             if problem is None:
                 return True
             LOG.warning(
@@ -93,16 +108,16 @@ class Webhook:
             "webhook %s: incident %s revision %s was not delivered",
             self.rule.shown,
             change["incident_id"],
-            change["revision"],
+            revision,
         )
         return False
 
-    def _post(self, change: dict[str, Any]) -> tuple[str | None, bool]:
+    def _post(self, change: dict[str, Any], revision: int) -> tuple[str | None, bool]:
         """(what went wrong or None, whether trying again may help)."""
         request = urllib.request.Request(
-            str(self.rule.url), json.dumps(change, default=str).encode(), method="POST",
+            str(self.rule.url), strict_json(change).encode(), method="POST",
             headers={"Content-Type": "application/json",
-                     "Idempotency-Key": f"{quote(change['incident_id'], '+%')}/{change['revision']}"},
+                     "Idempotency-Key": f"{quote(change['incident_id'], '+%')}/{revision}"},
         )  # fmt: skip
         try:
             with _OPENER.open(request, timeout=self.rule.timeout_s):

@@ -8,9 +8,9 @@ import pandas as pd
 
 from models.experiment.assign import HOLDBACK, POLICY, arms
 from models.experiment.intervals import compare
-from schemas.metrics import METRICS
+from schemas.metrics import by_name
 
-QUALITY = tuple(metric for metric in METRICS if metric.name in ("rebuffer_ratio", "start_failure_rate"))
+QUALITY = tuple(by_name()[name] for name in ("start_failure_rate", "rebuffer_ratio"))
 """Metrics of the registry, ratios of sums over sessions."""
 
 

@@ -41,6 +41,14 @@ def minutes() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
+def viewers(few: int = 25) -> pd.DataFrame:
+    """25 profiles of every provider in every window; of birch-us so `few`."""
+    start = pd.Timestamp("2026-01-12", tz="UTC")
+    rows = [(isp, start + timedelta(minutes=n), 25 if isp == FAULT.isp else few)
+            for n in range(0, 1440, 15) for isp in ("cedar-de", "birch-us")]  # fmt: skip
+    return pd.DataFrame(rows, columns=["isp", "window", "profiles"])
+
+
 @pytest.fixture
 def story() -> Story:
     some = Estimate(0.05, 0.04, 0.06, 900)
@@ -61,6 +69,7 @@ def story() -> Story:
         next_day=LIVE + timedelta(days=1),
         fault=FAULT,
         qoe=minutes(),
+        viewers=viewers(),
         plays=pd.DataFrame({"percent_complete_num": [637], "percent_complete_den": [1_000]}),
         sessions=pd.DataFrame(
             {
@@ -165,5 +174,24 @@ def test_the_same_story_gives_the_same_bytes(story: Story) -> None:
 def test_the_guilty_isp_is_drawn_in_its_own_colour(story: Story) -> None:
     from demo import pictures
 
-    svg = pictures.qoe_over_the_day(story.qoe, FAULT)
+    svg = pictures.qoe_over_the_day(story.qoe, FAULT, story.viewers)
     assert svg.count(pictures.ACCENT) >= 3  # its line, the window, the label
+
+
+def test_a_provider_is_drawn_where_25_profiles_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    from demo import pictures
+
+    drawn: list[list[float]] = []
+    monkeypatch.setattr(pictures, "_svg", lambda figure: drawn.extend(
+        [list(line.get_ydata()) for line in figure.axes[1].get_lines()]) or "")  # fmt: skip
+    pictures.qoe_over_the_day(minutes(), FAULT, viewers())
+    assert [len(line) for line in drawn] == [96, 96] and not any(map(pd.isna, drawn[0] + drawn[1]))
+    drawn.clear()
+    pictures.qoe_over_the_day(minutes(), FAULT, viewers(24))
+    assert len(drawn) == 1, "birch-us is not drawn at all"
+    drawn.clear()
+    known = viewers()
+    known.loc[(known["isp"] == "birch-us") & (known.index < 20), "profiles"] = 24
+    pictures.qoe_over_the_day(minutes(), FAULT, known[known.index < 100])
+    birch, cedar = sorted(drawn, key=lambda line: sum(map(pd.isna, line)), reverse=True)
+    assert [sum(map(pd.isna, line)) for line in (birch, cedar)] == [56, 46], "a window that nobody counted is none"

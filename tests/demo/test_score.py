@@ -71,3 +71,15 @@ def test_disk_before_counts_what_is_kept_or_dropped() -> None:
     disk = score.disk_by_title(plan, of, titles).set_index("name")
     assert disk.loc["T", ["before_bytes", "after_bytes"]].tolist() == [7, 12]
     assert disk.loc["U", ["before_bytes", "after_bytes"]].tolist() == [11, 0]
+
+
+def test_viewers_of_a_window_are_distinct_profiles_with_a_session_in_it() -> None:
+    at = lambda text: pd.Timestamp(f"2026-01-12 {text}", tz="UTC")  # noqa: E731
+    sessions = pd.DataFrame([
+        ("a", "p1", at("10:01"), at("10:02")), ("a", "p1", at("10:03"), at("10:31")),
+        ("a", "p2", at("10:14"), at("10:15")), ("b", "p2", at("10:44"), at("10:44:59.999")),
+    ], columns=["isp", "profile_id", "start_at", "end_at"])  # fmt: skip
+    found = score.viewers(sessions)
+    counted = {(row.isp, f"{row.window:%H:%M}"): row.profiles for row in found.itertuples()}
+    assert counted == {("a", "10:00"): 2, ("a", "10:15"): 2, ("a", "10:30"): 1, ("b", "10:30"): 1}
+    assert score.viewers(sessions.iloc[:0]).empty

@@ -4,8 +4,8 @@ services without a broker. And what they cannot read they leave out, count and t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -49,14 +49,16 @@ class Broker:
         self.headers.append(headers)
 
 
-def sessions(profiles: list[int]) -> pd.DataFrame:
-    """Two sessions of every profile of every cell."""
+def sessions(profiles: list[int], gone: Collection[int] = ()) -> pd.DataFrame:
+    """Two sessions of every profile of every cell, from an hour before the learned hours end to two after; of the cells
+    `gone` such that were over before."""
     row = samples.rows(records.load("qoe_session"), 1)[0]
     at = datetime.fromtimestamp(BEGIN_S + HOURS * 3_600, UTC)
+    hour = timedelta(hours=1)
     made = [
         row | dict(zip(DIMENSIONS, cell, strict=True))
-        | {"session_id": f"{i}-{n}-{again}", "profile_id": f"p{i}-{n}", "start_at": at, "end_at": at,
-           "start_failures": 1}
+        | {"session_id": f"{i}-{n}-{again}", "profile_id": f"p{i}-{n}", "end_reason": "quit", "start_failures": 1,
+           "start_at": at - (4 if i in gone else 1) * hour, "end_at": at - (3 if i in gone else -2) * hour}
         for i, cell in enumerate(CELLS) for n in range(profiles[i]) for again in range(2)
     ]  # fmt: skip
     return wire.decode_many([wire.encode_one("qoe_session", one) for one in made], "qoe_session")
@@ -97,7 +99,7 @@ def watching(
     alerts.rows = {b"%d|%d" % (BEGIN_S * 1_000, n): value for n, value in enumerate(values)}
 
     def read() -> None:
-        alerts.sessions, alerts.many = people, {}
+        alerts.sessions = people
 
     monkeypatch.setattr(alerts, "_read_sessions", read)
     return alerts
@@ -149,6 +151,55 @@ def test_the_cause_of_a_small_cell_is_told_as_the_larger_one_that_may_be(monkeyp
     cell = "app_version 5.1, cdn_id cdn-alder-de, country DE, device tv, isp alder-de"
     assert any(cell in row["explanation"] for row in many)
     assert not any(cell in row["explanation"] for row in few) and all(row["explanation"] for row in few)
+
+
+@pytest.mark.parametrize(("gone", "cohort"), [((), "isp=alder-de device=tv"), ((0,), "isp=alder-de")])
+def test_people_are_counted_over_the_time_that_a_row_is_of(
+    gone: tuple[int, ...], cohort: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the television sets of one provider there were 60 profiles this week; who has watched since the onset
+    decides: 60, or 20 of one release."""
+    people = sessions([40, 20] + [40] * (len(CELLS) - 2), gone)
+    values = counters(1, 0)
+    rows = live(watching(values, people, monkeypatch))
+    names = {row["cohort"] for row in rows} | {name for row in rows for name in row["suspects"]}
+    causes = " ".join(row["explanation"] for row in rows)
+    assert rows and ("isp=alder-de device=tv" in names) == (not gone)
+    assert ("device tv" in causes and "isp alder-de" in causes) == (not gone), causes
+    assert cohort in names
+
+
+def test_who_is_missing_was_there_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider's viewers go away with their beacons: the fall is theirs, though nobody of them watches any more."""
+    at_s = BEGIN_S + HOURS * 3_600
+    people = sessions([40] * len(CELLS))
+    own = people["isp"] == "alder-de"
+    people.loc[own, "end_at"] = pd.Timestamp(at_s, unit="s", tz="UTC")
+    frame = wire.decode_many(counters(1, 99), "qoe_step")
+    lost = (frame["isp"] == "alder-de") & (frame["step_at"].astype("int64") // 1_000 >= at_s)
+    rows = live(watching(wire.encode_frame("qoe_step", None, frame[~lost]), people, monkeypatch))
+    assert {(row["cohort"], row["signal"]) for row in rows} == {("isp=alder-de", "attempts")}
+
+
+def test_an_incident_of_too_few_people_is_closed_without_a_word_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older process told it, or the rules ask for more people since: after a restart only its id is told."""
+    values, many = counters(1, 0), sessions([40] * len(CELLS))
+    told = live(watching(values, many, monkeypatch))
+    known = {row["incident_id"]: row for row in told if "isp=alder-de device=tv" in row["cohort"]}
+    key, row = known.popitem()
+    few = sessions([12, 12] + [40] * (len(CELLS) - 2))
+    for signal in (row["signal"], "gone"):
+        again = watching(values, few, monkeypatch)
+        posts: list[dict[str, Any]] = []
+        again.webhook = type("Hook", (), {"send": lambda _, change, to=posts: to.append(change)})()  # type: ignore[assignment]
+        again.books.rows = {key: row | {"signal": signal, "state": "open", "resolved_at": None}}
+        rows = [new for new in live(again) if new["incident_id"] == key]
+        (last,) = rows
+        assert posts[0] == again.books.rows[key]
+        assert (last["state"], last["revision"]) == ("resolved", row["revision"] + 1)
+        seen = " ".join(text for _, text in alert_cli.told({**last, "incident_id": "x"})) + str(last["suspects"])
+        assert "alder" not in seen and last["impacted_sessions"] == last["observed"] == 0
+        assert not any("alder" in text.replace(key, "") for text in again.said[:2])  # type: ignore[attr-defined]
 
 
 def test_a_service_of_few_people_is_told_of_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -261,7 +263,8 @@ def test_sessions_are_read_once(started: Callable[..., Alerts], monkeypatch: pyt
     log: list[consume.Message] = []
 
     def write(name: str, failures: int | None) -> None:
-        value = row | {"session_id": name, "segment": 0, "start_failures": failures}
+        at = datetime.fromtimestamp(T, UTC)
+        value = row | {"session_id": name, "segment": 0, "start_failures": failures, "start_at": at, "end_at": at}
         made = None if failures is None else wire.encode_one("qoe_session", value)
         log.append(consume.Message("qoe_session", 0, len(log), 0, f"{name}|0".encode(), made, {}))
 
@@ -282,6 +285,38 @@ def test_sessions_are_read_once(started: Callable[..., Alerts], monkeypatch: pyt
     alerts._read_sessions()
     held = dict(zip(alerts.sessions["session_id"], alerts.sessions["start_failures"], strict=True))
     assert (held, read) == ({"a": 0, "b|c": 2, "e": 1}, [3, 3, 0])
+    monkeypatch.setattr("streaming.alerts.SESSIONS_AT_ONCE", 1)
+    alerts.session_offsets = {}
+    alerts._read_sessions()
+    assert held == dict(zip(alerts.sessions["session_id"], alerts.sessions["start_failures"], strict=True))
+
+
+def test_only_sessions_are_held_that_a_row_can_be_about(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fortnight of sessions lies on the topic; what is held does not grow with it, but reaches back to the onset of
+    an incident that is live."""
+    alerts = started(counted(1, T))
+    monkeypatch.undo()
+    row = samples.rows(records.load("qoe_session"), 1)[0]
+
+    def message(n: int) -> consume.Message:
+        at = datetime.fromtimestamp(T - 1_800 * n, UTC)
+        value = row | {"session_id": f"s{n}", "profile_id": f"p{n}", "segment": 0, "start_at": at, "end_at": at,
+                       "end_reason": "quit"}  # fmt: skip
+        return consume.Message("qoe_session", 0, n, 0, f"s{n}|0".encode(), wire.encode_one("qoe_session", value), {})
+
+    monkeypatch.setattr("streaming.alerts.consume.messages", lambda *_: map(message, range(14 * 48)))
+    people: list[int] = []
+    monkeypatch.setattr("streaming.alerts._profiles", lambda found, *_: people.append(len(found)) or {})
+    alerts.learn(T)
+    assert people == [7 * 48 + 1] and len(alerts.sessions) == 5, "an hour of window and one before, half an hour each"
+    assert set(alerts.sessions) < {field.name for field in records.load("qoe_session").fields}
+    assert len(alerts.sessions.columns) < 20
+    onset = datetime.fromtimestamp(T - 3 * 86_400, UTC)
+    alerts.books.rows = {"x": {"incident_id": "x", "state": "open", "onset_at": onset}}
+    alerts.learn(T)
+    assert len(alerts.sessions) == 3 * 48 + 5
 
 
 def steered(cell: Cell) -> Cell:
@@ -314,3 +349,44 @@ def test_an_outage_during_a_release_is_still_an_alert(started: Callable[..., Ale
     lost = (frame["isp"] == "alder-de") & (frame["step_at"].astype("int64") // 1_000 >= T + 500)
     rows = go(started(between(frame, 0, T)), T, T + 700, frame[~lost])
     assert [(row["cohort"], row["signal"]) for row in rows] == [("isp=alder-de", "attempts")]
+
+
+def test_an_old_day_starts_from_its_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opened later is not there, what was live at midnight is; no row of either is written again."""
+    monkeypatch.setattr("streaming.alerts.DAY_S", 1_800)
+    back = pd.Timedelta(hours=HOURS)  # the learned hours end at midnight
+    frame = counted(1, T + 1_800, hurt={0}, fault=(T + 60, T + 600))
+    frame["step_at"] = (frame["step_at"] - back).astype("datetime64[ms, UTC]")
+    later = counted(2, T + 3_600, hurt={0}, fault=(T, T + 3_600))
+    later["step_at"] = (later["step_at"] + pd.Timedelta(days=9)).astype("datetime64[ms, UTC]")
+    people = sessions([40] * len(CELLS))
+    people[["start_at", "end_at"]] -= back
+
+    def replayed(known: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[Alerts, list[dict[str, Any]]]:
+        alerts = watching([], people, monkeypatch)
+        alerts.rows, alerts.books.rows = keyed(frame), {row["incident_id"]: row for row in known}
+        alerts.producer.flush = lambda: None  # type: ignore[attr-defined]
+        monkeypatch.setattr(alerts, "_open", nullcontext)
+        monkeypatch.setattr(alerts, "_take", lambda _: None)
+        monkeypatch.setattr("streaming.alerts.consume.messages", lambda *_: iter(()))
+        return alerts, alerts.replay(datetime.fromtimestamp(BEGIN_S, UTC).date())
+
+    alone, first = replayed([], frame)
+    assert first and all(row["state"] == "resolved" for row in first)
+    times = ("onset_at", "opened_at", "updated_at")
+    today = first[0] | {name: first[0][name] + timedelta(days=9) for name in times}
+    today |= {"incident_id": "today", "state": "acknowledged", "resolved_at": None}
+    lost = today | {"incident_id": "lost", "signal": "gone"}
+    alerts, found = replayed([today, lost], pd.concat([frame, later], ignore_index=True))
+    assert found == first and alerts.code == alone.code
+    assert {row["incident_id"] for row in alerts.producer.rows} == {row["incident_id"] for row in first}  # type: ignore[attr-defined]
+
+    on = {**first[0], "state": "open", "resolved_at": None}
+    alerts, found = replayed([on, *first[1:]], frame)
+    assert found == [on, *first[1:]] and alerts.producer.rows == [], "the topic knows them better"  # type: ignore[attr-defined]
+
+    eve = {name: first[0][name] - timedelta(seconds=600) for name in times}
+    held = first[0] | eve | {"incident_id": "eve"}
+    alerts, found = replayed([held], frame)
+    assert held["resolved_at"].timestamp() > BEGIN_S > held["opened_at"].timestamp()
+    assert found == [] and alerts.producer.rows == [], "one fault, one incident, also over midnight"  # type: ignore[attr-defined]

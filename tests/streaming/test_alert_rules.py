@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from conf.alerts import LONGEST_S
 from conf.errors import ConfigError
 from conf.settings import load
+from models.incident.detect import Tuning
 from schemas.metrics import METRICS
-from streaming import alert_rules
+from streaming import alert_rules, alerts, consume, pace, webhook
 
 
 def rules(signal: str) -> str:
@@ -33,6 +35,9 @@ def test_the_committed_signals_are_the_metrics_whose_names_they_bear() -> None:
     ("attempts: {num: plays, runbook: traffic-fall.md}", "plays", "attempts"),
     ("plays: {num: plays, den: [attempts], runbook: traffic-fall.md}", "plays / attempts", "plays"),
     ("percent_complete: {num: plays, runbook: traffic-fall.md}", "plays", "content_ms / duration_ms"),
+    ("missing_rate: {num: stalls, den: [plays], runbook: rebuffering.md}", "stalls / plays",
+     "missing / (events + missing)"),
+    ("inferred_end_rate: {num: plays, runbook: traffic-fall.md}", "plays", "inferred / 1"),
 ])  # fmt: skip
 def test_a_metrics_name_for_another_formula_is_refused(signal: str, own: str, metric: str, tmp_path: Path) -> None:
     path = tmp_path / "alerts.yaml"
@@ -50,3 +55,11 @@ def test_the_order_of_a_sum_does_not_matter_and_other_names_are_free(tmp_path: P
         "errors: {num: start_failures, den: [attempts], runbook: start-failures.md}"
     ))  # fmt: skip
     assert set(alert_rules.load(path).signals) == {"rebuffer_ratio", "errors"}
+
+
+def test_a_constant_of_the_alerts_has_one_place_and_one_meaning() -> None:
+    assert Tuning().windows_s[-1] == LONGEST_S, "the longest window that rules may ask for is one that is looked at"
+    rooms = (alerts, pace, consume, webhook)
+    for name in {name for room in rooms for name in vars(room) if name.isupper() and name != "LOG"}:
+        held = [vars(room)[name] for room in rooms if name in vars(room)]
+        assert all(value is held[0] for value in held), f"{name} means two things"

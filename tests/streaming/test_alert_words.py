@@ -3,7 +3,8 @@ after a restart, a fault that is over before the word, a row that keeps up."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from conf import alerts as rules_of
 from models.incident.detect import NONE
 from models.incident.learn import DIMENSIONS
 from schemas import wire
-from streaming import alert_cli
+from streaming import alert_cli, consume
 from streaming.alerts import STEP_S, Alerts
+from streaming.webhook import strict_json
 from tests.streaming.test_alert_cells import BEGIN_S, CELLS, HOURS, RULES, sessions, steps_of, watching
 
 T = BEGIN_S + HOURS * 3_600
@@ -151,7 +153,7 @@ def test_a_restart_obeys_no_word_twice_and_those_it_missed_once(monkeypatch: pyt
     say(alerts, T + 500, *words)
     before = [row for row in go(alerts, T + 500, T + 700) if row["incident_id"] == key]
     assert [row["state"] for row in before][-3:] == ["acknowledged", "muted", "open"]
-    assert alerts.producer.headers[-1] == [("word", b"1")]  # type: ignore[attr-defined]
+    assert dict(alerts.producer.headers[-1])["word"] == b"1"  # type: ignore[attr-defined]
 
     words.append(word(key, "ack"))
     again = start(values, monkeypatch, held=alerts.books.rows)
@@ -208,7 +210,7 @@ def test_the_row_of_an_incident_that_grows_keeps_up_and_notifies_nobody(monkeypa
     """A session is hurt every five seconds for 40 minutes, and nothing else changes for as long."""
     people, posts = sessions([300] + [40] * (len(CELLS) - 1)), []
     own = np.flatnonzero((people["isp"] == "alder-de") & (people["device"] == "tv") & (people["app_version"] == "5.1"))
-    people.loc[own, "start_at"] = people["start_at"].iloc[own] + pd.to_timedelta(60 + 5 * np.arange(len(own)), unit="s")
+    people.loc[own, "start_at"] = pd.to_datetime(T + 60 + 5 * np.arange(len(own)), unit="s", utc=True)
     people.loc[own, "end_at"] = people.loc[own, "start_at"]
     people.loc[people.index.difference(own), "start_failures"] = 0
     alerts = start(counters(T + 2_700, T + 60, T + 2_400, {0}), monkeypatch)
@@ -251,3 +253,79 @@ def test_a_mute_is_for_a_year_at_most() -> None:
     for minutes in ("0", "527041", "99999999999", "9999999999999999999"):
         told = CliRunner().invoke(alert_cli.alerts, ["mute", "x", "--minutes", minutes])
         assert told.exit_code == 2 and "1<=x<=527040" in told.output
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_figure_that_is_not_finite_is_told_as_one_that_is(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the topic and in the lake too; rows that an older process wrote are mended as they are read."""
+    alerts = start(counters(T + 900, T, T + 900, {0}), monkeypatch)
+    key = go(alerts, T, T + 300)[0]["incident_id"]
+    (incident,) = [i for i in alerts.ledger.live if alerts.ids[i.number] == key]
+    incident.score = incident.count = incident.mean = incident.excess = value
+    alerts._publish(incident)
+    row = told(alerts)[-1]
+    assert all(np.isfinite(v) for v in row.values() if isinstance(v, float)) and row["impacted_sessions"] >= 0
+    json.loads(strict_json(row), parse_constant=pytest.fail)
+
+    old = wire.encode_one("incident", row | {"score": value, "excess": value})
+    monkeypatch.setattr("streaming.alerts.consume.messages", lambda *_: [
+        consume.Message("incident", 0, 0, 0, key.encode(), old, {})])  # fmt: skip
+    alerts._open()
+    held = alerts.books.rows[key]
+    assert np.isfinite(held["score"]) and np.isfinite(held["excess"])
+
+
+def test_what_a_process_has_not_delivered_the_next_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is killed before a POST goes out; rows that have only grown since have the key of their change.
+    What was over a day before the last word of any incident is not told again."""
+
+    class Hook:
+        def __init__(self) -> None:
+            self.posts: list[tuple[dict[str, Any], int | None]] = []
+
+        def send(self, row: dict[str, Any], revision: int | None = None) -> None:
+            self.posts.append((row, revision))
+
+    values = counters(T + 900, T, T + 900, {0})
+    first = start(values, monkeypatch)
+    first.webhook = Hook()  # type: ignore[assignment]
+    opened = go(first, T, T + 300)[0]
+    key, change = opened["incident_id"], first.books.changes[opened["incident_id"]]
+    (incident,) = [i for i in first.ledger.live if first.ids[i.number] == key]
+    for _ in range(2):
+        incident.score += 1
+        first._publish(incident, grown=True)
+    assert first.books.rows[key]["revision"] == change + 2, "grown twice, and nobody was told"
+    over = {"state": "resolved", "resolved_at": opened["updated_at"]}
+    day = timedelta(days=1, seconds=1)
+    first._write(opened | over | {"incident_id": "closed", "revision": 7})
+    first._write(opened | {"incident_id": "old", "state": "resolved", "updated_at": opened["updated_at"] - day,
+                           "resolved_at": opened["resolved_at"] or opened["updated_at"] - day})  # fmt: skip
+    topic = [
+        consume.Message("incident", 0, n, 0, row["incident_id"].encode(), wire.encode_one("incident", row),
+                        dict(headers or []))
+        for n, (row, headers) in enumerate(zip(told(first), first.producer.headers, strict=True))  # type: ignore[attr-defined]
+    ]  # fmt: skip
+
+    def again(people: pd.DataFrame) -> dict[str, tuple[dict[str, Any], int | None]]:
+        alerts = watching(values, people, monkeypatch)
+        alerts.webhook, alerts.following = Hook(), True  # type: ignore[assignment]
+        with monkeypatch.context() as patch:
+            patch.setattr("streaming.alerts.consume.messages", lambda *_: topic)
+            alerts._open()
+        alerts._gather()
+        alerts.learn(T + 300)
+        alerts.arm(T + 300)
+        alerts._tell_again()
+        posts = alerts.webhook.posts  # type: ignore[union-attr]
+        assert not told(alerts) or people is not PEOPLE, "nothing new on the topic"
+        assert len(posts) == len({row["incident_id"] for row, _ in posts})
+        alerts._tell_again()
+        assert posts == alerts.webhook.posts, "once a start"  # type: ignore[union-attr]
+        return {row["incident_id"]: (row, revision) for row, revision in posts}
+
+    posts = again(PEOPLE)
+    assert posts[key] == (first.books.rows[key], change) and posts["closed"][1] == 7 and "old" not in posts
+    assert again(PEOPLE) == posts, "a repeat bears the same keys"
+    few = again(sessions([12, 12] + [0] * 2 + [40] * (len(CELLS) - 4)))
+    assert {few[name][0]["cohort"] for name in (key, "closed")} == {"withheld"}, "too few to be named"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import NoReturn
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 from conf.alerts import WebhookRule
@@ -20,14 +24,20 @@ def change(number: int) -> dict[str, object]:
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, list[int], list[str]]]:
+def bodies() -> list[bytes]:
+    """What `server` was sent."""
+    return []
+
+
+@pytest.fixture
+def server(bodies: list[bytes]) -> Iterator[tuple[str, list[int], list[str]]]:
     """(address, the answers to give in turn, the keys seen); without answers left it takes everything."""
     answers: list[int] = []
     keys: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             keys.append(self.headers["Idempotency-Key"])
             answer = answers.pop(0) if answers else 204
             self.send_response(answer)
@@ -114,6 +124,14 @@ def test_any_name_of_a_cohort_can_be_told(server: tuple[str, list[int], list[str
     assert hook.delivered == 1 and unquote(keys[0]) == f"{key}/3"
 
 
+def test_a_row_that_has_grown_bears_the_key_of_its_change(server: tuple[str, list[int], list[str]]) -> None:
+    url, _, keys = server
+    hook = Webhook(WebhookRule(url=url), sleep=lambda _: None)
+    hook.send(change(7), 5)
+    hook.close()
+    assert keys == ["i7/5"]
+
+
 def test_waits_do_not_double_for_ever() -> None:
     waits: list[float] = []
     hook = Webhook(WebhookRule(url=nobody(), attempts=60, retry_s=1, timeout_s=1), sleep=waits.append)
@@ -158,3 +176,19 @@ def test_a_log_does_not_hold_the_path_of_the_address(caplog: pytest.LogCaptureFi
         hook.send(change(1))
         hook.close()
     assert f"webhook {address}, incident i1" in caplog.text and "token" not in caplog.text
+
+
+def refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, np.float64("inf")])
+def test_a_strict_parser_reads_every_payload(
+    value: float, server: tuple[str, list[int], list[str]], bodies: list[bytes]
+) -> None:
+    hook = Webhook(WebhookRule(url=server[0]), sleep=lambda _: None)
+    hook.send(change(1) | {"score": value, "observed": 2.5, "more": [value, {"deep": value}]})
+    hook.close()
+    told = json.loads(bodies[0], parse_constant=refused)
+    assert hook.delivered == 1
+    assert told == change(1) | {"score": None, "observed": 2.5, "more": [None, {"deep": None}]}
