@@ -17,8 +17,16 @@ setup:  ## Make the environments, fetch the jars, build the kernel (every target
 demo: setup  ## Play the whole loop and write the report; RATINGS=DIR TRACES=DIR for real input
 	@$(MATINEE) demo $(DEMO)
 
-test: setup airflow-environment lint  ## Run every test that belongs to a change: laws, units, engines, notebooks
-	@nice $(PYTEST) -q
+test: setup  ## Run every test that belongs to a change: laws, units, engines, notebooks
+	@$(MAKE) --no-print-directory -j2 -o setup airflow-environment lint
+	@$(MAKE) --no-print-directory -j2 -k tests-with-stack tests-without-stack
+
+# Much of a test with broker or Flink is waiting: the others run beside it and are shown at their end.
+.PHONY: tests-with-stack tests-without-stack
+tests-with-stack:
+	@nice $(PYTEST) -q -m "kafka or flink"
+tests-without-stack:
+	@code=0; nice $(PYTEST) -q -m "not (kafka or flink)" >var/tests.log 2>&1 || code=$$?; cat var/tests.log; exit $$code
 
 test-all: test  ## The same and the slow repetitions: more seeds, every kill
 	@MATINEE_TEST_ALL=1 nice $(PYTEST) -q

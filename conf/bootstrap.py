@@ -16,6 +16,8 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from conf import java
@@ -67,15 +69,29 @@ def ready(name: str) -> bool:
 
 
 def run(command: list[str], what: str) -> None:
+    ended(start(command), command, what)
+
+
+def start(command: list[str]) -> subprocess.Popen[bytes]:
     environment = {
         key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     }
     environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
     if "PIP_INDEX_URL" in environment:  # a mirror told to pip is told to uv too
         environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
-    done = subprocess.run(command, cwd=ROOT, env=environment)
-    if done.returncode:
-        raise SetupError(f"{what} failed with exit code {done.returncode}: {' '.join(command)}")
+    return subprocess.Popen(command, cwd=ROOT, env=environment)
+
+
+def ended(process: subprocess.Popen[bytes], command: list[str], what: str) -> None:
+    """Wait for a process; what fails is told."""
+    try:
+        code = process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if code:
+        raise SetupError(f"{what} failed with exit code {code}: {' '.join(command)}")
 
 
 def uv() -> Path:
@@ -137,18 +153,31 @@ def write_script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def compile_loops(python: str) -> None:
-    """Compile the loops of world and pages ahead of their first day. Numba's caches look at the file of a function
-    alone, not at those it calls into, so that they are thrown away when any file of `models` has changed."""
+@contextmanager
+def compiled_loops(python: str) -> Iterator[None]:
+    """Compile the loops of world and pages ahead of their first day, on a second core while the body runs.
+
+    Numba's caches look at the file of a function alone, not at those it calls into, so that they are thrown away when
+    any file of `models` has changed.
+    """
     models = ROOT / "models"
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(models.rglob("*.py")))).hexdigest()
     stamp = ROOT / "var" / "build" / "loops.stamp"
     if stamp.is_file() and stamp.read_text() == digest:
+        yield
         return
     print("set-up: compiling loops", flush=True)
     for cache in (*models.rglob("__pycache__/*.nbi"), *models.rglob("__pycache__/*.nbc")):
         cache.unlink()
-    run([python, "-m", "models.compile"], "compiling loops")
+    command = [python, "-m", "models.compile"]
+    process = start(command)
+    try:
+        yield
+        ended(process, command, "compiling loops")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(digest)
 
@@ -171,13 +200,17 @@ def main(names: list[str]) -> int:
     if unknown:
         raise SetupError(f"unknown environment {unknown[0]!r}; there are {', '.join(FOLDERS)}")
     check_machine()
-    for name in names:
-        fill(name)
-    if "main" in names:
-        python = str(python_of(ROOT / FOLDERS["main"]))
+    if "main" not in names:
+        for name in names:
+            fill(name)
+        return 0
+    fill("main")
+    python = str(python_of(ROOT / FOLDERS["main"]))
+    with compiled_loops(python):
+        for name in names:
+            fill(name)
         run([python, "-m", "conf.jars"], "fetching the jars")
         run([python, "-m", "kernel.build"], "building the kernel")
-        compile_loops(python)
     return 0
 
 

@@ -184,6 +184,7 @@ class Collector(_Section):
     hosts: dict[Word, Word]
     buffer_bytes: PositiveInt
     body_bytes: Annotated[int, Field(ge=1, le=900_000)]  # a broker by itself takes messages up to 1 MB
+    head_timeout_ms: PositiveInt
     body_timeout_ms: PositiveInt
     connections: PositiveInt
     ack_timeout_ms: PositiveInt

@@ -18,10 +18,13 @@ def collector(host: str | None, port: int | None, workers: int | None) -> None:
 
     A POST is answered 204 when the broker has it. docs/collector.md says how to point a player here.
     """
+    from functools import partial
+
     import uvicorn
 
     from web import sink
     from web.addresses import Addresses
+    from web.heads import Bounded
 
     settings = load()
     held = settings.collector
@@ -37,4 +40,5 @@ def collector(host: str | None, port: int | None, workers: int | None) -> None:
         "web.collector:create", factory=True, host=address, port=door, workers=workers or held.workers,
         access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=15,
         limit_concurrency=held.connections + 1,
+        http=partial(Bounded, head_timeout_s=held.head_timeout_ms / 1000),
     )  # fmt: skip

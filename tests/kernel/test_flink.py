@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import subprocess
 from collections import defaultdict
@@ -42,7 +43,11 @@ def _fold(messages: list[jvm.Message], folder: Path, policy: Policy) -> list[dic
         parameters,
     ]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "JVM_ARGS": os.environ["JVM_ARGS"]},
     )
     assert done.returncode == 0, done.stderr[-4000:]
     files = [path for path in (folder / "out").rglob("*") if path.is_file()]

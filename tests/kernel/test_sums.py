@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import subprocess
 from collections import defaultdict
@@ -52,7 +53,7 @@ def found(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> dict[str
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "JVM_ARGS": os.environ["JVM_ARGS"]},
     )
     assert done.returncode == 0, done.stderr[-4000:]
     answers: dict[str, Any] = {}

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -134,6 +134,58 @@ def test_a_slow_player_gets_408_and_its_connection_ends(universe: Settings) -> N
         with _slow(port) as player, player.makefile("rb") as answer:
             assert answer.read().startswith(b"HTTP/1.1 408 ")  # up to the end, which the collector makes
         assert _post(port, 0) == 204
+
+
+HEAD = b"POST /cmcd HTTP/1.1\r\nHost: x\r\nContent-Type: "
+WHOLE = HEAD + b"text/html\r\nContent-Length: 9999\r\n\r\n"
+"""A POST that gets 415 before its body comes."""
+
+
+@pytest.mark.parametrize(("words", "answer"), [
+    (b"", b""), (HEAD, b""), (WHOLE, b"HTTP/1.1 415 "),
+    (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + HEAD, b"HTTP/1.1 200 "),
+], ids=["nothing", "half a head", "an answered body", "half a second head"])  # fmt: skip
+def test_a_connection_that_trickles_ends(quick: int, words: bytes, answer: bytes) -> None:
+    """Every tenth of a second a byte comes: of a head without end, or of a body that nobody reads."""
+    with socket.create_connection(("127.0.0.1", quick), timeout=0.1) as player:
+        player.sendall(words)
+        began, got = time.monotonic(), b""
+        while time.monotonic() < began + 20:
+            try:
+                part = player.recv(4096)
+                got += part
+                if not part:
+                    break
+            except TimeoutError:
+                if words:
+                    with suppress(OSError):
+                        player.sendall(b"x")
+            except ConnectionError:
+                break
+        else:
+            raise AssertionError("the collector keeps a connection that trickles")
+        assert got[: len(answer)] == answer and bool(got) == bool(answer)
+
+
+@pytest.fixture(scope="module")
+def quick(stack: Settings) -> Iterator[int]:
+    """The port of a collector that waits half a second for a head."""
+    settings = stack.model_copy(update={"kafka": stack.kafka.model_copy(update={"topic_prefix": "quick."})})
+    topics.create(settings, [CMCD])
+    with qoe_collector.running(settings, {"MATINEE__COLLECTOR__HEAD_TIMEOUT_MS": "500"}) as (port, _):
+        yield port
+    topics.delete(settings, [CMCD])
+
+
+def test_slow_answers_and_idle_connections_are_not_cut(quick: int) -> None:
+    """Only a head is bounded so: between requests a connection may be idle for longer, as players are."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{quick}", timeout=30) as web:
+        asked = []
+        for _ in range(2):
+            answer = web.post("/cmcd", content=LINE.format(sid="a", sn=0), headers=CMCD_TYPE)
+            asked.append((answer.status_code, id(answer.extensions["network_stream"])))
+            time.sleep(1.2)
+    assert asked == [(204, asked[0][1])] * 2, "both over one connection"
 
 
 @pytest.mark.parametrize(("variable", "value", "error", "words"), [
