@@ -42,11 +42,56 @@ def test_one_session_is_one_message_with_what_the_collector_knows() -> None:
     assert seen == {"isp": "DE-1", "country": "DE", "device": "tv", "app_version": "7.1", "profile_id": 'p"\\7'}
 
 
-def test_sessions_are_parted_and_the_newest_time_is_the_whole_posts() -> None:
-    body = b"\r\n".join([line("a", 0), line("b", 0, AT + 9), b"", line("a", 1)])
+def test_sessions_are_parted_and_each_has_a_newest_time_of_its_own() -> None:
+    body = b"\r\n".join([line("a", 0), line("b", 0, AT + 9), b"", line("a", 1, AT - 3)])
     rows, letters = read(body)
     assert not letters and sorted((row["session_id"], row["seq"]) for row in rows) == [("a", 0), ("a", 1), ("b", 0)]
-    assert {row["post_device_at"] for row in rows} == {AT + 9}
+    assert {(row["session_id"], row["post_device_at"]) for row in rows} == {("a", AT), ("b", AT + 9)}
+
+
+FAR = 4_102_444_799_999
+
+
+@pytest.mark.parametrize("bad", [
+    f'e=t,sid="other",sn=0,ts={FAR},v=3', f'e=t,sid="a",sn=0,ts={FAR},v=3', f'e=t,sid="a",ts={FAR},v=2',
+    f'sid="a",sn=0,ts={FAR},v=2', f'e=t,sid="a",sn=10000001,ts={FAR},v=2', f"ts={FAR}", f'sid="a",ts={FAR},x="',
+    f'e=t,sid="a",sn=0,ts={FAR + 1},v=2', f'cid=" ts={FAR},",sid="a"', f'e=t,sid="a",sn=0,ts={FAR},v=2,x=\udcff',
+])  # fmt: skip
+def test_what_becomes_a_dead_letter_moves_no_session(bad: str) -> None:
+    """Clocks come from lines that are taken as events, wherever the others stand and whatever they claim."""
+    other = bad.encode(errors="surrogateescape")
+    for body in ([line("a", 0), other, line("a", 1, AT + 7)], [other, line("a", 0, AT + 7)]):
+        rows, letters = read(b"\n".join(body))
+        assert len(letters) == 1 and {(row["session_id"], row["post_device_at"]) for row in rows} == {("a", AT + 7)}
+
+
+def test_a_session_moves_no_other() -> None:
+    rows, letters = read(b"\n".join([line("a", 0), line("b", 0, FAR), line("a", 1, AT + 7)]))
+    assert not letters
+    assert {(row["session_id"], row["post_device_at"]) for row in rows} == {("a", AT + 7), ("b", FAR)}
+
+
+def test_the_newest_time_is_that_of_the_events_which_the_reader_finds() -> None:
+    """Mutated lines, several a POST: what the reader takes decides, and nothing else does."""
+    from bench import qoe_cmcd
+
+    lines = [mutant for mutant in qoe_cmcd.mutants(5, 3_000) if b"\n" not in mutant]
+    checked = 0
+    for start in range(0, len(lines), 4):
+        made, _ = posts.messages(b"\n".join(lines[start : start + 4]), SENDER, AT + 50, {})
+        for key, value in made:
+            rows = cmcd_event.decode(value, key).rows
+            checked += bool(rows)
+            if rows:
+                assert {row["post_device_at"] for row in rows} == {max(row["device_at"] for row in rows)}, value
+    assert checked > 400
+
+
+def test_where_nothing_is_taken_the_newest_time_told_stays_for_the_letter() -> None:
+    """A corrected letter goes back with it (`streaming.letters`)."""
+    for body, newest in ((f'e=t,sid="a",sn=0,ts={AT - 5},v=3', AT - 5), (f'sid="a",ts={FAR + 1}', AT + 50)):
+        (_, value), = posts.messages(body.encode(), SENDER, AT + 50, {})[0]
+        assert cmcd_event.collector_line(value.split(b"\n")[0])["newest"] == newest
 
 
 @pytest.mark.parametrize("more", [
