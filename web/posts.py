@@ -37,8 +37,22 @@ class Sender:
     profile: str | None = None
 
 
-def messages(body: bytes, sender: Sender, at_ms: int, hosts: Mapping[str, str]) -> tuple[list[Message], int]:
-    """The messages of a body and how many records are in it; `hosts` names the CDN cluster of a host."""
+class TooMany(Exception):
+    """More sessions in a POST than are taken: each is a message of its own, with all that this costs."""
+
+
+def messages(
+    body: bytes, sender: Sender, at_ms: int, hosts: Mapping[str, str], sessions: int
+) -> tuple[list[Message], int]:
+    """The messages of a body and how many records are in it.
+
+    Args:
+        hosts: the CDN cluster of a host.
+        sessions: how many a POST may hold; lines without one count as another.
+
+    Raises:
+        TooMany: there are more; the rest of the body has not been looked at.
+    """
     body = body.strip(b" \t\r\n")
     if not body:
         return [], 0
@@ -54,6 +68,8 @@ def messages(body: bytes, sender: Sender, at_ms: int, hosts: Mapping[str, str]) 
     for line in body.split(b"\n"):
         if line.strip(b" \t\r"):
             by_session.setdefault(session(line), []).append(line)
+            if len(by_session) > sessions + (None in by_session):
+                raise TooMany(f"more than {sessions} sessions in a POST (collector.sessions); send fewer at a time")
     made = []
     for key_, lines in by_session.items():
         head = _head(key_, b"\n".join(lines), *post)

@@ -26,14 +26,14 @@ def line(sid: str, sn: int, ts: int = AT, more: str = "") -> bytes:
 
 def read(body: bytes, hosts: dict[str, str] | None = None) -> tuple[list[dict[str, object]], list[cmcd_event.Letter]]:
     """What a reader finds in the messages of a body."""
-    made, _ = posts.messages(body, SENDER, AT + 50, hosts or {})
+    made, _ = posts.messages(body, SENDER, AT + 50, hosts or {}, 32)
     decoded = [cmcd_event.decode(value, key) for key, value in made]
     return [row for one in decoded for row in one.rows], [letter for one in decoded for letter in one.letters]
 
 
 def test_one_session_is_one_message_with_what_the_collector_knows() -> None:
     body = b"\n".join([line("a", 0), line("a", 1, AT + 7), line("a", 2, AT - 7)])
-    made, count = posts.messages(body + b"\n", SENDER, AT + 50, {})
+    made, count = posts.messages(body + b"\n", SENDER, AT + 50, {}, 32)
     assert count == 3 and [key for key, _ in made] == [b"a"] and made[0][1].endswith(body)
     rows, letters = read(body)
     assert not letters and [row["seq"] for row in rows] == [0, 1, 2]
@@ -78,7 +78,7 @@ def test_the_newest_time_is_that_of_the_events_which_the_reader_finds() -> None:
     lines = [mutant for mutant in qoe_cmcd.mutants(5, 3_000) if b"\n" not in mutant]
     checked = 0
     for start in range(0, len(lines), 4):
-        made, _ = posts.messages(b"\n".join(lines[start : start + 4]), SENDER, AT + 50, {})
+        made, _ = posts.messages(b"\n".join(lines[start : start + 4]), SENDER, AT + 50, {}, 32)
         for key, value in made:
             rows = cmcd_event.decode(value, key).rows
             checked += bool(rows)
@@ -90,7 +90,7 @@ def test_the_newest_time_is_that_of_the_events_which_the_reader_finds() -> None:
 def test_where_nothing_is_taken_the_newest_time_told_stays_for_the_letter() -> None:
     """A corrected letter goes back with it (`streaming.letters`)."""
     for body, newest in ((f'e=t,sid="a",sn=0,ts={AT - 5},v=3', AT - 5), (f'sid="a",ts={FAR + 1}', AT + 50)):
-        (_, value), = posts.messages(body.encode(), SENDER, AT + 50, {})[0]
+        (_, value), = posts.messages(body.encode(), SENDER, AT + 50, {}, 32)[0]
         assert cmcd_event.collector_line(value.split(b"\n")[0])["newest"] == newest
 
 
@@ -120,7 +120,7 @@ def test_keys_are_what_the_reader_takes() -> None:
 
 def test_what_has_no_session_goes_without_a_key_and_is_refused_by_the_reader() -> None:
     body = b"\n".join([b"poison", line("a", 0), b"e=t,ts=1790000000000,v=2"])
-    made, count = posts.messages(body, SENDER, AT, {})
+    made, count = posts.messages(body, SENDER, AT, {}, 32)
     assert count == 3 and {key for key, _ in made} == {None, b"a"}
     rows, letters = read(body)
     assert len(rows) == 1 and {letter.reason for letter in letters} == {"no valid v", "no valid sid"}
@@ -128,7 +128,7 @@ def test_what_has_no_session_goes_without_a_key_and_is_refused_by_the_reader() -
 
 def test_long_posts_are_split() -> None:
     body = b"\n".join(line("a", n) for n in range(2_500))
-    made, count = posts.messages(body, SENDER, AT, {})
+    made, count = posts.messages(body, SENDER, AT, {}, 32)
     assert (count, len(made)) == (2_500, 3)
     rows, letters = read(body)
     assert not letters and [row["seq"] for row in rows] == list(range(2_500))
@@ -142,7 +142,7 @@ def test_clusters_of_hosts() -> None:
 
 
 def test_an_empty_body_is_nothing() -> None:
-    assert posts.messages(b" \r\n\n", SENDER, AT, {}) == ([], 0)
+    assert posts.messages(b" \r\n\n", SENDER, AT, {}, 32) == ([], 0)
 
 
 @pytest.mark.parametrize(("agent", "device"), [
