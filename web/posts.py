@@ -172,12 +172,16 @@ _DEVICES = (
     ("console", re.compile(r"PlayStation|Xbox|Nintendo")),
     ("tv", re.compile(r"SMART-TV|SmartTV|Smart TV|Tizen|Web0S|webOS|HbbTV|BRAVIA|AppleTV|Apple TV|Roku|\bAFT|GoogleTV|"
                       r"Google TV|Android TV|CrKey|NetCast|VIDAA|TV Safari")),
-    ("tablet", re.compile(r"iPad|Tablet|PlayBook|Silk(?!.*Mobile)|Android(?!.*Mobile)")),
+    ("tablet", re.compile(r"iPad|Tablet|PlayBook|Silk(?!.*Mobile)|^Mozilla/.*Android(?!.*Mobile)")),
     ("mobile", re.compile(r"iPhone|iPod|Mobile|Android")),
 )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
 def device(user_agent: str) -> str:
-    """Device class of a user agent; ``web`` where none is told."""
+    """Device class of a user agent; ``web`` where none is told.
+
+    Android without "Mobile" is a tablet by the browsers' convention, to which other programs do not hold: of theirs
+    (``ExoPlayerLib/2.18 (Linux; Android 13)``) Android alone is known, and most of what runs it are phones.
+    """
     return next((name for name, pattern in _DEVICES if pattern.search(user_agent)), "web")

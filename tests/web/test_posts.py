@@ -154,6 +154,19 @@ def test_an_empty_body_is_nothing() -> None:
     ("Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 Mobile Safari", "mobile"),
     ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile", "mobile"),
     ("Mozilla/5.0 (X11; Linux x86_64) Chrome/120", "web"), ("", "web"),
+    ("Mozilla/5.0 (Android 13; Tablet; rv:120.0) Gecko/120.0 Firefox/120.0", "tablet"),
+    ("Mozilla/5.0 (Linux; U; Android 7.1.2; KFMUWI) AppleWebKit/537.36 Silk/80.5 like Chrome Safari", "tablet"),
+    # Only browsers leave "Mobile" out to say that they run on a tablet; other programs never write it.
+    ("ExoPlayerLib/2.18 (Linux; Android 13)", "mobile"),
+    ("Example/7.1 (Linux;Android 14) AndroidXMedia3/1.3.1", "mobile"),
+    ("Dalvik/2.1.0 (Linux; U; Android 13; Pixel 7 Build/TQ3A)", "mobile"),
+    ("Dalvik/2.1.0 (Linux; U; Android 9; AFTMM Build/PS7233)", "tv"),
+    ("Example/7.1 (Linux;Android 12; BRAVIA 4K VH2) ExoPlayerLib/2.19.1", "tv"),
+    ("Example/7.1 (Android 14; Tablet) ExoPlayerLib/2.19.1", "tablet"),
+    ("AppleCoreMedia/1.0.0.20G75 (iPad; U; CPU OS 16_6 like Mac OS X; en_us)", "tablet"),
+    ("AppleCoreMedia/1.0.0.20G75 (iPhone; U; CPU OS 16_6 like Mac OS X; en_us)", "mobile"),
+    ("AppleCoreMedia/1.0.0.20L563 (Apple TV; U; CPU OS 16_6 like Mac OS X; en_us)", "tv"),
+    ("okhttp/4.12.0", "web"),
 ])  # fmt: skip
 def test_devices(agent: str, device: str) -> None:
     assert posts.device(agent) == device
