@@ -186,6 +186,7 @@ class Collector(_Section):
     body_bytes: Annotated[int, Field(ge=1, le=900_000)]  # a broker by itself takes messages up to 1 MB
     head_timeout_ms: PositiveInt
     body_timeout_ms: PositiveInt
+    sessions: PositiveInt
     connections: PositiveInt
     ack_timeout_ms: PositiveInt
     gone: bool

@@ -242,6 +242,22 @@ def replay(file: Any) -> None:
         raise AuditFailed(f"{len(done.wrong)} letters are still wrong and were not sent: correct them, replay again")
 
 
+@stream.command("stamps")
+def stamps_() -> None:
+    """Hold the Kafka timestamp of every event in topic playback_event against its received_at; wrong ones exit 4.
+
+    For events that another collector writes: the stream goes by the one, the batch by the other.
+    """
+    from schemas.topics import PLAYBACK_EVENT
+    from streaming import consume, stamps
+
+    settings = load()
+    found = stamps.judge(consume.messages(PLAYBACK_EVENT, settings), settings.flink.watermark_slack_ms)
+    if found.ahead + found.behind:
+        raise AuditFailed(found.verdict())
+    click.echo(found.verdict())
+
+
 def _json(line: bytes) -> Any:
     """The line's value; bytes that are no JSON stay bytes, which are no event either."""
     import json

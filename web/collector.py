@@ -4,10 +4,10 @@
     OPTIONS /cmcd  CORS preflight
     GET /health    counters as JSON; 503 while nothing can be written
 
-204 written; 400 empty body; 401 token; 408 too slow; 410 players shall stop; 413 too long; 415 another content type, or
-packed; 429 too much is waiting (players send again, later); 503 the broker gave no answer in time or is away, or there
-are too many connections (uvicorn says so). Whatever the body holds is taken as it is: what is wrong in it is found by
-the reader, line by line, and becomes a dead letter.
+204 written; 400 empty body; 401 token; 408 too slow; 410 players shall stop; 413 too long, or too many sessions (its
+text says so); 415 another content type, or packed; 429 too much is waiting (players send again, later); 503 the broker
+gave no answer in time or is away, or there are too many connections (uvicorn says so). Whatever the body holds is taken
+as it is: what is wrong in it is found by the reader, line by line, and becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import hmac
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -40,6 +41,8 @@ RETRY_S = "2"
 MORE_HEADERS = {408: {"connection": "close"}, 429: {"retry-after": RETRY_S}, 503: {"retry-after": RETRY_S}}
 """By status. A client that is too slow would otherwise keep its connection with the rest of its body."""
 LONGEST_NAME = 64
+IN_LOOP_BYTES = 16_384
+"""A longer body is taken apart in a thread, one after the other: it may take as long as a hundred common ones."""
 
 
 class Collector:
@@ -51,6 +54,7 @@ class Collector:
         self.addresses = Addresses.read(self.held.addresses)
         self.counts: Counter[str] = Counter()
         self.sink: Sink | None = None
+        self.long_ones = ThreadPoolExecutor(1, "long-bodies")
         self.cors = {origin: self._cors(origin) for origin in self.held.origins}
 
     @staticmethod
@@ -62,6 +66,7 @@ class Collector:
         """From the first connection to the broker to the last answer."""
         self.sink = Sink(self.settings)
         yield
+        self.long_ones.shutdown(wait=False, cancel_futures=True)
         await self.sink.close()
 
     def _allowed(self, request: Request) -> dict[str, str]:
@@ -73,9 +78,15 @@ class Collector:
 
     async def post(self, request: Request) -> Response:
         """One report."""
-        status = await self._take(request)
+        text = None
+        try:
+            status = await self._take(request)
+        except posts.TooMany as error:
+            status, text = 413, str(error)
+            self.counts["too_many_sessions"] += 1
         self.counts[f"status_{status}"] += 1
-        return Response(status_code=status, headers=self._allowed(request) | MORE_HEADERS.get(status, {}))
+        headers = self._allowed(request) | MORE_HEADERS.get(status, {})
+        return Response(text, status, headers, media_type=None if text is None else "text/plain")
 
     async def _take(self, request: Request) -> int:
         if self.held.gone:
@@ -97,7 +108,7 @@ class Collector:
         if body is None:
             return 413
         at_ms = time.time_ns() // 1_000_000
-        made, records = posts.messages(body, self._sender(request), at_ms, self.held.hosts)
+        made, records = await self._apart(body, self._sender(request), at_ms)
         if not made:
             return 400
         assert self.sink is not None
@@ -136,6 +147,18 @@ class Collector:
         finally:
             self.sink.reading_bytes -= size
         return b"".join(parts)
+
+    async def _apart(self, body: bytes, sender: posts.Sender, at_ms: int) -> tuple[list[posts.Message], int]:
+        """`posts.messages`; a long body waits for its turn in the thread and counts as being read until then."""
+        given = (body, sender, at_ms, self.held.hosts, self.held.sessions)
+        if len(body) <= IN_LOOP_BYTES:
+            return posts.messages(*given)
+        assert self.sink is not None
+        self.sink.reading_bytes += len(body)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.long_ones, posts.messages, *given)
+        finally:
+            self.sink.reading_bytes -= len(body)
 
     @staticmethod
     def _knows_token(request: Request, token: str) -> bool:

@@ -1,7 +1,8 @@
 """Messages into Kafka with an answer for each: written by the broker, or not.
 
 kafka-python's producer lives in threads of its own; here its answers come back to the event loop. What waits for an
-answer is bounded in bytes: beyond that a POST is refused, because what is only in memory is lost with the process.
+answer is bounded in bytes: beyond that a POST is refused, because what is only in memory is lost with the process. A
+message costs more than its value; many are sent by turns, so that other POSTs are served in between.
 
 A producer that has lost a message (the broker was away for `DELIVERY_MS`) is replaced in the background. Until another
 is made every POST is refused at once: none waits for it, none is held.
@@ -25,7 +26,12 @@ from kafka.partitioner.default import murmur2
 from conf.errors import ConfigError, InputMissing, ServiceUnavailable
 from conf.settings import Settings
 from schemas.topics import CMCD
+from web.posts import Message
 
+MESSAGE_BYTES = 1_500
+"""What a waiting message takes beside its value: two futures with their callbacks (1,260 bytes), the record's frame."""
+TURN = 16
+"""Messages sent before the event loop has its turn."""
 LINGER_MS = 5
 BATCH_BYTES = 256 * 1024
 DELIVERY_MS = 120_000
@@ -103,11 +109,15 @@ def _hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
 
 
+def _cost(message: Message) -> int:
+    return len(message[1]) + MESSAGE_BYTES
+
+
 class Sink:
     """Writes to topic `cmcd`; belongs to one event loop.
 
     Attributes:
-        waiting_bytes: what waits for the broker's answer, that of POSTs already refused included.
+        waiting_bytes: what waits for the broker's answer, with `MESSAGE_BYTES` each; that of POSTs already refused too.
         reading_bytes: what has come of bodies that are still being read; the reader counts it.
         broken: nothing can be written until another producer is made.
 
@@ -132,36 +142,47 @@ class Sink:
         """Whether so many bytes may come to those that wait and those being read."""
         return self.waiting_bytes + self.reading_bytes + size <= self.settings.collector.buffer_bytes
 
-    async def write(self, messages: Sequence[tuple[bytes | None, bytes]], at_ms: int) -> None:
+    async def write(self, messages: Sequence[Message], at_ms: int) -> None:
         """Returns when the broker has all of them.
 
         Raises:
             Full: too much waits already; nothing was taken.
             NotWritten: not all were acknowledged in time, or there is no producer.
         """
-        # No waiting between these two questions and the sending: what is in memory is counted.
-        if not self.room(sum(len(value) for _, value in messages)):
+        # No waiting between these two questions and the counting: what is in memory is counted.
+        unsent = sum(map(_cost, messages))
+        if not self.room(unsent):
             raise Full
         if self.broken:
             raise NotWritten("the broker is away")
+        self.waiting_bytes += unsent
+        answers: list[asyncio.Future[None]] = []
         try:
-            answers = [self._send(key, value, at_ms) for key, value in messages]
             async with asyncio.timeout(self.settings.collector.ack_timeout_ms / 1000):
+                for message in messages:
+                    if answers and len(answers) % TURN == 0:
+                        await asyncio.sleep(0)
+                        if self.broken:
+                            raise NotWritten("the broker is away")
+                    answers.append(self._send(message, at_ms))
+                    unsent -= _cost(message)  # its answer gives that back
                 for answer in answers:
                     await answer
         except (TimeoutError, KafkaError) as error:
             raise NotWritten(str(error) or type(error).__name__) from error
+        finally:
+            self.waiting_bytes -= unsent
 
-    def _send(self, key: bytes | None, value: bytes, at_ms: int) -> asyncio.Future[None]:
+    def _send(self, message: Message, at_ms: int) -> asyncio.Future[None]:
+        key, value = message
         answer = self.loop.create_future()
         place = next(self._turn) if key is None else _hash(key)
         producer = self._producer
         future = producer.send(
             self.topic, key=key, value=value, partition=place % self.partitions, timestamp_ms=at_ms
         )
-        self.waiting_bytes += len(value)
-        future.add_callback(self._answered, producer, answer, len(value), None)
-        future.add_errback(self._answered, producer, answer, len(value))
+        future.add_callback(self._answered, producer, answer, _cost(message), None)
+        future.add_errback(self._answered, producer, answer, _cost(message))
         return answer
 
     def _answered(self, producer: KafkaProducer, answer: asyncio.Future[None], size: int, *what: Any) -> None:

@@ -5,9 +5,10 @@ A message is what one POST brought for one session: the collector's own line fir
     at=1790000000123,country="DE",device=tv,isp="DE-1",newest=1790000000100,w=1
     br=(5000;v 320;a),cid="t7",e=ps,h="edge-1",sid="a1",sn=4,sta=p,ts=1790000000100,v=2
 
-`at` is the time of arrival, `newest` the newest device time of the whole POST; `app`, `profile` stand in for the custom
-keys (`CUSTOM`) where a player cannot send such; ``cdn=("cluster";h="edge-1")`` names the cluster of a host. The kernel
-reads the same on the JVM (CmcdMessage.java) and is held against this page.
+`at` is the time of arrival, `newest` the newest device time among the session's events in the POST (a line that is
+refused moves no clock); `app`, `profile` stand in for the custom keys (`CUSTOM`) where a player cannot send such;
+``cdn=("cluster";h="edge-1")`` names the cluster of a host. The kernel reads the same on the JVM (CmcdMessage.java) and
+is held against this page.
 
 What a record does not say stays as the session's record before it had it (`kept`, a list of columns); the column holds
 what is true if nothing came before. `SILENT` events say nothing about the picture: a response's bitrate is of what was

@@ -108,7 +108,7 @@ def test_mappings_and_lists_come_from_the_environment_too() -> None:
     ("token", ""),  # a variable that was never set must not open the door
     ("origins", "[https://tv.example/]"), ("origins", "[tv.example]"), ("hosts", '{edge-1: "a\\nb"}'),
     ("hosts", "{edge-1: ''}"), ("forwarded_header", "X Forwarded"), ("body_bytes", "2000000"),
-    ("head_timeout_ms", "0"), ("body_timeout_ms", "0"), ("connections", "0"),
+    ("head_timeout_ms", "0"), ("body_timeout_ms", "0"), ("connections", "0"), ("sessions", "0"),
 ])  # fmt: skip
 def test_a_collector_that_could_not_work_is_refused(key: str, value: str) -> None:
     with pytest.raises(ConfigError, match=rf"collector\.{key}"):

@@ -43,8 +43,8 @@ def test_answers(universe: Settings, tmp_path: Path) -> None:
     table.write_text("network,isp,country\n203.0.113.0/24,Example Net,SE\n")
     variables = {
         "MATINEE__COLLECTOR__TOKEN": "secret", "MATINEE__COLLECTOR__ADDRESSES": str(table),
-        "MATINEE__COLLECTOR__FORWARDED_HEADER": "x-forwarded-for", "MATINEE__COLLECTOR__BODY_BYTES": "2000",
-        "MATINEE__COLLECTOR__BUFFER_BYTES": "1500",
+        "MATINEE__COLLECTOR__FORWARDED_HEADER": "x-forwarded-for", "MATINEE__COLLECTOR__BODY_BYTES": "9000",
+        "MATINEE__COLLECTOR__BUFFER_BYTES": "6000",
     }  # fmt: skip
     with ExitStack() as stack:
         port, _ = stack.enter_context(qoe_collector.running(universe, variables))
@@ -62,11 +62,11 @@ def test_answers(universe: Settings, tmp_path: Path) -> None:
         for status, changed, content in (
             (401, {"authorization": "Bearer wrong"}, body), (415, {"content-type": "text/plain"}, body),
             (415, {"content-encoding": "gzip"}, body),
-            (413, {}, "x" * 2_001), (400, {}, " \n"), (429, {}, "x" * 1_600),
+            (413, {}, "x" * 9_001), (400, {}, " \n"), (429, {}, "x" * 7_000),
         ):  # fmt: skip
             answer = web.post("/cmcd", content=content, headers=headers | changed)
             assert answer.status_code == status, (status, answer.status_code)
-        assert web.post("/cmcd", content="x" * 1_600, headers=headers).headers["retry-after"]
+        assert web.post("/cmcd", content="x" * 7_000, headers=headers).headers["retry-after"]
         assert web.get("/health").json()["records"] == 4
     held = list(consume.messages(CMCD, universe))
     assert not any(b"203.0.113" in (m.value or b"") for m in held), "the address is dropped"

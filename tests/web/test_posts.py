@@ -26,14 +26,14 @@ def line(sid: str, sn: int, ts: int = AT, more: str = "") -> bytes:
 
 def read(body: bytes, hosts: dict[str, str] | None = None) -> tuple[list[dict[str, object]], list[cmcd_event.Letter]]:
     """What a reader finds in the messages of a body."""
-    made, _ = posts.messages(body, SENDER, AT + 50, hosts or {})
+    made, _ = posts.messages(body, SENDER, AT + 50, hosts or {}, 32)
     decoded = [cmcd_event.decode(value, key) for key, value in made]
     return [row for one in decoded for row in one.rows], [letter for one in decoded for letter in one.letters]
 
 
 def test_one_session_is_one_message_with_what_the_collector_knows() -> None:
     body = b"\n".join([line("a", 0), line("a", 1, AT + 7), line("a", 2, AT - 7)])
-    made, count = posts.messages(body + b"\n", SENDER, AT + 50, {})
+    made, count = posts.messages(body + b"\n", SENDER, AT + 50, {}, 32)
     assert count == 3 and [key for key, _ in made] == [b"a"] and made[0][1].endswith(body)
     rows, letters = read(body)
     assert not letters and [row["seq"] for row in rows] == [0, 1, 2]
@@ -42,11 +42,56 @@ def test_one_session_is_one_message_with_what_the_collector_knows() -> None:
     assert seen == {"isp": "DE-1", "country": "DE", "device": "tv", "app_version": "7.1", "profile_id": 'p"\\7'}
 
 
-def test_sessions_are_parted_and_the_newest_time_is_the_whole_posts() -> None:
-    body = b"\r\n".join([line("a", 0), line("b", 0, AT + 9), b"", line("a", 1)])
+def test_sessions_are_parted_and_each_has_a_newest_time_of_its_own() -> None:
+    body = b"\r\n".join([line("a", 0), line("b", 0, AT + 9), b"", line("a", 1, AT - 3)])
     rows, letters = read(body)
     assert not letters and sorted((row["session_id"], row["seq"]) for row in rows) == [("a", 0), ("a", 1), ("b", 0)]
-    assert {row["post_device_at"] for row in rows} == {AT + 9}
+    assert {(row["session_id"], row["post_device_at"]) for row in rows} == {("a", AT), ("b", AT + 9)}
+
+
+FAR = 4_102_444_799_999
+
+
+@pytest.mark.parametrize("bad", [
+    f'e=t,sid="other",sn=0,ts={FAR},v=3', f'e=t,sid="a",sn=0,ts={FAR},v=3', f'e=t,sid="a",ts={FAR},v=2',
+    f'sid="a",sn=0,ts={FAR},v=2', f'e=t,sid="a",sn=10000001,ts={FAR},v=2', f"ts={FAR}", f'sid="a",ts={FAR},x="',
+    f'e=t,sid="a",sn=0,ts={FAR + 1},v=2', f'cid=" ts={FAR},",sid="a"', f'e=t,sid="a",sn=0,ts={FAR},v=2,x=\udcff',
+])  # fmt: skip
+def test_what_becomes_a_dead_letter_moves_no_session(bad: str) -> None:
+    """Clocks come from lines that are taken as events, wherever the others stand and whatever they claim."""
+    other = bad.encode(errors="surrogateescape")
+    for body in ([line("a", 0), other, line("a", 1, AT + 7)], [other, line("a", 0, AT + 7)]):
+        rows, letters = read(b"\n".join(body))
+        assert len(letters) == 1 and {(row["session_id"], row["post_device_at"]) for row in rows} == {("a", AT + 7)}
+
+
+def test_a_session_moves_no_other() -> None:
+    rows, letters = read(b"\n".join([line("a", 0), line("b", 0, FAR), line("a", 1, AT + 7)]))
+    assert not letters
+    assert {(row["session_id"], row["post_device_at"]) for row in rows} == {("a", AT + 7), ("b", FAR)}
+
+
+def test_the_newest_time_is_that_of_the_events_which_the_reader_finds() -> None:
+    """Mutated lines, several a POST: what the reader takes decides, and nothing else does."""
+    from bench import qoe_cmcd
+
+    lines = [mutant for mutant in qoe_cmcd.mutants(5, 3_000) if b"\n" not in mutant]
+    checked = 0
+    for start in range(0, len(lines), 4):
+        made, _ = posts.messages(b"\n".join(lines[start : start + 4]), SENDER, AT + 50, {}, 32)
+        for key, value in made:
+            rows = cmcd_event.decode(value, key).rows
+            checked += bool(rows)
+            if rows:
+                assert {row["post_device_at"] for row in rows} == {max(row["device_at"] for row in rows)}, value
+    assert checked > 400
+
+
+def test_where_nothing_is_taken_the_newest_time_told_stays_for_the_letter() -> None:
+    """A corrected letter goes back with it (`streaming.letters`)."""
+    for body, newest in ((f'e=t,sid="a",sn=0,ts={AT - 5},v=3', AT - 5), (f'sid="a",ts={FAR + 1}', AT + 50)):
+        (_, value), = posts.messages(body.encode(), SENDER, AT + 50, {}, 32)[0]
+        assert cmcd_event.collector_line(value.split(b"\n")[0])["newest"] == newest
 
 
 @pytest.mark.parametrize("more", [
@@ -75,7 +120,7 @@ def test_keys_are_what_the_reader_takes() -> None:
 
 def test_what_has_no_session_goes_without_a_key_and_is_refused_by_the_reader() -> None:
     body = b"\n".join([b"poison", line("a", 0), b"e=t,ts=1790000000000,v=2"])
-    made, count = posts.messages(body, SENDER, AT, {})
+    made, count = posts.messages(body, SENDER, AT, {}, 32)
     assert count == 3 and {key for key, _ in made} == {None, b"a"}
     rows, letters = read(body)
     assert len(rows) == 1 and {letter.reason for letter in letters} == {"no valid v", "no valid sid"}
@@ -83,7 +128,7 @@ def test_what_has_no_session_goes_without_a_key_and_is_refused_by_the_reader() -
 
 def test_long_posts_are_split() -> None:
     body = b"\n".join(line("a", n) for n in range(2_500))
-    made, count = posts.messages(body, SENDER, AT, {})
+    made, count = posts.messages(body, SENDER, AT, {}, 32)
     assert (count, len(made)) == (2_500, 3)
     rows, letters = read(body)
     assert not letters and [row["seq"] for row in rows] == list(range(2_500))
@@ -97,7 +142,7 @@ def test_clusters_of_hosts() -> None:
 
 
 def test_an_empty_body_is_nothing() -> None:
-    assert posts.messages(b" \r\n\n", SENDER, AT, {}) == ([], 0)
+    assert posts.messages(b" \r\n\n", SENDER, AT, {}, 32) == ([], 0)
 
 
 @pytest.mark.parametrize(("agent", "device"), [
@@ -109,6 +154,19 @@ def test_an_empty_body_is_nothing() -> None:
     ("Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 Mobile Safari", "mobile"),
     ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile", "mobile"),
     ("Mozilla/5.0 (X11; Linux x86_64) Chrome/120", "web"), ("", "web"),
+    ("Mozilla/5.0 (Android 13; Tablet; rv:120.0) Gecko/120.0 Firefox/120.0", "tablet"),
+    ("Mozilla/5.0 (Linux; U; Android 7.1.2; KFMUWI) AppleWebKit/537.36 Silk/80.5 like Chrome Safari", "tablet"),
+    # Only browsers leave "Mobile" out to say that they run on a tablet; other programs never write it.
+    ("ExoPlayerLib/2.18 (Linux; Android 13)", "mobile"),
+    ("Example/7.1 (Linux;Android 14) AndroidXMedia3/1.3.1", "mobile"),
+    ("Dalvik/2.1.0 (Linux; U; Android 13; Pixel 7 Build/TQ3A)", "mobile"),
+    ("Dalvik/2.1.0 (Linux; U; Android 9; AFTMM Build/PS7233)", "tv"),
+    ("Example/7.1 (Linux;Android 12; BRAVIA 4K VH2) ExoPlayerLib/2.19.1", "tv"),
+    ("Example/7.1 (Android 14; Tablet) ExoPlayerLib/2.19.1", "tablet"),
+    ("AppleCoreMedia/1.0.0.20G75 (iPad; U; CPU OS 16_6 like Mac OS X; en_us)", "tablet"),
+    ("AppleCoreMedia/1.0.0.20G75 (iPhone; U; CPU OS 16_6 like Mac OS X; en_us)", "mobile"),
+    ("AppleCoreMedia/1.0.0.20L563 (Apple TV; U; CPU OS 16_6 like Mac OS X; en_us)", "tv"),
+    ("okhttp/4.12.0", "web"),
 ])  # fmt: skip
 def test_devices(agent: str, device: str) -> None:
     assert posts.device(agent) == device

@@ -72,9 +72,13 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Broker, Callable[[Sink], C
     """Runs a test on a sink whose producers come from a broker; a hang fails."""
 
     def running(
-        broker: Broker, test: Callable[[Sink], Coroutine[Any, Any, None]], held: Settings | None = None
+        broker: Broker,
+        test: Callable[[Sink], Coroutine[Any, Any, None]],
+        held: Settings | None = None,
+        beside: int = 0,
     ) -> None:
         monkeypatch.setattr(sink, "_producer", broker)
+        monkeypatch.setattr(sink, "MESSAGE_BYTES", beside)
         monkeypatch.setattr(sink, "RENEW_S", 0.001)
 
         async def main() -> None:
@@ -195,6 +199,62 @@ def test_bodies_being_read_count_too(run: Any) -> None:
         await written(kept, first)
 
     run(Broker(first), test)
+
+
+def test_a_message_counts_with_what_it_takes_beside_its_value(run: Any) -> None:
+    """Ten thousand empty messages are not nothing: their futures fill the memory, and a POST gets 429."""
+    first = Producer()
+
+    async def test(kept: Sink) -> None:
+        with pytest.raises(Full):
+            await kept.write([(b"s", b"")] * 11, 0)
+        assert not first.sent and kept.waiting_bytes == 0
+        waits = asyncio.create_task(kept.write([(b"s", b"")] * 9, 0))
+        await until(lambda: len(first.sent) == 9)
+        assert kept.waiting_bytes == 900
+        with pytest.raises(Full):
+            await kept.write([(b"s", b"x")], 0)
+        for future in first.sent:
+            future.success(None)
+        await waits
+        assert kept.waiting_bytes == 0
+
+    run(Broker(first), test, settings(1_000), beside=100)
+
+
+def test_many_messages_are_sent_by_turns_and_count_from_the_first(run: Any) -> None:
+    first = Producer()
+    count = 3 * sink.TURN + 1
+
+    async def test(kept: Sink) -> None:
+        post = asyncio.create_task(kept.write([(b"s", bytes(10))] * count, 0))
+        sent = [0]
+        while len(first.sent) < count:
+            await asyncio.sleep(0)
+            sent.append(len(first.sent))
+            assert kept.waiting_bytes == 10 * count, "none that waits for its turn is taken for room"
+        assert sent[-4:] == [sink.TURN, 2 * sink.TURN, 3 * sink.TURN, count]
+        for future in first.sent:
+            future.success(None)
+        await post
+        assert kept.waiting_bytes == 0
+
+    run(Broker(first), test)
+
+
+def test_a_producer_lost_between_two_turns_ends_the_post(run: Any) -> None:
+    first, second = Producer(), Producer()
+
+    async def test(kept: Sink) -> None:
+        post = asyncio.create_task(kept.write([(b"s", bytes(10))] * (sink.TURN + 5), 0))
+        while len(first.sent) < sink.TURN:
+            await asyncio.sleep(0)
+        kept.broken = True
+        with pytest.raises(NotWritten):
+            await post
+        assert len(first.sent) == sink.TURN and kept.waiting_bytes == 10 * sink.TURN
+
+    run(Broker(first, second), test)
 
 
 def test_without_an_answer_in_time_a_post_is_refused_and_its_bytes_still_count(run: Any) -> None:
