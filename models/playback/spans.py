@@ -41,7 +41,13 @@ The law (each engine implements it; tests hold them together row by row)
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
     gap, count in its moment; their time is taken there from what the gap was believed to be; cause unknown. They prove
     a frame in the gap; so does one that begins with the event, also where that opens a segment. Where the counters
-    cannot tell (background, or which of two segments), the gap stays unverified.
+    cannot tell (background, or which of two segments), the gap stays unverified. An ad's begin or end may be what was
+    lost: beside an ad nothing is repaired or proved, and the gap is unverified; where one may have lain in it (one was
+    shown in the segment; or the event leaves to the one before whether an ad is on, and one was shown or the title is
+    another), stalls are taken for the content's, unverified. The end of an ad that never began (an event that says
+    that none is on, after one that leaves it open) takes one verified gap of its open segment back (-1, in its moment).
+    An ad whose end is lost goes on until an event says that none is on: no state, title or playhead does. Nothing tells
+    of the session's first ad if both its ends are lost in a gap: its stalls and playing are the content's.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
     distinct content (`models.playback.cover`). A position that is not told goes on from the last one.
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
@@ -62,7 +68,7 @@ from typing import Any, Literal
 from models.playback import scores
 from models.playback.cover import Cover
 from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, in_time, late_events
-from models.playback.repair import Player
+from models.playback.repair import Player, ads_around
 from models.playback.states import STATES, TERMINAL, durations
 from schemas import error_codes
 from schemas.measures import NAMES as MEASURES
@@ -224,23 +230,28 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         gap = missing > 0
         found: dict[str, int] | None = None
         begins = False
+        said = event
         if current is not None and event.kept:
             event = event.after(current.last)
         if current is not None and event.ad and not current.end_reason:
             event = event.with_title_of(current.last)
+        shown = current is not None and current.sums["ad_ms"] > 0
+        ads = ads_around(said, event, current.last if current is not None else None, shown)
         if current is not None and not current.end_reason:
             reason, end_at = _closing(current, event, at, policy)
             stays = not reason or reason in TERMINAL
-            proved = stays and player.lost_stalls(event, gap) > 0
+            proved = stays and player.lost_stalls(event, gap, ads) > 0
             state = _state_of(event, current.played or proved, current.seek_open and not proved) if stays else ""
             if reason != "timeout":
-                begins = not stays and player.begins(event, gap)
+                begins = not stays and player.begins(event, gap, ads)
                 _hold(current, end_at, gap)
                 unseen = stays and end_at < at
                 was = ("", None, at - current.at) if unseen else (current.state, current.last, end_at - current.at)
                 found = player.after_gap(
-                    event, gap, was[0], "rebuffering" if begins else state, was[1], was[2], current.connection
+                    event, gap, ads, was[0], "rebuffering" if begins else state, was[1], was[2], current.connection
                 )
+                if _ends_unseen(current, said, found):
+                    _count(found, "gaps_verified", -1)
             if stays:
                 current.missing += missing
                 _apply(current, event, at, state, proved, found or {}, policy)
@@ -253,11 +264,11 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
             current.missing += missing
             player.known = player.known and not gap
             continue
-        proved = begins or (found is None and event.state == "r" and player.lost_stalls(event, gap) > 0)
+        proved = begins or (found is None and event.state == "r" and player.lost_stalls(event, gap, ads) > 0)
         state = _state_of(event, proved, False)
         if found is None:
             limit = policy.hold_ms if current is None else at - current.at
-            found = player.after_gap(event, gap, "", state, None, limit)
+            found = player.after_gap(event, gap, ads, "", state, None, limit)
         else:
             found = {}
         following = _Segment(len(segments), at, missing, event, at)
@@ -278,6 +289,13 @@ def _state_of(event: Event, played: bool, seek_open: bool) -> str:
     if not played and state in ("rebuffering", "seeking"):
         return "starting"
     return "seeking" if seek_open and state == "rebuffering" else state
+
+
+def _ends_unseen(segment: _Segment, said: Event, found: dict[str, int]) -> bool:
+    """9: an ad ends that never began, so its begin was lost in a gap: was one of them taken for verified?"""
+    verified = segment.sums["gaps_verified"] + found.get("gaps_verified", 0)
+    ends = segment.last.silent_of_ad and not (said.silent_of_ad or said.ad)
+    return ends and not segment.last.ad and verified > 0
 
 
 def _retried(following: _Segment, before: _Segment, policy: Policy) -> None:

@@ -32,6 +32,10 @@ public final class Fold {
     private Player player = new Player();
     /** Of the event at hand: a stall begins with it, in the segment that it opens. */
     private boolean begins;
+    /** Of the event at hand: what is known of ads in the gap before it. */
+    private Ads ads;
+    /** Of the event at hand: it ends an ad that never began. */
+    private boolean endsUnseen;
     /** The newest segment; null before the first event. */
     Segment current;
     /** Segment 0, once another one is current. */
@@ -68,6 +72,8 @@ public final class Fold {
         Arrays.fill(moment, 0);
         boolean accounted = false;
         begins = false;
+        ads = Ads.around(said, event, current);
+        endsUnseen = current != null && current.last.silentOfAd() && !said.silentOfAd() && !said.ad && !current.last.ad;
         if (current != null && !current.closed()) {
             Reason reason = step(event, missing, sink);
             if (reason == Reason.OPEN || reason.terminal()) {
@@ -107,16 +113,19 @@ public final class Fold {
             until = Math.min(until, current.startAt + policy.sessionCapMs());
         }
         boolean stays = reason == Reason.OPEN || reason.terminal();
-        boolean proved = stays && player.lostStalls(event, gap) > 0;
+        boolean proved = stays && player.lostStalls(event, gap, ads) > 0;
         State state = stays ? stateOf(event, current.played || proved, current.seekOpen && !proved) : null;
         if (reason == Reason.TIMEOUT) {
             until = current.at;
         } else {
-            begins = !stays && player.begins(event, gap);
+            begins = !stays && player.begins(event, gap, ads);
             hold(until, gap, sink);
             boolean unseen = stays && until < at;
-            player.afterGap(event, gap, unseen ? null : current.state, begins ? State.REBUFFERING : state, unseen ? null : current.last,
-                    unseen ? at - current.at : until - current.at, current.connection, moment);
+            player.afterGap(event, gap, ads, unseen ? null : current.state, begins ? State.REBUFFERING : state,
+                    unseen ? null : current.last, unseen ? at - current.at : until - current.at, current.connection, moment);
+            if (endsUnseen && Measure.GAPS_VERIFIED.of(current.sums) + Measure.GAPS_VERIFIED.of(moment) > 0) {
+                Measure.GAPS_VERIFIED.add(moment, -1);
+            }
         }
         if (stays) {
             current.missing += missing;
@@ -167,12 +176,12 @@ public final class Fold {
 
     private void open(Event event, long missing, boolean accounted, Sink sink) {
         boolean gap = missing > 0;
-        boolean proved = begins || (!accounted && event.state == State.REBUFFERING && player.lostStalls(event, gap) > 0);
+        boolean proved = begins || (!accounted && event.state == State.REBUFFERING && player.lostStalls(event, gap, ads) > 0);
         State state = stateOf(event, proved, false);
         Arrays.fill(moment, 0);
         if (!accounted) {
             long unseen = current == null ? policy.holdMs() : at - current.at;
-            player.afterGap(event, gap, null, state, null, unseen, false, moment);
+            player.afterGap(event, gap, ads, null, state, null, unseen, false, moment);
         }
         Segment segment = new Segment();
         segment.number = current == null ? 0 : current.number + 1;
