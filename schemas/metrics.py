@@ -138,7 +138,8 @@ METRICS: tuple[Metric, ...] = (
            "CTA-2066 media time",
            "Rounded down to a millisecond in each piece of a minute."),
     Metric("content_time", "content_ms", None, "ms", HIGHER, "Distinct content played.", "CTA-2066",
-           "What is played again is not counted again; holes under 1 s are none; a position not told goes on."),
+           "What is played again is not counted again; holes under 1 s are none; a position not told goes on; content "
+           "in a gap ends at the playhead that the next event tells."),
     Metric("concurrency", "alive_ms", None, "1", NEITHER,
            "Mean number of sessions alive in a minute: alive time over 60,000 ms.", "Conviva concurrent plays",
            "Over several minutes, divide by their number: sums of minutes are session-minutes. Preloading, ended, "

@@ -49,7 +49,8 @@ The law (each engine implements it; tests hold them together row by row)
     An ad whose end is lost goes on until an event says that none is on: no state, title or playhead does. Nothing tells
     of the session's first ad if both its ends are lost in a gap: its stalls and playing are the content's.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
-    distinct content (`models.playback.cover`). A position that is not told goes on from the last one.
+    distinct content (`models.playback.cover`). A position that is not told goes on from the last one. In a gap content
+    is covered up to the playhead that the event after it tells (same title, no ad, not before the last position).
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
 12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
@@ -244,7 +245,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
             state = _state_of(event, current.played or proved, current.seek_open and not proved) if stays else ""
             if reason != "timeout":
                 begins = not stays and player.begins(event, gap, ads)
-                _hold(current, end_at, gap)
+                _hold(current, end_at, gap, _content_end(current, event, gap))
                 unseen = stays and end_at < at
                 was = ("", None, at - current.at) if unseen else (current.state, current.last, end_at - current.at)
                 found = player.after_gap(
@@ -435,7 +436,13 @@ def _count(moment: dict[str, int], measure: str, amount: int) -> None:
     moment[measure] = moment.get(measure, 0) + amount
 
 
-def _hold(segment: _Segment, until: int, unobserved: bool) -> None:
+def _content_end(segment: _Segment, event: Event, gap: bool) -> int | None:
+    """10: the playhead that content believed to be shown in a gap cannot have passed; None if nothing tells one."""
+    told = event.playhead_ms is not None and not event.ad and event.title_id == segment.last.title_id
+    return event.playhead_ms if gap and told and (event.playhead_ms or 0) >= segment.position_ms else None
+
+
+def _hold(segment: _Segment, until: int, unobserved: bool, content_end: int | None) -> None:
     """Let the newest event's state hold until `until`, cut at minute borders."""
     if segment.attempt_at is not None and not segment.played and (segment.last.ad or segment.state == "paused"):
         segment.excluded_ms += until - segment.at
@@ -444,10 +451,10 @@ def _hold(segment: _Segment, until: int, unobserved: bool) -> None:
         segment.connection_until = until
     start = segment.at
     if start == until and segment.moment:
-        _piece(segment, start, until, unobserved)
+        _piece(segment, start, until, unobserved, content_end)
     while start < until:
         end = min(until, start - start % MINUTE_MS + MINUTE_MS)
-        _piece(segment, start, end, unobserved)
+        _piece(segment, start, end, unobserved, content_end)
         start = end
 
 
@@ -477,11 +484,11 @@ def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], p
         _piece(segment, end_at, end_at, False)
 
 
-def _piece(segment: _Segment, start: int, end: int, unobserved: bool) -> None:
+def _piece(segment: _Segment, start: int, end: int, unobserved: bool, content_end: int | None = None) -> None:
     """Add [start, end), which lies in one minute, as a span of its own or to the one before; takes the moment away."""
     event, moment = segment.last, segment.moment
     counted = durations(segment.state, event, end - start, segment.connection)
-    _count(counted, "content_ms", _covered(segment, end - start))
+    _count(counted, "content_ms", _covered(segment, end - start, content_end))
     for name, value in moment.items():
         _count(counted, name, value)
     segment.moment = {}
@@ -505,14 +512,18 @@ def _piece(segment: _Segment, start: int, end: int, unobserved: bool) -> None:
         segment.spans.append(key | {"start_at": start, "end_at": end} | dict.fromkeys(MEASURES, 0) | counted)
 
 
-def _covered(segment: _Segment, ms: int) -> int:
-    """10: move the position on by `ms` of the newest event's state; returns the new content that was shown."""
+def _covered(segment: _Segment, ms: int, content_end: int | None) -> int:
+    """10: move the position on by `ms` of the newest event's state; returns the new content that was shown.
+
+    `content_end`: where that ends, if it is known.
+    """
     event = segment.last
     media = ms * event.rate_milli // 1000
     if segment.state != "playing" or event.ad or media == 0:
         return 0
     start, segment.position_ms = segment.position_ms, segment.position_ms + media
-    return 0 if event.background else segment.cover.add(start, start + media)
+    end = segment.position_ms if content_end is None else min(segment.position_ms, content_end)
+    return 0 if event.background or end <= start else segment.cover.add(start, end)
 
 
 def _span_row(span: dict[str, Any], number: int, segment: _Segment, revision: Revision) -> dict[str, Any]:

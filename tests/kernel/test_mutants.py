@@ -63,6 +63,7 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "the player's counters are not believed": ("Player", _Deaf),
     "no gap may hide an ad": ("ads_around", lambda *known: Ads.NONE),
     "the end of an ad that never began says nothing": ("_ends_unseen", lambda *known: False),
+    "content goes on through a gap": ("_content_end", lambda *known: None),
     "an ad with a title of its own opens a session": ("Event", _Opening),
     "a break ends with its first ad": ("Event", _Flat),
     "every code is a fault": ("error_codes", SimpleNamespace(is_business=lambda code: False)),

@@ -119,7 +119,7 @@ public final class Fold {
             until = current.at;
         } else {
             begins = !stays && player.begins(event, gap, ads);
-            hold(until, gap, sink);
+            hold(until, gap, contentEnd(event, gap), sink);
             boolean unseen = stays && until < at;
             player.afterGap(event, gap, ads, unseen ? null : current.state, begins ? State.REBUFFERING : state,
                     unseen ? null : current.last, unseen ? at - current.at : until - current.at, current.connection, moment);
@@ -318,8 +318,14 @@ public final class Fold {
         }
     }
 
+    /** 10: the playhead that content believed to be shown in a gap cannot have passed; without end if nothing tells one. */
+    private long contentEnd(Event event, boolean gap) {
+        boolean told = !event.ad && event.title().equals(current.last.title());
+        return gap && told && event.playheadMs >= current.positionMs ? event.playheadMs : Long.MAX_VALUE;
+    }
+
     /** 4 and 11: the newest event's state holds until then, cut at minute borders. */
-    private void hold(long until, boolean unobserved, Sink sink) {
+    private void hold(long until, boolean unobserved, long contentEnd, Sink sink) {
         Segment s = current;
         if (s.attemptAt != Segment.NEVER && !s.played && (s.last.ad || s.state == State.PAUSED)) {
             s.excludedMs += until - s.at;
@@ -333,7 +339,7 @@ public final class Fold {
             long end = Math.min(until, minute(start) + MINUTE_MS);
             Arrays.fill(piece, 0);
             durations(s.state, s.last, end - start, s.connection, piece, 1);
-            Measure.CONTENT_MS.add(piece, covered(s, end - start));
+            Measure.CONTENT_MS.add(piece, covered(s, end - start, contentEnd));
             Measure.add(s.sums, piece, 1);
             sink.held(s, start, end, unobserved, piece);
             start = end;
@@ -341,7 +347,7 @@ public final class Fold {
     }
 
     /** 10: move the position on by so long of the newest event's state; returns the new content that was shown. */
-    private static long covered(Segment s, long ms) {
+    private static long covered(Segment s, long ms, long contentEnd) {
         Event event = s.last;
         long media = ms * event.rateMilli / 1000;
         if (s.state != State.PLAYING || event.ad || media == 0) {
@@ -349,7 +355,8 @@ public final class Fold {
         }
         long start = s.positionMs;
         s.positionMs += media;
-        return event.background ? 0 : s.cover.add(start, start + media);
+        long end = Math.min(s.positionMs, contentEnd);
+        return event.background || end <= start ? 0 : s.cover.add(start, end);
     }
 
     /** End the segment; {@code moment} holds what the player's counters say of a gap at its end. */
