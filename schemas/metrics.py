@@ -54,7 +54,10 @@ _FAILURE = (
     "An unknown code is technical; a technical one after which the session plays within 5 s has recovered, which the "
     "frame's minute takes off: over a minute or a day alone it may be below 0."
 )
-_STALL = "No ad, in foreground; buffering after a seek is seeking until the next frame; repaired after losses."
+_STALL = (
+    "No ad, in foreground; buffering after a seek is seeking until the next frame; repaired after losses. Under an ad "
+    "whose begin and end are both lost it is the content's: nothing tells, if no other ad was shown."
+)
 _CIR = "Not within 5 s after a seek's frame, resume, rate change or ad end; a repaired stall has no known cause."
 _SWITCH = "The same value again is no switch; the first 10 s after the first frame are the start's climb, apart."
 
@@ -136,7 +139,8 @@ METRICS: tuple[Metric, ...] = (
            "CTA-2066 media time",
            "Rounded down to a millisecond in each piece of a minute."),
     Metric("content_time", "content_ms", None, "ms", HIGHER, "Distinct content played.", "CTA-2066",
-           "What is played again is not counted again; holes under 1 s are none; a position not told goes on."),
+           "What is played again is not counted again; holes under 1 s are none; a position not told goes on; content "
+           "in a gap ends at the playhead that the next event tells."),
     Metric("concurrency", "alive_ms", None, "1", NEITHER,
            "Mean number of sessions alive in a minute: alive time over 60,000 ms.", "Conviva concurrent plays",
            "Over several minutes, divide by their number: sums of minutes are session-minutes. Preloading, ended, "
@@ -147,7 +151,8 @@ METRICS: tuple[Metric, ...] = (
            "Their minute is that of the event after the gap."),
     Metric("unverified_gap_rate", "gaps - gaps_verified", "attempts", "1", LOWER,
            "Gaps per attempt in which stalls may have gone unseen.", "matinee",
-           "No counters told, or they contradict the timeline, or the player was in background."),
+           "No counters told, or they contradict the timeline, background, an ad on either side or perhaps in it. "
+           "Where an ad's begin was lost, the gap counts in the minute of that ad's end, which tells it."),
 )
 """Over spans, and so over sessions: in every rollup of `qoe_minute` and `qoe_daily`."""
 

@@ -54,6 +54,7 @@ class Event:
     kafka_partition: int
     kafka_offset: int
     kept: str = ""
+    """Once it has been taken from the event before, all that is left of it is `ad`."""
     ad_break: bool = False
 
     @classmethod
@@ -68,11 +69,16 @@ class Event:
         """This event with what it keeps taken from the one before it (a list of columns, ``*`` for all of them)."""
         words = self.kept.split(",")
         names = (*KEPT, *KEPT_TOGETHER) if "*" in words else [name for name in words if name in KEPT]
-        found = replace(self, kept="", **{name: getattr(before, name) for name in names})
+        found = replace(self, kept="ad" if self.silent_of_ad else "", **{name: getattr(before, name) for name in names})
         if "ad" in names or AD_BREAK in words:
             on = found.ad or (AD_BREAK in words and before.ad_break)
             found = replace(found, ad=on, ad_break=before.ad_break)
         return found
+
+    @property
+    def silent_of_ad(self) -> bool:
+        """Whether it leaves to the event before whether an ad is on."""
+        return not {"ad", "*"}.isdisjoint(self.kept.split(","))
 
     def with_title_of(self, before: Event) -> Event:
         """This event of an ad with the content's title and asset, which the event before it had."""

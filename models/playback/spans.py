@@ -41,9 +41,16 @@ The law (each engine implements it; tests hold them together row by row)
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
     gap, count in its moment; their time is taken there from what the gap was believed to be; cause unknown. They prove
     a frame in the gap; so does one that begins with the event, also where that opens a segment. Where the counters
-    cannot tell (background, or which of two segments), the gap stays unverified.
+    cannot tell (background, or which of two segments), the gap stays unverified. An ad's begin or end may be what was
+    lost: beside an ad nothing is repaired or proved, and the gap is unverified; where one may have lain in it (one was
+    shown in the segment; or the event leaves to the one before whether an ad is on, and one was shown or the title is
+    another), stalls are taken for the content's, unverified. The end of an ad that never began (an event that says
+    that none is on, after one that leaves it open) takes one verified gap of its open segment back (-1, in its moment).
+    An ad whose end is lost goes on until an event says that none is on: no state, title or playhead does. Nothing tells
+    of the session's first ad if both its ends are lost in a gap: its stalls and playing are the content's.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
-    distinct content (`models.playback.cover`). A position that is not told goes on from the last one.
+    distinct content (`models.playback.cover`). A position that is not told goes on from the last one. In a gap content
+    is covered up to the playhead that the event after it tells (same title, no ad, not before the last position).
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
 12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
@@ -62,7 +69,7 @@ from typing import Any, Literal
 from models.playback import scores
 from models.playback.cover import Cover
 from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, in_time, late_events
-from models.playback.repair import Player
+from models.playback.repair import Player, ads_around
 from models.playback.states import STATES, TERMINAL, durations
 from schemas import error_codes
 from schemas.measures import NAMES as MEASURES
@@ -224,23 +231,28 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         gap = missing > 0
         found: dict[str, int] | None = None
         begins = False
+        said = event
         if current is not None and event.kept:
             event = event.after(current.last)
         if current is not None and event.ad and not current.end_reason:
             event = event.with_title_of(current.last)
+        shown = current is not None and current.sums["ad_ms"] > 0
+        ads = ads_around(said, event, current.last if current is not None else None, shown)
         if current is not None and not current.end_reason:
             reason, end_at = _closing(current, event, at, policy)
             stays = not reason or reason in TERMINAL
-            proved = stays and player.lost_stalls(event, gap) > 0
+            proved = stays and player.lost_stalls(event, gap, ads) > 0
             state = _state_of(event, current.played or proved, current.seek_open and not proved) if stays else ""
             if reason != "timeout":
-                begins = not stays and player.begins(event, gap)
-                _hold(current, end_at, gap)
+                begins = not stays and player.begins(event, gap, ads)
+                _hold(current, end_at, gap, _content_end(current, event, gap))
                 unseen = stays and end_at < at
                 was = ("", None, at - current.at) if unseen else (current.state, current.last, end_at - current.at)
                 found = player.after_gap(
-                    event, gap, was[0], "rebuffering" if begins else state, was[1], was[2], current.connection
+                    event, gap, ads, was[0], "rebuffering" if begins else state, was[1], was[2], current.connection
                 )
+                if _ends_unseen(current, said, found):
+                    _count(found, "gaps_verified", -1)
             if stays:
                 current.missing += missing
                 _apply(current, event, at, state, proved, found or {}, policy)
@@ -253,11 +265,11 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
             current.missing += missing
             player.known = player.known and not gap
             continue
-        proved = begins or (found is None and event.state == "r" and player.lost_stalls(event, gap) > 0)
+        proved = begins or (found is None and event.state == "r" and player.lost_stalls(event, gap, ads) > 0)
         state = _state_of(event, proved, False)
         if found is None:
             limit = policy.hold_ms if current is None else at - current.at
-            found = player.after_gap(event, gap, "", state, None, limit)
+            found = player.after_gap(event, gap, ads, "", state, None, limit)
         else:
             found = {}
         following = _Segment(len(segments), at, missing, event, at)
@@ -278,6 +290,13 @@ def _state_of(event: Event, played: bool, seek_open: bool) -> str:
     if not played and state in ("rebuffering", "seeking"):
         return "starting"
     return "seeking" if seek_open and state == "rebuffering" else state
+
+
+def _ends_unseen(segment: _Segment, said: Event, found: dict[str, int]) -> bool:
+    """9: an ad ends that never began, so its begin was lost in a gap: was one of them taken for verified?"""
+    verified = segment.sums["gaps_verified"] + found.get("gaps_verified", 0)
+    ends = segment.last.silent_of_ad and not (said.silent_of_ad or said.ad)
+    return ends and not segment.last.ad and verified > 0
 
 
 def _retried(following: _Segment, before: _Segment, policy: Policy) -> None:
@@ -417,7 +436,13 @@ def _count(moment: dict[str, int], measure: str, amount: int) -> None:
     moment[measure] = moment.get(measure, 0) + amount
 
 
-def _hold(segment: _Segment, until: int, unobserved: bool) -> None:
+def _content_end(segment: _Segment, event: Event, gap: bool) -> int | None:
+    """10: the playhead that content believed to be shown in a gap cannot have passed; None if nothing tells one."""
+    told = event.playhead_ms is not None and not event.ad and event.title_id == segment.last.title_id
+    return event.playhead_ms if gap and told and (event.playhead_ms or 0) >= segment.position_ms else None
+
+
+def _hold(segment: _Segment, until: int, unobserved: bool, content_end: int | None) -> None:
     """Let the newest event's state hold until `until`, cut at minute borders."""
     if segment.attempt_at is not None and not segment.played and (segment.last.ad or segment.state == "paused"):
         segment.excluded_ms += until - segment.at
@@ -426,10 +451,10 @@ def _hold(segment: _Segment, until: int, unobserved: bool) -> None:
         segment.connection_until = until
     start = segment.at
     if start == until and segment.moment:
-        _piece(segment, start, until, unobserved)
+        _piece(segment, start, until, unobserved, content_end)
     while start < until:
         end = min(until, start - start % MINUTE_MS + MINUTE_MS)
-        _piece(segment, start, end, unobserved)
+        _piece(segment, start, end, unobserved, content_end)
         start = end
 
 
@@ -459,11 +484,11 @@ def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], p
         _piece(segment, end_at, end_at, False)
 
 
-def _piece(segment: _Segment, start: int, end: int, unobserved: bool) -> None:
+def _piece(segment: _Segment, start: int, end: int, unobserved: bool, content_end: int | None = None) -> None:
     """Add [start, end), which lies in one minute, as a span of its own or to the one before; takes the moment away."""
     event, moment = segment.last, segment.moment
     counted = durations(segment.state, event, end - start, segment.connection)
-    _count(counted, "content_ms", _covered(segment, end - start))
+    _count(counted, "content_ms", _covered(segment, end - start, content_end))
     for name, value in moment.items():
         _count(counted, name, value)
     segment.moment = {}
@@ -487,14 +512,18 @@ def _piece(segment: _Segment, start: int, end: int, unobserved: bool) -> None:
         segment.spans.append(key | {"start_at": start, "end_at": end} | dict.fromkeys(MEASURES, 0) | counted)
 
 
-def _covered(segment: _Segment, ms: int) -> int:
-    """10: move the position on by `ms` of the newest event's state; returns the new content that was shown."""
+def _covered(segment: _Segment, ms: int, content_end: int | None) -> int:
+    """10: move the position on by `ms` of the newest event's state; returns the new content that was shown.
+
+    `content_end`: where that ends, if it is known.
+    """
     event = segment.last
     media = ms * event.rate_milli // 1000
     if segment.state != "playing" or event.ad or media == 0:
         return 0
     start, segment.position_ms = segment.position_ms, segment.position_ms + media
-    return 0 if event.background else segment.cover.add(start, start + media)
+    end = segment.position_ms if content_end is None else min(segment.position_ms, content_end)
+    return 0 if event.background or end <= start else segment.cover.add(start, end)
 
 
 def _span_row(span: dict[str, Any], number: int, segment: _Segment, revision: Revision) -> dict[str, Any]:

@@ -141,6 +141,8 @@ def _notes(stretch: Stretch, before: list[Stretch], reports: tuple[Report, ...])
     if row.get("gaps"):
         verified = row.get("gaps_verified", 0)
         notes.append(f"gap: {row['gaps']}, of which the player's counters tell {verified}")
+    elif row.get("gaps_verified", 0) < 0:
+        notes.append("an ad ends here whose begin was lost: a gap before is not verified after all")
     if row.get("repaired_stalls") or row.get("repaired_stall_ms"):
         count, ms = row.get("repaired_stalls", 0), row.get("repaired_stall_ms", 0)
         notes.append(f"repaired from the player's counters: stalls {count:+}, stalled {ms:+,} ms; place unknown")

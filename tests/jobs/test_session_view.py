@@ -179,5 +179,7 @@ def test_repairs_are_told_and_minutes_joined() -> None:
     assert [one.duration_ms for one in story.stretches] == [10_000, 10_000, 10_000]
     notes = " | ".join(story.stretches[1].notes)
     assert "stalls +2, stalled +3,400 ms; place unknown" in notes and "of which the player's counters tell 1" in notes
+    back = tell([], spans({"state": "playing"}, {"state": "paused", "gaps_verified": -1}), [], 120_000)
+    assert "a gap before is not verified after all" in back.stretches[-1].notes[0]
     joined = tell([], spans({"state": "playing", "stall_ms": 1}, {"state": "playing", "stall_ms": 2}), [], 120_000)
     assert [(one.duration_ms, one.row["stall_ms"]) for one in joined.stretches] == [(20_000, 3)]

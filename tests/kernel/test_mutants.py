@@ -16,7 +16,7 @@ import pytest
 
 from models.playback import spans
 from models.playback.events import Event
-from models.playback.repair import Player
+from models.playback.repair import Ads, Player
 from models.playback.spans import SPAN_COLUMNS, Policy, fold
 from tests.kernel import hostile, jvm
 
@@ -31,7 +31,7 @@ def _last_wins(events: Any) -> Any:
 
 
 class _Deaf(Player):
-    def lost_stalls(self, event: Any, gap: bool) -> int:
+    def lost_stalls(self, event: Any, gap: bool, ads: Any) -> int:
         return 0
 
     def after_gap(self, event: Any, gap: bool, *rest: Any, **more: Any) -> dict[str, int]:
@@ -61,6 +61,9 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "two seconds less lateness": replace(POLICY, lateness_ms=22_000),
     "a longer pause": replace(POLICY, pause_limit_ms=31_000),
     "the player's counters are not believed": ("Player", _Deaf),
+    "no gap may hide an ad": ("ads_around", lambda *known: Ads.NONE),
+    "the end of an ad that never began says nothing": ("_ends_unseen", lambda *known: False),
+    "content goes on through a gap": ("_content_end", lambda *known: None),
     "an ad with a title of its own opens a session": ("Event", _Opening),
     "a break ends with its first ad": ("Event", _Flat),
     "every code is a fault": ("error_codes", SimpleNamespace(is_business=lambda code: False)),

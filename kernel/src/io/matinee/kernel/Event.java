@@ -35,7 +35,7 @@ public final class Event {
     public String pageId;
     public int partition;
     public long offset;
-    /** What it takes from the event before it: bits of {@link Kept}. */
+    /** What it takes from the event before it: bits of {@link Kept}; once it has been taken, AD alone is left of them. */
     public int kept;
 
     /** Class of the event's error code, and the rate, from what the record says. */
@@ -52,6 +52,11 @@ public final class Event {
 
     boolean silentOfBreak() {
         return (kept & (Kept.AD | Kept.AD_BREAK | Kept.ALL)) != 0;
+    }
+
+    /** Leaves to the event before whether an ad is on. */
+    boolean silentOfAd() {
+        return (kept & (Kept.AD | Kept.ALL)) != 0;
     }
 
     /** This event of an ad with the content's title and asset, which the event before had; a copy unless it is {@code own}. */

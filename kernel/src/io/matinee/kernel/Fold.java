@@ -32,6 +32,10 @@ public final class Fold {
     private Player player = new Player();
     /** Of the event at hand: a stall begins with it, in the segment that it opens. */
     private boolean begins;
+    /** Of the event at hand: what is known of ads in the gap before it. */
+    private Ads ads;
+    /** Of the event at hand: it ends an ad that never began. */
+    private boolean endsUnseen;
     /** The newest segment; null before the first event. */
     Segment current;
     /** Segment 0, once another one is current. */
@@ -68,6 +72,8 @@ public final class Fold {
         Arrays.fill(moment, 0);
         boolean accounted = false;
         begins = false;
+        ads = Ads.around(said, event, current);
+        endsUnseen = current != null && current.last.silentOfAd() && !said.silentOfAd() && !said.ad && !current.last.ad;
         if (current != null && !current.closed()) {
             Reason reason = step(event, missing, sink);
             if (reason == Reason.OPEN || reason.terminal()) {
@@ -107,16 +113,19 @@ public final class Fold {
             until = Math.min(until, current.startAt + policy.sessionCapMs());
         }
         boolean stays = reason == Reason.OPEN || reason.terminal();
-        boolean proved = stays && player.lostStalls(event, gap) > 0;
+        boolean proved = stays && player.lostStalls(event, gap, ads) > 0;
         State state = stays ? stateOf(event, current.played || proved, current.seekOpen && !proved) : null;
         if (reason == Reason.TIMEOUT) {
             until = current.at;
         } else {
-            begins = !stays && player.begins(event, gap);
-            hold(until, gap, sink);
+            begins = !stays && player.begins(event, gap, ads);
+            hold(until, gap, contentEnd(event, gap), sink);
             boolean unseen = stays && until < at;
-            player.afterGap(event, gap, unseen ? null : current.state, begins ? State.REBUFFERING : state, unseen ? null : current.last,
-                    unseen ? at - current.at : until - current.at, current.connection, moment);
+            player.afterGap(event, gap, ads, unseen ? null : current.state, begins ? State.REBUFFERING : state,
+                    unseen ? null : current.last, unseen ? at - current.at : until - current.at, current.connection, moment);
+            if (endsUnseen && Measure.GAPS_VERIFIED.of(current.sums) + Measure.GAPS_VERIFIED.of(moment) > 0) {
+                Measure.GAPS_VERIFIED.add(moment, -1);
+            }
         }
         if (stays) {
             current.missing += missing;
@@ -167,12 +176,12 @@ public final class Fold {
 
     private void open(Event event, long missing, boolean accounted, Sink sink) {
         boolean gap = missing > 0;
-        boolean proved = begins || (!accounted && event.state == State.REBUFFERING && player.lostStalls(event, gap) > 0);
+        boolean proved = begins || (!accounted && event.state == State.REBUFFERING && player.lostStalls(event, gap, ads) > 0);
         State state = stateOf(event, proved, false);
         Arrays.fill(moment, 0);
         if (!accounted) {
             long unseen = current == null ? policy.holdMs() : at - current.at;
-            player.afterGap(event, gap, null, state, null, unseen, false, moment);
+            player.afterGap(event, gap, ads, null, state, null, unseen, false, moment);
         }
         Segment segment = new Segment();
         segment.number = current == null ? 0 : current.number + 1;
@@ -309,8 +318,14 @@ public final class Fold {
         }
     }
 
+    /** 10: the playhead that content believed to be shown in a gap cannot have passed; without end if nothing tells one. */
+    private long contentEnd(Event event, boolean gap) {
+        boolean told = !event.ad && event.title().equals(current.last.title());
+        return gap && told && event.playheadMs >= current.positionMs ? event.playheadMs : Long.MAX_VALUE;
+    }
+
     /** 4 and 11: the newest event's state holds until then, cut at minute borders. */
-    private void hold(long until, boolean unobserved, Sink sink) {
+    private void hold(long until, boolean unobserved, long contentEnd, Sink sink) {
         Segment s = current;
         if (s.attemptAt != Segment.NEVER && !s.played && (s.last.ad || s.state == State.PAUSED)) {
             s.excludedMs += until - s.at;
@@ -324,7 +339,7 @@ public final class Fold {
             long end = Math.min(until, minute(start) + MINUTE_MS);
             Arrays.fill(piece, 0);
             durations(s.state, s.last, end - start, s.connection, piece, 1);
-            Measure.CONTENT_MS.add(piece, covered(s, end - start));
+            Measure.CONTENT_MS.add(piece, covered(s, end - start, contentEnd));
             Measure.add(s.sums, piece, 1);
             sink.held(s, start, end, unobserved, piece);
             start = end;
@@ -332,7 +347,7 @@ public final class Fold {
     }
 
     /** 10: move the position on by so long of the newest event's state; returns the new content that was shown. */
-    private static long covered(Segment s, long ms) {
+    private static long covered(Segment s, long ms, long contentEnd) {
         Event event = s.last;
         long media = ms * event.rateMilli / 1000;
         if (s.state != State.PLAYING || event.ad || media == 0) {
@@ -340,7 +355,8 @@ public final class Fold {
         }
         long start = s.positionMs;
         s.positionMs += media;
-        return event.background ? 0 : s.cover.add(start, start + media);
+        long end = Math.min(s.positionMs, contentEnd);
+        return event.background || end <= start ? 0 : s.cover.add(start, end);
     }
 
     /** End the segment; {@code moment} holds what the player's counters say of a gap at its end. */

@@ -78,7 +78,7 @@ public final class Kept {
         for (int i = 0; i < Event.DIMENSIONS; i++) {
             e.dims[i] = all || (bits & DIMENSION_BITS[i]) != 0 ? before.dims[i] : event.dims[i];
         }
-        e.kept = 0;
+        e.kept = event.silentOfAd() ? AD : 0;
         return e;
     }
 

@@ -18,21 +18,23 @@ final class Player {
         known = false;
     }
 
-    /** How many stalls began unseen before the event, or with it; 0 if there is no gap or no telling. */
-    long lostStalls(Event event, boolean gap) {
-        return gap && known && told(event) ? event.stallCount - stalls : 0;
+    /** How many stalls of content began unseen before the event, or with it; 0 if there is no gap or no telling. */
+    long lostStalls(Event event, boolean gap, Ads ads) {
+        return gap && known && told(event) && ads != Ads.BESIDE ? event.stallCount - stalls : 0;
     }
 
     /** Whether one stall more, of no length yet, is all that a gap hid: then it begins with the event. */
-    boolean begins(Event event, boolean gap) {
-        return event.state == State.REBUFFERING && gap && known && event.stallCount == stalls + 1 && event.stallTotalMs == stallMs;
+    boolean begins(Event event, boolean gap, Ads ads) {
+        return event.state == State.REBUFFERING && gap && known && ads != Ads.BESIDE && event.stallCount == stalls + 1
+                && event.stallTotalMs == stallMs;
     }
 
     /**
      * Take the event in; adds what a gap right before it adds to its moment. {@code before} and {@code last}
      * are null if nothing was held, {@code state} if another segment takes it.
      */
-    void afterGap(Event event, boolean gap, State before, State state, Event last, long heldMs, boolean connection, long[] to) {
+    void afterGap(Event event, boolean gap, Ads ads, State before, State state, Event last, long heldMs, boolean connection,
+            long[] to) {
         boolean stalled = before == State.REBUFFERING;
         boolean began = state == State.REBUFFERING && !stalled;
         long count = stalls + (began ? 1 : 0);
@@ -43,7 +45,7 @@ final class Player {
             long more = event.stallCount - count;
             boolean whose = more > 0 && state == null && event.state == State.REBUFFERING;
             if (known && told(event) && !whose) {
-                repaired = repair(event, began, before, last, heldMs, connection, more, event.stallTotalMs - ms, to);
+                repaired = repair(event, ads, began, before, last, heldMs, connection, more, event.stallTotalMs - ms, to);
             }
         }
         if (told(event)) {
@@ -59,12 +61,12 @@ final class Player {
     }
 
     /** Returns whether the counters have put the timeline right. */
-    private static boolean repair(Event event, boolean began, State before, Event last, long heldMs, boolean connection, long more,
-            long moreMs, long[] to) {
+    private static boolean repair(Event event, Ads ads, boolean began, State before, Event last, long heldMs, boolean connection,
+            long more, long moreMs, long[] to) {
         boolean stalled = before == State.REBUFFERING;
-        boolean hidden = event.background || (last != null && (last.background || (stalled && last.ad)));
+        boolean hidden = event.background || ads == Ads.BESIDE || (last != null && last.background);
         if (more == 0 && moreMs == 0) {
-            Measure.GAPS_VERIFIED.add(to, hidden && stalled ? 0 : 1);
+            Measure.GAPS_VERIFIED.add(to, (hidden && stalled) || ads.compareTo(Ads.SHOWN) > 0 ? 0 : 1);
             return false;
         }
         boolean plausible = more >= 0 && moreMs >= (stalled ? -heldMs : 0) && moreMs <= (stalled ? 0 : heldMs)
@@ -72,7 +74,7 @@ final class Player {
         if (!plausible || hidden) {
             return false;
         }
-        Measure.GAPS_VERIFIED.add(to, 1);
+        Measure.GAPS_VERIFIED.add(to, ads == Ads.NONE ? 1 : 0);
         Measure.REPAIRED_STALLS.add(to, more);
         Measure.STALLS.add(to, more);
         Measure.REPAIRED_STALL_MS.add(to, moreMs);
