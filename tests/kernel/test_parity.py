@@ -78,7 +78,8 @@ def test_events_of_no_known_time_are_left_out_alike() -> None:
     rows = hostile.topic(rng, made, JITTER_MS)
     for row in rows:
         if rng.random() < 0.2:
-            row["post_device_at"] = row["received_at"] + rng.choice((-1, 1)) * rng.choice((DAY_MS + 1, 2 * DAY_MS, 10**12))
+            by = rng.choice((-1, 1)) * rng.choice((DAY_MS + 1, 2 * DAY_MS, 10**12))
+            row["post_device_at"] = row["received_at"] + by
     good = [row for row in rows if abs(row["received_at"] - row["post_device_at"]) <= DAY_MS]
     assert {row["session_id"] for row in rows if row["kafka_offset"] < 20 and row not in good}
     by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
