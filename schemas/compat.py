@@ -1,7 +1,8 @@
 """Do all versions of a record understand each other?
 
-A record on a topic must be FULL_TRANSITIVE: every version reads every other, because old and new producers and
-consumers run side by side. A record that only rests in tables must be BACKWARD_TRANSITIVE: the newer reads every older.
+A record on a topic (but for dead letters) must be FULL_TRANSITIVE: every version reads every other, because old and new
+producers and consumers run side by side. A record that only rests in tables must be BACKWARD_TRANSITIVE: the newer
+reads every older.
 Checked three ways: Avro's own rules (`avro.compatibility`), real bytes through fastavro, and our attributes, which Avro
 does not know: what one version calls valid the reading version must not refuse.
 """
@@ -24,8 +25,12 @@ BACKWARD = "BACKWARD_TRANSITIVE"
 
 
 def mode(name: str) -> str:
-    """The rule a record is under: FULL if a topic carries it, else BACKWARD."""
-    return FULL if any(topic.record == name for topic in topics.TOPICS) or name == "day_end" else BACKWARD
+    """The rule a record is under: FULL if a topic carries it in Avro, else BACKWARD.
+
+    A dead letter goes as the bytes it was and its fields as headers of text, which no older version reads or refuses.
+    """
+    carried = any(topic.record == name for topic in topics.TOPICS) and name != topics.DLQ_PLAYBACK_EVENT.record
+    return FULL if carried or name == "day_end" else BACKWARD
 
 
 def every_problem() -> list[str]:

@@ -14,20 +14,18 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from schemas import records
 from schemas.errors import SchemaError
 from schemas.records import Field, Record, Scalar
-from schemas.validate import Validator, Wrong
+from schemas.validate import Validator, Wrong, milliseconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RECORD = "playback_event"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
 _DAY_MS = 86_400_000
 _STEP = 1 << 20
@@ -153,15 +151,8 @@ def _physical(record: Record, row: dict[str, Any]) -> dict[str, Any]:
     whole = {f.name: row.get(f.name, f.default) for f in record.fields}
     for f in record.fields:
         if f.type is Scalar.TIMESTAMP and isinstance(whole[f.name], str):
-            whole[f.name] = _milliseconds(whole[f.name])
+            whole[f.name] = milliseconds(whole[f.name])
     return whole
-
-
-def _milliseconds(moment: str | int) -> int:
-    """A valid time as milliseconds since 1970."""
-    if isinstance(moment, int):
-        return moment
-    return (datetime.fromisoformat(moment) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _count(report: Report, line: int, row: dict[str, Any] | Wrong, validator: Validator) -> None:
@@ -174,7 +165,7 @@ def _count(report: Report, line: int, row: dict[str, Any] | Wrong, validator: Va
         key = (row["session_id"], row["seq"])
         report.repeated += key in report.seen
         report.seen.add(key)
-        if abs(_milliseconds(row["device_at"]) - _milliseconds(row["received_at"])) > _DAY_MS:
+        if abs(milliseconds(row["device_at"]) - milliseconds(row["received_at"])) > _DAY_MS:
             report.odd_clocks.append(line)
 
 

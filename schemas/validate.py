@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from schemas.errors import SchemaError
@@ -42,7 +42,7 @@ class Validator:
     """Checks rows of one record whose fields are all scalars.
 
     Rows are dicts as `json.loads` gives them: a timestamp is an integer (milliseconds since 1970) or ISO 8601 text with
-    a zone, a date ISO text. Fields with a default may be absent.
+    a zone, a date ISO text. Fields with a default may be absent. The clock of a `playback_event`'s POST is checked too.
 
     Raises:
         SchemaError: the record has fields that are no scalars.
@@ -72,6 +72,11 @@ class Validator:
             rule = test(value)
             if rule is not None:
                 yield Wrong(name, rule, kind_of(value))
+        if self.record.name == "playback_event":
+            times = {name: row.get(name) for name in ("received_at", "post_device_at")}
+            good = not any(self._tests[name](value) for name, value in times.items())
+            if good and strays(*map(milliseconds, times.values())):
+                yield Wrong("post_device_at", CLOCK, kind_of(times["post_device_at"]))
 
 
 def _test(field: Field) -> Callable[[Any], str | None]:
@@ -130,6 +135,22 @@ _YEAR_1970, _YEAR_2000, _YEAR_2100 = (datetime(year, 1, 1, tzinfo=UTC) for year 
 _END_MS = 4_102_444_800_000
 """The kernel's Decoder.MAX_TIMESTAMP: the start of 2100."""
 _OUTSIDE = "must be in the years 1970 to 2099"
+
+MAX_CLOCK_MS = 86_400_000
+"""The kernel's Decoder.MAX_CLOCK: a POST whose clock is further from its receipt is of no known time."""
+CLOCK = "must be within 24 hours of received_at"
+
+
+def strays(received_ms: int, posted_ms: int) -> bool:
+    """Whether the device clock of a POST says nothing of when it was received (law 2 of `models.playback.spans`)."""
+    return abs(received_ms - posted_ms) > MAX_CLOCK_MS
+
+
+def milliseconds(moment: Any) -> int:
+    """A valid time, text or number, as milliseconds since 1970."""
+    if isinstance(moment, str):
+        return (datetime.fromisoformat(moment) - _YEAR_1970) // timedelta(milliseconds=1)
+    return int(moment)
 
 
 def _moment(field: Field, value: Any) -> str | None:

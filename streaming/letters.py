@@ -34,7 +34,7 @@ from schemas import records, wire
 from schemas import topics as catalogue
 from schemas.errors import WireError
 from schemas.topics import Topic
-from schemas.validate import Validator
+from schemas.validate import CLOCK, Validator
 from streaming import clients, consume, topics
 
 LETTERS = {catalogue.PLAYBACK_EVENT.name: catalogue.DLQ_PLAYBACK_EVENT, catalogue.CMCD.name: catalogue.DLQ_CMCD}
@@ -192,7 +192,8 @@ def _playback_event(payload: bytes) -> _Found:
     times = {key: _millis(value) for key, value in row.items() if isinstance(value, datetime)}
     wrong = list(Validator(record).wrong(row | times))
     if wrong:
-        raise ValueError(f"still refused (range): {wrong[0].field} {wrong[0].rule}")
+        kind = "clock" if wrong[0].rule == CLOCK else "range"
+        raise ValueError(f"still refused ({kind}): {wrong[0].field} {wrong[0].rule}")
     at, posted = times["received_at"], times["post_device_at"]
 
     def received_at(now: int) -> bytes:

@@ -111,7 +111,7 @@ KEYS: Mapping[str, Key] = dict(sorted(_keys()))
 UNREADABLE = "?"
 """Members without a readable key are counted under this."""
 
-ERROR_CLASSES = ("frame", "schema", "decode", "range", "key")
+ERROR_CLASSES = ("frame", "schema", "decode", "range", "key", "clock")
 
 
 class Refused(ValueError):

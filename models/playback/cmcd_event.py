@@ -24,6 +24,7 @@ from typing import Any
 from models.playback.cmcd import INTEGER, KEYS, STRING, STRINGS, TEXT, TOKEN, Item, Key, Record, Refused, Token, parse
 from models.playback.cmcd import event_record as read_record
 from models.playback.events import AD_BREAK
+from schemas.validate import strays
 
 CUSTOM = {
     "io.matinee-app": "app_version",
@@ -109,6 +110,8 @@ def decode(message: bytes, key: bytes | None, partition: int = 0, offset: int = 
             row = event(read_record(line, EVENT_KEYS), post)
             if key is None or row["session_id"].encode() != key:
                 raise Refused("key", "message key is not the record's sid")
+            if strays(post["at"], post["newest"]):
+                raise Refused("clock", f"newest is {post['newest']}: more than 24 h from at")
         except Refused as refused:
             letters.append(Letter(number, b"\n".join([head, line]), refused.error_class, str(refused)))
         else:

@@ -15,6 +15,7 @@ from typing import Any
 
 from models.playback.cmcd_event import ANY_DEVICE, EVERYTHING, NO_COUNTRY, UNKNOWN
 from models.playback.events import AD_BREAK
+from schemas.validate import strays
 
 VENDOR = "com.snowplowanalytics.snowplow.media"
 _PATH = "com_snowplowanalytics_snowplow_media"
@@ -122,11 +123,14 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
         kept.append(AD_BREAK)
     device_at = _moment(event, "dvce_created_tstamp")
     sent_at = _moment(event, "dvce_sent_tstamp") if event.get("dvce_sent_tstamp") else device_at
+    received_at = _moment(event, "collector_tstamp")
+    if strays(received_at, sent_at):
+        raise _Refused("the device's clock is more than 24 h from collector_tstamp")
     return {
         "session_id": sid,
         "event": kind,
         "device_at": device_at,
-        "received_at": _moment(event, "collector_tstamp"),
+        "received_at": received_at,
         "post_device_at": sent_at,
         "state": state or "d",
         "bitrate_kbps": kbps,

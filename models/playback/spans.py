@@ -8,7 +8,8 @@ The law (each engine implements it; tests hold them together row by row)
     `live` leaves late events out (their numbers are then missing), `final` takes them in, as if received with the
     earliest of those that follow.
  2. *Clock.* One offset per session: `received_at - post_device_at` of the record lowest in the topic. An event's time
-    is `device_at + offset`, and never before its predecessor's.
+    is `device_at + offset`, and never before its predecessor's. Beyond 24 hours no reader lets an event come here
+    (`schemas.validate.strays`).
  3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed,
     q quit; before the first content frame r and k are starting; after k, r is seeking until the next content frame.
     The first content frame is the first p without ad.

@@ -35,7 +35,7 @@ MIDNIGHT = 1_790_000_000_000 // 86_400_000 * 86_400_000 + 86_400_000
 def session(rng: random.Random, session_id: str, scale: float = 1.0) -> list[Row]:
     """The events of one session as the player numbers them; `scale` shrinks the times along with a smaller policy."""
     at = MIDNIGHT + int(rng.uniform(-600_000, 600_000) if rng.random() < 0.5 else rng.uniform(-7e7, 7e7))
-    skew = rng.choice((0, 0, rng.randint(-3_600_000, 3_600_000)))
+    skew = rng.choice((0, 0, 22 * rng.randint(-3_600_000, 3_600_000)))  # up to 22 h, of the 24 allowed
     view: Row = {
         "state": rng.choice("sssspdra"),
         "bitrate_kbps": rng.choice((None, 1000)),

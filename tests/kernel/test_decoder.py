@@ -15,6 +15,7 @@ import pytest
 from schemas import ids, records, wire
 from schemas.errors import SchemaError
 from schemas.records import Array, Field, Scalar
+from schemas.validate import Validator
 from tests.kernel import hostile, jvm
 
 pytestmark = pytest.mark.jvm
@@ -91,9 +92,9 @@ def test_the_older_version_gets_defaults() -> None:
     assert old[:-5] == new[:-5]
 
 
-def _unchecked(name: str, value: Any) -> bytes:
+def _unchecked(name: str, value: Any, **changes: Any) -> bytes:
     """A v2 event whose field holds what `wire` itself would refuse."""
-    row = wire.decode_one(_event())[2] | {name: value}
+    row = wire.decode_one(_event(**changes))[2] | {name: value}
     out = io.BytesIO()
     fastavro.schemaless_writer(out, wire.logical_schema("playback_event", 2), row)
     return wire.header("playback_event", 2) + out.getvalue()
@@ -155,6 +156,34 @@ def test_refused(case: str, refused: dict[str, list[str | None]]) -> None:
     assert schema_id == ("-1" if error_class == "frame" else str(int.from_bytes((value or b"")[1:5])))
 
 
+RECEIVED = hostile.MIDNIGHT
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_clock_more_than_a_day_from_its_receipt_is_refused_as_by_the_file_check(version: int) -> None:
+    """A day to the millisecond is still corrected; only the POST's clock matters, not the event's own time."""
+    off = (0, DAY_MS, -DAY_MS, DAY_MS + 1, -DAY_MS - 1, 2 * DAY_MS, 5_000 - RECEIVED, 4_102_444_799_999 - RECEIVED)
+    same = {"received_at": RECEIVED, "device_at": RECEIVED - 3 * DAY_MS}
+    rows = [same | {"post_device_at": RECEIVED + by} for by in off]
+    found = _decode("playback_event", [(b"s1", _event(version, **row)) for row in rows])
+    strayed = [abs(by) > DAY_MS for by in off]
+    assert [line[0] == "bad" for line in found] == strayed and any(strayed) and not all(strayed)
+    assert {line[2] for line in found if line[0] == "bad"} == {"clock"}
+    assert found[6][3] == "post_device_at is 5000: more than 24 h from received_at"
+    check = Validator(records.load("playback_event"))
+    whole = hostile.session(random.Random(1), "s1")[0]
+    assert [[wrong.field for wrong in check.wrong(whole | row)] for row in rows] == [
+        ["post_device_at"] if bad else [] for bad in strayed
+    ]
+
+
+def test_what_else_is_wrong_is_told_before_the_clock() -> None:
+    row = {"received_at": RECEIVED, "post_device_at": 5_000}
+    [keyed, ranged] = _decode("playback_event", [(b"s2", _event(**row)), (b"s1", _unchecked("seq", -1, **row))])
+    assert (keyed[2], ranged[2]) == ("key", "range")
+
+
 def test_a_personal_value_is_never_told() -> None:
     [[_, _, error_class, reason]] = _decode("profile", [(b"k", wire.header("profile", 1) + b"\x06eve")])
     assert error_class == "decode" and "eve" not in str(reason)
@@ -206,7 +235,7 @@ def test_fuzz() -> None:
             assert list(values) == [None if pd.isna(value) else _shown(value) for value in expected[name]]
     bad = Counter(line[2] for line in found if line[0] == "bad")
     assert sum(bad.values()) + len(good) == FUZZED
-    assert set(bad) == {"frame", "schema", "decode", "range", "key"}
+    assert set(bad) == {"frame", "schema", "decode", "range", "key", "clock"}
     assert all(line[3] for line in found if line[0] == "bad")
     assert min(bad.values()) > 20 and len(good) > 500
     _python_agrees(messages, found)

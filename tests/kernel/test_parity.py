@@ -18,6 +18,7 @@ pytestmark = pytest.mark.jvm
 SMALL = hostile.SMALL
 CASES = {"settings": (Policy(), 1.0, 1_500), "small": (SMALL, 0.2, 2_000)}
 JITTER_MS = 3_000
+DAY_MS = 86_400_000
 
 
 class Case:
@@ -68,6 +69,30 @@ def test_batch_rows(case: Case) -> None:
         ]
         assert sorted(case.found[kind], key=str) == sorted(_lines(columns, expected), key=str)
     assert "dead" not in case.found
+
+
+def test_events_of_no_known_time_are_left_out_alike() -> None:
+    """A fifth of the POSTs with a clock beyond the bound, first ones among them, which would have given the offset."""
+    rng = random.Random(24)
+    made = [hostile.sent(rng, hostile.session(rng, f"s{n}", 0.2), 0.2) for n in range(80)]
+    rows = hostile.topic(rng, made, JITTER_MS)
+    for row in rows:
+        if rng.random() < 0.2:
+            by = rng.choice((-1, 1)) * rng.choice((DAY_MS + 1, 2 * DAY_MS, 10**12))
+            row["post_device_at"] = row["received_at"] + by
+    good = [row for row in rows if abs(row["received_at"] - row["post_device_at"]) <= DAY_MS]
+    assert {row["session_id"] for row in rows if row["kafka_offset"] < 20 and row not in good}
+    by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in good:
+        by_session[row["session_id"]].append(row)
+    found = jvm.fold(jvm.encode(rows), SMALL, JITTER_MS)
+    refused = sorted((str(row["kafka_partition"]), str(row["kafka_offset"])) for row in rows if row not in good)
+    assert sorted((str(line[0]), str(line[1])) for line in found["dead"]) == refused
+    assert {line[2] for line in found["dead"]} == {"clock"} and len(refused) > 100
+    for kind, columns in (("span", SPAN_COLUMNS), ("session", SESSION_COLUMNS)):
+        folded = [fold(held, SMALL, revision) for held in by_session.values() for revision in REVISIONS]
+        expected = [row for one in folded for row in getattr(one, kind + "s")]
+        assert sorted(found[kind], key=str) == sorted(_lines(columns, expected), key=str)
 
 
 def test_live_deltas_add_up_to_the_batch_sums(case: Case) -> None:

@@ -15,6 +15,7 @@ from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Poli
 from schemas import records, wire
 from schemas.tables import BOTH
 from tests.kernel import hostile, jvm
+from tests.models.playback import cmcd_golden
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -142,6 +143,22 @@ def test_decode_every_outcome(session: SparkSession) -> None:
     query = "SELECT kernel.decode_playback_event(v, k) AS d FROM message WHERE kafka_offset = 4"
     [control] = session.sql(query).collect()
     assert control.d is None
+
+
+def test_a_clock_more_than_a_day_off_is_refused_in_avro_and_in_a_line(session: SparkSession) -> None:
+    at = hostile.MIDNIGHT
+    first = hostile.session(random.Random(1), "s1")[0] | {"received_at": at, "kafka_partition": 0, "kafka_at": at}
+    off = (86_400_000, -86_400_001, 5 - at)
+    rows = [first | {"post_device_at": at + by, "kafka_offset": n} for n, by in enumerate(off)]
+    line = cmcd_golden.records()[0]["line"]
+    posts = [cmcd_golden.message([line], {"at": at, "newest": at + by}) for by in off]
+    _table(session, jvm.encode(rows) + [jvm.Message(1, n, at, b"s1", value) for n, value in enumerate(posts)])
+    avro = session.sql("SELECT kernel.decode_playback_event(v, k) AS d FROM message WHERE kafka_partition = 0")
+    assert [row.d.error_class for row in avro.collect()] == [None, "clock", "clock"]
+    query = "SELECT kernel.decode_cmcd(v, k, kafka_partition, kafka_offset) AS d FROM message WHERE kafka_partition = 1"
+    lines = [row.d for row in session.sql(query).collect()]
+    assert [[letter.error_class for letter in d.letters] for d in lines] == [[], ["clock"], ["clock"]]
+    assert [len(d.events) for d in lines] == [1, 0, 0]
 
 
 def test_room_ends_with_the_bytes_it_was_given(session: SparkSession) -> None:

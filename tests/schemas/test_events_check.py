@@ -16,6 +16,7 @@ from schemas import events_check, records, wire
 from schemas.cli import events
 from schemas.errors import SchemaError
 
+STRAYS = "post_device_at must be within 24 hours of received_at"
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "your-own-events.md"
 
 
@@ -95,11 +96,19 @@ def test_the_guide_shows_what_a_wrong_file_gives(tmp_path: Path) -> None:
     ({"received_at": 1_772_395_200}, "received_at must be after 2000: milliseconds, not seconds (found: integer)"),
     ({"sesion_id": "s"}, "sesion_id is not a field of playback_event; did you mean session_id? (found: text)"),
     ({"ad": {"is": 1}}, "ad must be true or false (found: object)"),
+    ({"post_device_at": "2026-02-28T20:00:01.599Z"}, f"{STRAYS} (found: text)"),
+    ({"post_device_at": "2026-03-02T20:00:01.601Z"}, f"{STRAYS} (found: text)"),
+    ({"post_device_at": 1_772_395_201}, f"{STRAYS} (found: integer)"),
 ])  # fmt: skip
 def test_each_kind_of_mistake_is_named(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     code, out, error = check(tmp_path, with_row(1, **changed))
     assert (code, out) == (2, [f"line 2: {said} x 1"])
     assert error == "3 events: 1 wrong, 1 wrong fields; correct them in the file, nothing was changed or sent"
+
+
+@pytest.mark.parametrize("posted", ["2026-02-28T20:00:01.600Z", "2026-03-02T21:00:01.600+01:00", 1_772_481_601_600])
+def test_a_posts_clock_off_by_a_day_is_corrected(tmp_path: Path, posted: str | int) -> None:
+    assert check(tmp_path, with_row(1, post_device_at=posted))[:2] == (0, ["3 events: 0 wrong, 1 sessions"])
 
 
 def test_a_device_clock_far_off_is_noted_and_no_mistake(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from conf.settings import load
 from models.playback import cmcd_event
 from models.playback.spans import REVISIONS, SESSION_COLUMNS, SPAN_COLUMNS, Policy, fold
-from schemas import records
+from schemas import records, wire
 from streaming import clients, letters, topics
 from tests.jobs import stream
 from tests.kernel import hostile, jvm
@@ -179,14 +179,41 @@ def test_the_collectors_line_stays_but_for_its_times(monkeypatch: pytest.MonkeyP
 
 
 def test_a_time_that_no_reader_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device clock at its beginning cannot go back with the topic's."""
+    """A device clock ahead cannot go on with the topic's at its end."""
     broker = Broker(monkeypatch)
-    broker.put(T - 9_000_000, b"s2", cmcd(0, "s2"))
+    broker.put(cmcd_event.MAX_AT - 1, b"s2", cmcd(0, "s2"))
     line = b'cid="t",e=ps,sid="s1",sn=1,sta=p,ts=5,v=2'
-    letter_ = letter("cmcd", cmcd_golden.message([line], {"at": T, "newest": 5}))
+    letter_ = letter("cmcd", cmcd_golden.message([line], {"at": T, "newest": T + 3_600_000}))
     done = letters.replay(["", letter_, letter("cmcd", cmcd(1)), "no JSON"], load())
     assert done.sent == {"cmcd": 1} and [number for number, _ in done.wrong] == [2, 4]
     assert "outside 1970 to 2099" in done.wrong[0][1] and len(broker.held) == 2
+
+
+@pytest.mark.jvm
+@pytest.mark.parametrize("topic", MAKERS)
+def test_a_letter_of_a_wrong_clock_goes_back_with_a_right_one(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was it is refused still; with the device's times put right it is counted where it happened."""
+    broker = Broker(monkeypatch)
+    broker.put(T + 7_200_000, b"s2", MAKERS[topic](0, "s2", T + 7_200_000))
+    boot = 12_000
+    strayed, right = [], []
+    for n, (second, state) in enumerate(zip(AT_S, STATES, strict=True)):
+        good = MAKERS[topic](n)
+        if topic == "cmcd":
+            line = f'cid="t7",e=ps,sid="s1",sn={n},sta={state},ts={boot + second * 1_000},v=2'.encode()
+            head = {"at": T + second * 1_000 + 50, "newest": boot + second * 1_000}
+            strayed.append(cmcd_golden.message([line], head))
+        else:
+            row = wire.decode_one(good)[2]
+            device = {name: letters._moment(boot + second * 1_000) for name in ("device_at", "post_device_at")}
+            strayed.append(wire.encode_one("playback_event", row | device))
+        right.append(good)
+    done = letters.replay([letter(topic, payload) for payload in strayed], load())
+    assert not done.sent and len(done.wrong) == len(AT_S) and len(broker.held) == 1
+    assert all("still refused (clock)" in why for _, why in done.wrong)
+    assert letters.replay([letter(topic, payload) for payload in right], load()).sent == {topic: len(AT_S)}
+    [session] = assert_stream_is_batch(topic, broker.held)["s1"]["final"]
+    assert (session["events"], session["stall_ms"], session["start_at"]) == (len(AT_S), 10_000, T + 50)
 
 
 @pytest.mark.jvm

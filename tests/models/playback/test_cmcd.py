@@ -76,6 +76,19 @@ def test_a_message_without_a_collector_line_is_one_letter(head: dict[str, Any], 
     ]
 
 
+@pytest.mark.parametrize(
+    ("by", "good"), [(86_400_000, True), (-86_400_000, True), (86_400_001, False), (-86_400_001, False)]
+)
+def test_a_clock_more_than_a_day_off_is_refused_line_by_line(by: int, good: bool) -> None:
+    newest = cmcd_golden.HEAD["at"] + by
+    message = cmcd_golden.message([RECORDS[0]["line"]] * 2, {"newest": newest})
+    decoded = cmcd_event.decode(message, b"s1")
+    assert len(decoded.rows) == 2 * good
+    told = [(letter.line, letter.error_class, letter.reason) for letter in decoded.letters]
+    assert told == [] if good else [(n, "clock", f"newest is {newest}: more than 24 h from at") for n in (1, 2)]
+    assert {letter.error_class for letter in decoded.letters} <= set(cmcd.ERROR_CLASSES)
+
+
 def test_a_message_has_1_to_1023_lines() -> None:
     for count in (0, 1_024):
         [letter] = cmcd_event.decode(cmcd_golden.message([b"x"] * count), b"s1").letters

@@ -77,11 +77,11 @@ def test_what_is_refused_says_why() -> None:
     bad = [
         STORY[0] | {"event_name": "page_view"}, STORY[1] | {"event_vendor": "com.example"}, STORY[2] | {SESSION: []},
         STORY[3] | {"dvce_created_tstamp": "yesterday"}, STORY[4] | {"collector_tstamp": "2199-01-01T00:00:00Z"}, {},
-        "no JSON", [1],
+        STORY[5] | {"dvce_sent_tstamp": "1970-01-01T00:00:09Z"}, "no JSON", [1],
     ]  # fmt: skip
     reasons = [why for _, why in snowplow.adapt(bad).refused]
     expected = ("no media event", "com.example", "mediaSessionId", "no time", "1970", "no media event",
-                "no JSON object", "no JSON object")  # fmt: skip
+                "24 h from collector_tstamp", "no JSON object", "no JSON object")  # fmt: skip
     assert len(reasons) == len(expected)
     assert all(words in why for words, why in zip(expected, reasons, strict=True))
 

@@ -154,6 +154,10 @@ public final class CmcdMessage {
                 errorClass = "key";
                 reason = "message key is not the record's sid";
             }
+            if (reason == null && Decoder.strays(receivedAt, newestAt)) {
+                errorClass = "clock";
+                reason = "newest is " + newestAt + ": more than 24 h from at";
+            }
             if (reason == null) {
                 out.event(values, PARTITIONS_FROM + partition, offset * LINES + line);
             } else {

@@ -30,6 +30,8 @@ public final class Decoder {
     public static final String CONTROL_KEY = "__day_end__";
     /** Timestamps lie from 1970 to 2099 and dates from year 1 to 9999: what every engine can hold and add to. */
     static final long MAX_TIMESTAMP = 4_102_444_800_000L;
+    /** A POST whose clock is further from its receipt than this is of no known time, and so are its events. */
+    static final long MAX_CLOCK = 86_400_000;
     static final int MIN_DATE = -719_162;
     static final int MAX_DATE = 2_932_896;
     private static final VarHandle LENGTH = MethodHandles.byteArrayViewVarHandle(short[].class, ByteOrder.BIG_ENDIAN);
@@ -47,7 +49,8 @@ public final class Decoder {
     }
 
     /** How one writer's schema becomes the newest: its fields in order, and what the reader has beyond them. */
-    private record Plan(Schema reader, Step[] steps, Rule[] rules, int[] unwritten, boolean control, int key, int runs) {}
+    private record Plan(Schema reader, Step[] steps, Rule[] rules, int[] unwritten, boolean control, int key, int received, int posted,
+            int runs) {}
 
     /**
      * A field as it was written, its place in the reader (one past the last if it has none), what it must be there.
@@ -131,6 +134,7 @@ public final class Decoder {
                 check(found.rules, values(found));
             }
             checkKey(found, key);
+            checkClock(found);
             plan = found;
             errorClass = null;
             reason = null;
@@ -239,8 +243,10 @@ public final class Decoder {
             }
         }
         boolean control = reader.record().equals(CONTROL_RECORD);
-        int key = reader.record().equals("playback_event") ? reader.index("session_id") : control ? reader.index("partition") : -1;
-        return new Plan(reader, steps, rules, unwritten.stream().mapToInt(r -> r).toArray(), control, key, runs(steps));
+        boolean event = reader.record().equals("playback_event");
+        int key = event ? reader.index("session_id") : control ? reader.index("partition") : -1;
+        return new Plan(reader, steps, rules, unwritten.stream().mapToInt(r -> r).toArray(), control, key,
+                event ? reader.index("received_at") : -1, event ? reader.index("post_device_at") : -1, runs(steps));
     }
 
     /** Marks where runs of texts begin, and counts them. Texts of listed values alone (a player's state) go on changing. */
@@ -612,5 +618,16 @@ public final class Decoder {
         if (key == null || !Arrays.equals(key, expected.getBytes(StandardCharsets.UTF_8))) {
             throw new Refused("key", "message key is not the record's session_id");
         }
+    }
+
+    private void checkClock(Plan plan) throws Refused {
+        if (plan.posted >= 0 && strays(numbers[plan.received], numbers[plan.posted])) {
+            throw new Refused("clock", "post_device_at is " + numbers[plan.posted] + ": more than 24 h from received_at");
+        }
+    }
+
+    /** Whether the clock of a POST, both times good, says nothing of when it was received. */
+    static boolean strays(long received, long posted) {
+        return Math.abs(received - posted) > MAX_CLOCK;
     }
 }
