@@ -108,7 +108,7 @@ METRICS: tuple[Metric, ...] = (
            "Connection-induced stalled time over playing time plus that.", "Conviva CIRR", _CIR),
     Metric("connection_exit_rate", "cir_exits", "plays", "1", LOWER,
            "Plays left in, or within 3 s after, a connection-induced stall.", "Conviva CIRR-related exits",
-           "Quit or gone without a word; a finished, failed or paused one has not left because of the stall."),
+           "Quit or gone without a word; one that finished, failed or left a pause did not leave because of it."),
     Metric("smoothness_score", "smoothness_score_milli", "smoothness_scored", "1", HIGHER,
            "Mean over ended plays of half 100 / sqrt(1 + (stalls / 2)^2), half 100 * exp(-10 * rebuffer ratio).",
            "Mux smoothness score",

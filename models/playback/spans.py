@@ -33,7 +33,7 @@ The law (each engine implements it; tests hold them together row by row)
     switch. Failure: f after the attempt, before or after the play; business by its own error code, or the last event's
     if it has none (`schemas.error_codes`), else technical. Exit before start: any other end of an attempt without play;
     a long wait if it took more than `long_wait_ms`, without ads and pauses. CIR exit: quit or timeout within `exit_ms`
-    of a CIR stall. At the end of a play: its smoothness score and its bin of stalled time.
+    of a CIR stall, unless paused then. At the end of a play: its smoothness score and its bin of stalled time.
     A moment is carried by the span that begins there, or by one of length 0. A play that recovered has been scored
     already, where it failed.
  8. *Retry.* A segment opened within `retry_ms` after a technical failure of the same title is no new attempt; a
@@ -175,6 +175,7 @@ class _Segment:
     caused_at: int | None = None
     play_kbps: int | None = None
     paused_at: int | None = None
+    """Since when it is paused; an end while paused keeps it."""
     position_ms: int = 0
     cover: Cover = field(default_factory=Cover)
     max_playhead_ms: int | None = None
@@ -331,10 +332,10 @@ def _apply(
     if event.playhead_ms is not None:
         segment.max_playhead_ms = max(event.playhead_ms, segment.max_playhead_ms or 0)
         segment.position_ms = segment.position_ms if event.ad else event.playhead_ms
-    if state != "paused":
+    if state == "paused":
+        segment.paused_at = at if segment.paused_at is None else segment.paused_at
+    elif state not in TERMINAL:
         segment.paused_at = None
-    elif segment.paused_at is None:
-        segment.paused_at = at
     if state == "failed":
         code = last.error_code if event.error_code is None else event.error_code
         segment.business = code is not None and error_codes.is_business(code)
@@ -446,7 +447,7 @@ def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], p
         _count(moment, "exits_before_start", 1)
         waited = end_at - segment.attempt_at - segment.excluded_ms
         _count(moment, "long_wait_exits", int(waited > policy.long_wait_ms))
-    stalled_at = segment.connection_until
+    stalled_at = segment.connection_until if segment.paused_at is None else None
     if reason in ("quit", "timeout") and stalled_at is not None and end_at - stalled_at <= policy.exit_ms:
         _count(moment, "cir_exits", 1)
     if segment.played and (segment.attempt_at is not None or not segment.failed_played):

@@ -218,7 +218,11 @@ public final class Fold {
         if (event.playheadMs >= 0 && !event.ad) {
             s.positionMs = event.playheadMs;
         }
-        s.pausedAt = now != State.PAUSED ? Segment.NEVER : s.pausedAt == Segment.NEVER ? at : s.pausedAt;
+        if (now == State.PAUSED) {
+            s.pausedAt = s.pausedAt == Segment.NEVER ? at : s.pausedAt;
+        } else if (!now.terminal()) {
+            s.pausedAt = Segment.NEVER;
+        }
         if (now == State.FAILED) {
             s.business = (event.errorClass == ErrorCodes.NONE ? last : event).errorClass == ErrorCodes.BUSINESS;
         }
@@ -355,7 +359,7 @@ public final class Fold {
             Measure.EXITS_BEFORE_START.add(moment, 1);
             Measure.LONG_WAIT_EXITS.add(moment, endAt - s.attemptAt - s.excludedMs > policy.longWaitMs() ? 1 : 0);
         }
-        if ((reason == Reason.QUIT || reason == Reason.TIMEOUT) && s.connectionUntil != Segment.NEVER
+        if ((reason == Reason.QUIT || reason == Reason.TIMEOUT) && s.connectionUntil != Segment.NEVER && s.pausedAt == Segment.NEVER
                 && endAt - s.connectionUntil <= policy.exitMs()) {
             Measure.CIR_EXITS.add(moment, 1);
         }

@@ -38,6 +38,7 @@ public final class Segment implements Cloneable {
     boolean onlyAds = true;
     long causedAt = NEVER;
     int playKbps = -1;
+    /** Since when it is paused; an end while paused keeps it. */
     long pausedAt = NEVER;
     long positionMs;
     Cover cover = new Cover();
