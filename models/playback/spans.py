@@ -16,9 +16,9 @@ The law (each engine implements it; tests hold them together row by row)
     that is at most `hold_ms` away; else nothing after the event is counted.
  5. *Segments.* Between consecutive events the first of these that applies closes the segment:
     received more than `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q:
-    ended, failed, quit; the title changes: content_change (an ad's own title is no change, see 12; nor is the first one
-    told after nothing but ads); paused for longer than `pause_limit_ms`: pause_limit;
-    more than `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a
+    ended, failed, quit; the title changes: content_change (an ad's own title is no change, nor an untold one, see 12;
+    nor is the first one told of a segment's content); paused for longer than `pause_limit_ms`: pause_limit; more than
+    `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a
     timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at its last proven moment: the closing
     event, if within the hold (always for e, f, q; at the limit for pause_limit and length_cap), else the event before.
  6. *A closed segment* takes in (counts, nothing more) further e, f, q, and paused events after pause_limit; any other
@@ -47,6 +47,7 @@ The law (each engine implements it; tests hold them together row by row)
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
 12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
+    Title `unknown` says nothing, nor does asset `unknown`, though that of another title is not taken.
     The end of one ad inside a break leaves the ad on screen until the break ends. While an ad is on, an open segment's
     title and asset stay what they were: an ad never opens a session.
 Sources: CTA-2066 for names and arithmetic, Conviva's metric dictionary for exits, failures by class and
@@ -61,7 +62,7 @@ from typing import Any, Literal
 
 from models.playback import scores
 from models.playback.cover import Cover
-from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, in_time, late_events
+from models.playback.events import DIMENSIONS, UNKNOWN, Event, clock_offset_ms, deduplicate, in_time, late_events
 from models.playback.repair import Player
 from models.playback.states import STATES, TERMINAL, durations
 from schemas import error_codes
@@ -171,7 +172,8 @@ class _Segment:
     connection: bool = False
     connection_until: int | None = None
     seek_open: bool = False
-    only_ads: bool = True
+    untitled: bool = True
+    """Nothing but ads, and events that do not tell a title, so far."""
     caused_at: int | None = None
     play_kbps: int | None = None
     paused_at: int | None = None
@@ -225,7 +227,8 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         gap = missing > 0
         found: dict[str, int] | None = None
         begins = False
-        if current is not None and event.kept:
+        titled = event.tells_title or (current is not None and not current.untitled)
+        if current is not None:
             event = event.after(current.last)
         if current is not None and event.ad and not current.end_reason:
             event = event.with_title_of(current.last)
@@ -244,7 +247,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
                 )
             if stays:
                 current.missing += missing
-                _apply(current, event, at, state, proved, found or {}, policy)
+                _apply(current, event, titled, at, state, proved, found or {}, policy)
             if reason:
                 _close(current, reason, at if reason in TERMINAL else end_at, {} if stays else found or {}, policy)
             if current.last is event:
@@ -265,7 +268,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         if current is not None:
             _retried(following, current, policy)
         segments.append(following)
-        _apply(following, event, at, state, proved, found, policy)
+        _apply(following, event, titled, at, state, proved, found, policy)
         if following.state in TERMINAL:
             _close(following, following.state, at, {}, policy)
     if segments and not segments[-1].end_reason:
@@ -286,7 +289,7 @@ def _retried(following: _Segment, before: _Segment, policy: Policy) -> None:
     if (
         before.end_reason == "failed"
         and not before.business
-        and before.last.title_id == following.last.title_id
+        and before.last.title_id in (UNKNOWN, following.last.title_id)
         and following.at - before.end_at <= policy.retry_ms
     ):
         following.failed_at, following.failed_played = before.end_at, before.played or before.failed_played
@@ -300,7 +303,7 @@ def _closing(segment: _Segment, event: Event, at: int, policy: Policy) -> tuple[
         return "timeout", segment.at
     if STATES[event.state] in TERMINAL:
         return STATES[event.state], until
-    if event.title_id != segment.last.title_id and not segment.only_ads:
+    if event.title_id != segment.last.title_id and not segment.untitled:
         return "content_change", until
     if segment.paused_at is not None and at - segment.paused_at > policy.pause_limit_ms:
         return "pause_limit", min(until, segment.paused_at + policy.pause_limit_ms)
@@ -317,16 +320,24 @@ def _takes_in(closed: _Segment, event: Event) -> bool:
 
 
 def _apply(
-    segment: _Segment, event: Event, at: int, state: str, proved: bool, found: dict[str, int], policy: Policy
+    segment: _Segment,
+    event: Event,
+    titled: bool,
+    at: int,
+    state: str,
+    proved: bool,
+    found: dict[str, int],
+    policy: Policy,
 ) -> None:
     """Make `event` the segment's newest: `state` begins at `at`, with the moments that fall there.
 
-    `proved`: the gap before held a frame; `found`: what the player's counters say of it.
+    `titled`: its title has been told, by it or before; `proved`: the gap before held a frame; `found`: what the
+    player's counters say of it.
     """
     before, last = segment.state, segment.last
     segment.last, segment.at, segment.state, segment.moment = event, at, state, dict(found)
     segment.events += 1
-    segment.only_ads = segment.only_ads and event.ad
+    segment.untitled = segment.untitled and (event.ad or not titled)
     segment.impression_id = event.impression_id if segment.impression_id is None else segment.impression_id
     segment.page_id = event.page_id if segment.page_id is None else segment.page_id
     if event.playhead_ms is not None:

@@ -32,6 +32,8 @@ public final class Fold {
     private Player player = new Player();
     /** Of the event at hand: a stall begins with it, in the segment that it opens. */
     private boolean begins;
+    /** Of the event at hand: its title has been told, by it or before. */
+    private boolean titled;
     /** The newest segment; null before the first event. */
     Segment current;
     /** Segment 0, once another one is current. */
@@ -58,7 +60,8 @@ public final class Fold {
 
     /** The next event: a higher seq than all before. */
     void add(Event said, Sink sink) {
-        Event event = said.kept == 0 || current == null ? said : Kept.resolved(said, current.last);
+        Event event = current == null ? said : Kept.resolved(said, current.last);
+        titled = said.tellsTitle() || (current != null && !current.untitled);
         if (event.ad && current != null && !current.closed()) {
             event = event.withTitleOf(current.last, event != said);
         }
@@ -148,7 +151,7 @@ public final class Fold {
         if (event.state.terminal()) {
             return Reason.of(event.state);
         }
-        if (!current.onlyAds && !event.title().equals(current.last.title())) {
+        if (!current.untitled && !event.title().equals(current.last.title())) {
             return Reason.CONTENT_CHANGE;
         }
         if (current.pausedAt != Segment.NEVER && at - current.pausedAt > policy.pauseLimitMs()) {
@@ -195,7 +198,8 @@ public final class Fold {
 
     /** 8: whether the segment is a retry of one that failed. */
     private void retried(Segment segment, Segment failed, Event event) {
-        if (failed.reason == Reason.FAILED && !failed.business && failed.last.title().equals(event.title())
+        if (failed.reason == Reason.FAILED && !failed.business 
+                && (failed.last.untold(Event.TITLE) || failed.last.title().equals(event.title()))
                 && at - failed.endAt <= policy.retryMs()) {
             segment.failedAt = failed.endAt;
             segment.failedPlayed = failed.played || failed.failedPlayed;
@@ -211,7 +215,7 @@ public final class Fold {
         s.at = at;
         s.state = now;
         s.events++;
-        s.onlyAds &= event.ad;
+        s.untitled &= event.ad || !titled;
         s.impressionId = s.impressionId == null ? event.impressionId : s.impressionId;
         s.pageId = s.pageId == null ? event.pageId : s.pageId;
         s.maxPlayheadMs = Math.max(s.maxPlayheadMs, event.playheadMs);

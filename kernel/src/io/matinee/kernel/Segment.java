@@ -34,8 +34,8 @@ public final class Segment implements Cloneable {
     boolean connection;
     long connectionUntil = NEVER;
     boolean seekOpen;
-    /** Nothing but ads so far: the title is not yet the content's. */
-    boolean onlyAds = true;
+    /** Nothing but ads, and events that do not tell a title, so far. */
+    boolean untitled = true;
     long causedAt = NEVER;
     int playKbps = -1;
     /** Since when it is paused; an end while paused keeps it. */
@@ -92,7 +92,7 @@ public final class Segment implements Cloneable {
         out.string(impressionId);
         out.string(pageId);
         Measure.write(sums, out);
-        out.number(bit(onlyAds, 8) | bit(attemptSeen, 7) | bit(anyFrame, 6) | bit(played, 5) | bit(failedPlayed, 4) | bit(business, 3)
+        out.number(bit(untitled, 8) | bit(attemptSeen, 7) | bit(anyFrame, 6) | bit(played, 5) | bit(failedPlayed, 4) | bit(business, 3)
                 | bit(stallCounted, 2) | bit(connection, 1) | bit(seekOpen, 0));
         time(out, attemptAt);
         time(out, playedAt);
@@ -124,7 +124,7 @@ public final class Segment implements Cloneable {
         s.pageId = in.string();
         Measure.read(s.sums, in);
         int flags = (int) in.number();
-        s.onlyAds = (flags >> 8 & 1) != 0;
+        s.untitled = (flags >> 8 & 1) != 0;
         s.attemptSeen = (flags >> 7 & 1) != 0;
         s.anyFrame = (flags >> 6 & 1) != 0;
         s.played = (flags >> 5 & 1) != 0;
