@@ -48,7 +48,10 @@ class Metric:
 
 
 HIGHER, LOWER, NEITHER = Direction.HIGHER, Direction.LOWER, Direction.NEITHER
-_START = "Null if never played; measured only if no number is missing before the first frame, so exact or null."
+_START = (
+    "Null if never played; measured only if no number is missing before the first frame, so exact or null. A retry "
+    "that counts as an attempt has waited since it began."
+)
 _FAILURE = (
     "An unknown code is technical; a technical one after which the session plays within 5 s has recovered, which the "
     "frame's minute takes off: over a minute or a day alone it may be below 0."

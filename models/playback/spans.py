@@ -158,8 +158,10 @@ class _Segment:
     end_at: int = 0
     end_reason: str = ""
     events: int = 0
-    attempt_at: int | None = None
-    attempt_seen: bool = False
+    wanted_at: int | None = None
+    """The first starting or playing event: the attempt, unless it retries; it counts later then, if at all."""
+    wanted_seen: bool = False
+    attempted: bool = False
     excluded_ms: int = 0
     paused_ms: int = 0
     any_frame: bool = False
@@ -397,11 +399,13 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
     event, at, moment = segment.last, segment.at, segment.moment
     retry = segment.failed_at is not None and at - segment.failed_at <= policy.retry_ms
     wanted = proved or segment.state in ("starting", "playing")
-    if segment.attempt_at is None and not segment.played and not retry and wanted:
-        segment.attempt_at, segment.attempt_seen = at, segment.state == "starting" and not proved
+    if wanted and segment.wanted_at is None:
+        segment.wanted_at, segment.wanted_seen = at, segment.state == "starting" and not proved
+    if wanted and not segment.attempted and not segment.played and not retry:
+        segment.attempted = True
         _count(moment, "attempts", 1)
-    exact = segment.attempt_seen and segment.missing == 0
-    waited = at - (segment.attempt_at or 0)
+    exact = segment.attempted and segment.wanted_seen and segment.missing == 0
+    waited = at - (segment.wanted_at or 0)
     if segment.state == "playing" and not segment.any_frame:
         segment.any_frame = True
         if exact:
@@ -411,7 +415,7 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
         return
     segment.any_frame = segment.played = True
     segment.played_at = at
-    if segment.attempt_at is None:
+    if not segment.attempted:
         which = "playback" if segment.failed_played else "start"
         _count(moment, f"{which}_failures_recovered", 1)
         _count(moment, "plays", 0 if segment.failed_played else 1)
@@ -431,7 +435,7 @@ def _count(moment: dict[str, int], measure: str, amount: int) -> None:
 
 def _hold(segment: _Segment, until: int, unobserved: bool) -> None:
     """Let the newest event's state hold until `until`, cut at minute borders."""
-    if segment.attempt_at is not None and not segment.played and (segment.last.ad or segment.state == "paused"):
+    if segment.wanted_at is not None and not segment.played and (segment.last.ad or segment.state == "paused"):
         segment.excluded_ms += until - segment.at
         segment.paused_ms += until - segment.at if segment.state == "paused" else 0
     if segment.state == "rebuffering" and segment.stall_counted and segment.connection:
@@ -450,18 +454,18 @@ def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], p
     moment = segment.moment
     for name, value in found.items():
         _count(moment, name, value)
-    if reason == "failed" and (segment.attempt_at is not None or segment.played):
+    if reason == "failed" and (segment.attempted or segment.played):
         kind = "playback_failures" if segment.played else "start_failures"
         _count(moment, kind, 1)
         _count(moment, f"{kind}_business", int(segment.business))
-    elif segment.attempt_at is not None and not segment.played:
+    elif segment.wanted_at is not None and segment.attempted and not segment.played:
         _count(moment, "exits_before_start", 1)
-        waited = end_at - segment.attempt_at - segment.excluded_ms
+        waited = end_at - segment.wanted_at - segment.excluded_ms
         _count(moment, "long_wait_exits", int(waited > policy.long_wait_ms))
     stalled_at = segment.connection_until if segment.paused_at is None else None
     if reason in ("quit", "timeout") and stalled_at is not None and end_at - stalled_at <= policy.exit_ms:
         _count(moment, "cir_exits", 1)
-    if segment.played and (segment.attempt_at is not None or not segment.failed_played):
+    if segment.played and (segment.attempted or not segment.failed_played):
         now = {name: segment.sums[name] + moment.get(name, 0) for name in ("stalls", "stall_ms", "play_ms")}
         _count(moment, "smoothness_scored", 1)
         _count(moment, "smoothness_score_milli", scores.smoothness_milli(**now))
