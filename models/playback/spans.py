@@ -69,7 +69,7 @@ from schemas import error_codes
 from schemas.measures import NAMES as MEASURES
 from schemas.measures import STALL_TIME, START_TIME
 
-__all__ = ["MEASURES", "REVISIONS", "Event", "Folded", "Policy", "deduplicate", "fold", "late_events"]
+__all__ = ["MEASURES", "REVISIONS", "Event", "Folded", "Policy", "Stall", "deduplicate", "fold", "late_events"]
 
 Revision = Literal["live", "final"]
 REVISIONS: tuple[Revision, ...] = ("live", "final")
@@ -138,11 +138,25 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """A stall that was counted at `at`, `ago_ms` after the seek, pause, ad or rate change `after`; '' if it is CIR."""
+
+    segment: int
+    at: int
+    after: str
+    ago_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Folded:
-    """Rows with the columns of records `span` and `session`; times in UTC milliseconds, dates in days since 1970."""
+    """Rows with the columns of records `span` and `session`; times in UTC milliseconds, dates in days since 1970.
+
+    `stalls` are told to readers of a session; the kernel counts them only.
+    """
 
     spans: list[dict[str, Any]]
     sessions: list[dict[str, Any]]
+    stalls: list[Stall] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -177,6 +191,8 @@ class _Segment:
     untitled: bool = True
     """Nothing but ads, and events that do not tell a title, so far."""
     caused_at: int | None = None
+    caused_by: str = ""
+    stalls: list[Stall] = field(default_factory=list)
     play_kbps: int | None = None
     paused_at: int | None = None
     """Since when it is paused; an end while paused keeps it."""
@@ -216,7 +232,7 @@ def fold(events: Iterable[Event | Mapping[str, Any]], policy: Policy, revision: 
     ]
     sessions = [_session_row(segment, revision, offset) for segment in segments]
     sessions[0]["duplicates"], sessions[0]["late"] = duplicates, len(late)
-    return Folded(spans, sessions)
+    return Folded(spans, sessions, [stall for segment in segments for stall in segment.stalls])
 
 
 def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment]:
@@ -364,13 +380,16 @@ def _causes(segment: _Segment, before: str, last: Event, proved: bool) -> None:
     """When something last happened that may make a player wait: the frame after a seek, resume, rate, ad end."""
     event, state = segment.last, segment.state
     first_frame = proved or (state == "playing" and not event.ad)
-    if (
-        (segment.seek_open and first_frame)
-        or (before == "paused" and state != "paused")
-        or (last.ad and not event.ad)
-        or (last.rate_milli != event.rate_milli and 0 not in (last.rate_milli, event.rate_milli))
-    ):
-        segment.caused_at = segment.at
+    causes = {
+        "seek": segment.seek_open and first_frame,
+        "pause": before == "paused" and state != "paused",
+        "ad": last.ad and not event.ad,
+        "rate change": last.rate_milli != event.rate_milli and 0 not in (last.rate_milli, event.rate_milli),
+    }
+    for cause, happened in causes.items():
+        if happened:
+            segment.caused_at, segment.caused_by = segment.at, cause
+            break
     segment.seek_open = (segment.seek_open or state == "seeking") and not first_frame
 
 
@@ -379,7 +398,10 @@ def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:
     if segment.state == "rebuffering" and not segment.stall_counted:
         segment.stall_counted = True
         _count(moment, "stalls", 1)
-        segment.connection = segment.caused_at is None or at - segment.caused_at > policy.cause_ms
+        ago = None if segment.caused_at is None else at - segment.caused_at
+        segment.connection = ago is None or ago > policy.cause_ms
+        after = "" if segment.connection else segment.caused_by
+        segment.stalls.append(Stall(segment.number, at, after, ago or 0))
         if segment.connection:
             segment.connection_until = at
             _count(moment, "cir_stalls", 1)
