@@ -14,6 +14,7 @@ import click
 
 from conf.errors import InputMissing, UsageError
 from conf.settings import load
+from models.playback.spans import REVISIONS, Policy, Revision
 from models.playback.story import Report, Story, Stretch, tell
 from schemas import tables as t
 
@@ -67,7 +68,8 @@ def session(session_id: str, revision: str, html: Path | None, svg: Path | None)
 
     A session that was not folded yet is drawn from its raw events alone.
     """
-    if revision not in ("live", "final"):
+    chosen = next((one for one in REVISIONS if one == revision), None)
+    if chosen is None:
         raise UsageError(f"--revision {revision!r}; it must be live or final")
     for file in (html, svg):
         if file is not None and not file.parent.is_dir():
@@ -75,7 +77,7 @@ def session(session_id: str, revision: str, html: Path | None, svg: Path | None)
     import lake
 
     settings = load()
-    story = read(lake.connect(settings), session_id, revision, settings.fold.lateness_ms)
+    story = read(lake.connect(settings), session_id, chosen, Policy.of(settings.fold))
     from rich.console import Console
 
     draw(Console(highlight=False), story, session_id, revision)
@@ -89,7 +91,7 @@ def session(session_id: str, revision: str, html: Path | None, svg: Path | None)
             click.echo(f"written: {file}", err=True)
 
 
-def read(home: Lake, session_id: str, revision: str, lateness_ms: int) -> Story:
+def read(home: Lake, session_id: str, revision: Revision, policy: Policy) -> Story:
     """The session's rows of silver.session, silver.span and bronze.playback_event.
 
     Raises:
@@ -110,7 +112,7 @@ def read(home: Lake, session_id: str, revision: str, lateness_ms: int) -> Story:
             f"(bronze.playback_event); it may not have been ingested yet, or be past its retention"
             + (f". There are e.g. {', '.join(known)}" if known else "")
         )
-    return tell(*([_in_ms(row) for row in rows] for rows in (sessions, spans, events)), lateness_ms)
+    return tell(*([_in_ms(row) for row in rows] for rows in (sessions, spans, events)), policy, revision)
 
 
 def _rows(

@@ -49,7 +49,10 @@ class Metric:
 
 
 HIGHER, LOWER, NEITHER = Direction.HIGHER, Direction.LOWER, Direction.NEITHER
-_START = "Null if never played; measured only if no number is missing before the first frame, so exact or null."
+_START = (
+    "Null if never played; measured only if no number is missing before the first frame, so exact or null. A retry "
+    "that counts as an attempt has waited since it began."
+)
 _FAILURE = (
     "An unknown code is technical; a technical one after which the session plays within 5 s has recovered, which the "
     "frame's minute takes off: over a minute or a day alone it may be below 0."
@@ -64,7 +67,7 @@ _SWITCH = "The same value again is no switch; the first 10 s after the first fra
 # fmt: off
 METRICS: tuple[Metric, ...] = (
     Metric("attempts", "attempts", None, "1", NEITHER, "Intents to play.", "CTA-2066 playbackRequest",
-           "Preloading alone is none; neither is a request again within 5 s after a technical failure."),
+           "Preloading alone is none, nor a title told late, nor a request within 5 s after a technical failure."),
     Metric("plays", "plays", None, "1", HIGHER, "Attempts that showed a content frame.", "CTA-2066 playbackStart",
            "An ad's frame is none; a stall in the player's counters proves a frame that was lost."),
     Metric("video_start_time", "start_delay_ms", "starts_measured", "ms", LOWER,
@@ -112,7 +115,7 @@ METRICS: tuple[Metric, ...] = (
            "Connection-induced stalled time over playing time plus that.", "Conviva CIRR", _CIR),
     Metric("connection_exit_rate", "cir_exits", "plays", "1", LOWER,
            "Plays left in, or within 3 s after, a connection-induced stall.", "Conviva CIRR-related exits",
-           "Quit or gone without a word; a finished, failed or paused one has not left because of the stall."),
+           "Quit or gone without a word; one that finished, failed or left a pause did not leave because of it."),
     Metric("smoothness_score", "smoothness_score_milli", "smoothness_scored", "1", HIGHER,
            "Mean over ended plays of half 100 / sqrt(1 + (stalls / 2)^2), half 100 * exp(-10 * rebuffer ratio).",
            "Mux smoothness score",

@@ -23,7 +23,7 @@ from typing import Any
 
 from models.playback.cmcd import INTEGER, KEYS, STRING, STRINGS, TEXT, TOKEN, Item, Key, Record, Refused, Token, parse
 from models.playback.cmcd import event_record as read_record
-from models.playback.events import AD_BREAK
+from models.playback.events import AD_BREAK, UNKNOWN
 from schemas.validate import strays
 
 CUSTOM = {
@@ -49,7 +49,7 @@ COLLECTOR_KEYS: Mapping[str, Key] = {
     "w": Key(INTEGER),
 }
 COLLECTOR_VERSION = 1
-UNKNOWN, NO_COUNTRY, ANY_DEVICE = "unknown", "ZZ", "web"
+NO_COUNTRY, ANY_DEVICE = "ZZ", "web"
 
 SILENT = frozenset({"ce", "m", "pc", "pe", "rr", "um"})
 EVERYTHING = "*"

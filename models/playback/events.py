@@ -19,6 +19,8 @@ KEPT = ("state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_ve
 AD_BREAK = "ad_break"
 """Among them: the event begins or ends one ad and says nothing of the break around it; a break that is open stays, and
 an ad stays on screen while one is. An event that says this of `ad` alone opens or ends a break with it."""
+UNKNOWN = "unknown"
+"""A title or an asset that nobody told; no service may call one so."""
 KEPT_TOGETHER = ("background", "playback_rate", "isp", "country", "device")
 """Columns that stay only if all do."""
 
@@ -65,14 +67,28 @@ class Event:
         silent = not {AD_BREAK, "ad", "*"}.isdisjoint(kept.split(","))
         return cls(kept=kept, ad_break=bool(told["ad"]) and not silent, **told)
 
+    @property
+    def tells_title(self) -> bool:
+        """Whether it says itself which title this is."""
+        return self.title_id != UNKNOWN and {"title_id", "*"}.isdisjoint(self.kept.split(","))
+
     def after(self, before: Event) -> Event:
-        """This event with what it keeps taken from the one before it (a list of columns, ``*`` for all of them)."""
+        """This event with what it keeps taken from the one before it (a list of columns, ``*`` for all of them).
+
+        So is an unknown title; and an unknown asset, unless the title is another one.
+        """
+        if not self.kept and UNKNOWN not in (self.title_id, self.asset_id):
+            return self
         words = self.kept.split(",")
         names = (*KEPT, *KEPT_TOGETHER) if "*" in words else [name for name in words if name in KEPT]
         found = replace(self, kept="ad" if self.silent_of_ad else "", **{name: getattr(before, name) for name in names})
         if "ad" in names or AD_BREAK in words:
             on = found.ad or (AD_BREAK in words and before.ad_break)
             found = replace(found, ad=on, ad_break=before.ad_break)
+        if found.title_id == UNKNOWN:
+            found = replace(found, title_id=before.title_id)
+        if found.asset_id == UNKNOWN and before.title_id in (UNKNOWN, found.title_id):
+            found = replace(found, asset_id=before.asset_id)
         return found
 
     @property

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from models.playback.cmcd_event import ANY_DEVICE, EVERYTHING, NO_COUNTRY, UNKNOWN
-from models.playback.events import AD_BREAK
+from models.playback.cmcd_event import ANY_DEVICE, EVERYTHING, NO_COUNTRY
+from models.playback.events import AD_BREAK, UNKNOWN
 from schemas.validate import strays
 
 VENDOR = "com.snowplowanalytics.snowplow.media"

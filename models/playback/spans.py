@@ -17,9 +17,9 @@ The law (each engine implements it; tests hold them together row by row)
     that is at most `hold_ms` away; else nothing after the event is counted.
  5. *Segments.* Between consecutive events the first of these that applies closes the segment:
     received more than `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q:
-    ended, failed, quit; the title changes: content_change (an ad's own title is no change, see 12; nor is the first one
-    told after nothing but ads); paused for longer than `pause_limit_ms`: pause_limit;
-    more than `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a
+    ended, failed, quit; the title changes: content_change (an ad's own title is no change, nor an untold one, see 12;
+    nor is the first one told of a segment's content); paused for longer than `pause_limit_ms`: pause_limit; more than
+    `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a
     timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at its last proven moment: the closing
     event, if within the hold (always for e, f, q; at the limit for pause_limit and length_cap), else the event before.
  6. *A closed segment* takes in (counts, nothing more) further e, f, q, and paused events after pause_limit; any other
@@ -34,7 +34,7 @@ The law (each engine implements it; tests hold them together row by row)
     switch. Failure: f after the attempt, before or after the play; business by its own error code, or the last event's
     if it has none (`schemas.error_codes`), else technical. Exit before start: any other end of an attempt without play;
     a long wait if it took more than `long_wait_ms`, without ads and pauses. CIR exit: quit or timeout within `exit_ms`
-    of a CIR stall. At the end of a play: its smoothness score and its bin of stalled time.
+    of a CIR stall, unless paused then. At the end of a play: its smoothness score and its bin of stalled time.
     A moment is carried by the span that begins there, or by one of length 0. A play that recovered has been scored
     already, where it failed.
  8. *Retry.* A segment opened within `retry_ms` after a technical failure of the same title is no new attempt; a
@@ -55,6 +55,7 @@ The law (each engine implements it; tests hold them together row by row)
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
 12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
+    Title `unknown` says nothing, nor does asset `unknown`, though that of another title is not taken.
     The end of one ad inside a break leaves the ad on screen until the break ends. While an ad is on, an open segment's
     title and asset stay what they were: an ad never opens a session.
 Sources: CTA-2066 for names and arithmetic, Conviva's metric dictionary for exits, failures by class and
@@ -69,14 +70,14 @@ from typing import Any, Literal
 
 from models.playback import scores
 from models.playback.cover import Cover
-from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, in_time, late_events
+from models.playback.events import DIMENSIONS, UNKNOWN, Event, clock_offset_ms, deduplicate, in_time, late_events
 from models.playback.repair import Player, ads_around
 from models.playback.states import STATES, TERMINAL, durations
 from schemas import error_codes
 from schemas.measures import NAMES as MEASURES
 from schemas.measures import STALL_TIME, START_TIME
 
-__all__ = ["MEASURES", "REVISIONS", "Event", "Folded", "Policy", "deduplicate", "fold", "late_events"]
+__all__ = ["MEASURES", "REVISIONS", "Event", "Folded", "Policy", "Stall", "deduplicate", "fold", "late_events"]
 
 Revision = Literal["live", "final"]
 REVISIONS: tuple[Revision, ...] = ("live", "final")
@@ -145,11 +146,25 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """A stall that was counted at `at`, `ago_ms` after the seek, pause, ad or rate change `after`; '' if it is CIR."""
+
+    segment: int
+    at: int
+    after: str
+    ago_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Folded:
-    """Rows with the columns of records `span` and `session`; times in UTC milliseconds, dates in days since 1970."""
+    """Rows with the columns of records `span` and `session`; times in UTC milliseconds, dates in days since 1970.
+
+    `stalls` are told to readers of a session; the kernel counts them only.
+    """
 
     spans: list[dict[str, Any]]
     sessions: list[dict[str, Any]]
+    stalls: list[Stall] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -165,8 +180,10 @@ class _Segment:
     end_at: int = 0
     end_reason: str = ""
     events: int = 0
-    attempt_at: int | None = None
-    attempt_seen: bool = False
+    wanted_at: int | None = None
+    """The first starting or playing event: the attempt, unless it retries; it counts later then, if at all."""
+    wanted_seen: bool = False
+    attempted: bool = False
     excluded_ms: int = 0
     paused_ms: int = 0
     any_frame: bool = False
@@ -179,10 +196,14 @@ class _Segment:
     connection: bool = False
     connection_until: int | None = None
     seek_open: bool = False
-    only_ads: bool = True
+    untitled: bool = True
+    """Nothing but ads, and events that do not tell a title, so far."""
     caused_at: int | None = None
+    caused_by: str = ""
+    stalls: list[Stall] = field(default_factory=list)
     play_kbps: int | None = None
     paused_at: int | None = None
+    """Since when it is paused; an end while paused keeps it."""
     position_ms: int = 0
     cover: Cover = field(default_factory=Cover)
     max_playhead_ms: int | None = None
@@ -219,7 +240,7 @@ def fold(events: Iterable[Event | Mapping[str, Any]], policy: Policy, revision: 
     ]
     sessions = [_session_row(segment, revision, offset) for segment in segments]
     sessions[0]["duplicates"], sessions[0]["late"] = duplicates, len(late)
-    return Folded(spans, sessions)
+    return Folded(spans, sessions, [stall for segment in segments for stall in segment.stalls])
 
 
 def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment]:
@@ -233,7 +254,8 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         found: dict[str, int] | None = None
         begins = False
         said = event
-        if current is not None and event.kept:
+        titled = event.tells_title or (current is not None and not current.untitled)
+        if current is not None:
             event = event.after(current.last)
         if current is not None and event.ad and not current.end_reason:
             event = event.with_title_of(current.last)
@@ -256,7 +278,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
                     _count(found, "gaps_verified", -1)
             if stays:
                 current.missing += missing
-                _apply(current, event, at, state, proved, found or {}, policy)
+                _apply(current, event, titled, at, state, proved, found or {}, policy)
             if reason:
                 _close(current, reason, at if reason in TERMINAL else end_at, {} if stays else found or {}, policy)
             if current.last is event:
@@ -277,7 +299,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         if current is not None:
             _retried(following, current, policy)
         segments.append(following)
-        _apply(following, event, at, state, proved, found, policy)
+        _apply(following, event, titled, at, state, proved, found, policy)
         if following.state in TERMINAL:
             _close(following, following.state, at, {}, policy)
     if segments and not segments[-1].end_reason:
@@ -305,7 +327,7 @@ def _retried(following: _Segment, before: _Segment, policy: Policy) -> None:
     if (
         before.end_reason == "failed"
         and not before.business
-        and before.last.title_id == following.last.title_id
+        and before.last.title_id in (UNKNOWN, following.last.title_id)
         and following.at - before.end_at <= policy.retry_ms
     ):
         following.failed_at, following.failed_played = before.end_at, before.played or before.failed_played
@@ -319,7 +341,7 @@ def _closing(segment: _Segment, event: Event, at: int, policy: Policy) -> tuple[
         return "timeout", segment.at
     if STATES[event.state] in TERMINAL:
         return STATES[event.state], until
-    if event.title_id != segment.last.title_id and not segment.only_ads:
+    if event.title_id != segment.last.title_id and not segment.untitled:
         return "content_change", until
     if segment.paused_at is not None and at - segment.paused_at > policy.pause_limit_ms:
         return "pause_limit", min(until, segment.paused_at + policy.pause_limit_ms)
@@ -336,25 +358,33 @@ def _takes_in(closed: _Segment, event: Event) -> bool:
 
 
 def _apply(
-    segment: _Segment, event: Event, at: int, state: str, proved: bool, found: dict[str, int], policy: Policy
+    segment: _Segment,
+    event: Event,
+    titled: bool,
+    at: int,
+    state: str,
+    proved: bool,
+    found: dict[str, int],
+    policy: Policy,
 ) -> None:
     """Make `event` the segment's newest: `state` begins at `at`, with the moments that fall there.
 
-    `proved`: the gap before held a frame; `found`: what the player's counters say of it.
+    `titled`: its title has been told, by it or before; `proved`: the gap before held a frame; `found`: what the
+    player's counters say of it.
     """
     before, last = segment.state, segment.last
     segment.last, segment.at, segment.state, segment.moment = event, at, state, dict(found)
     segment.events += 1
-    segment.only_ads = segment.only_ads and event.ad
+    segment.untitled = segment.untitled and (event.ad or not titled)
     segment.impression_id = event.impression_id if segment.impression_id is None else segment.impression_id
     segment.page_id = event.page_id if segment.page_id is None else segment.page_id
     if event.playhead_ms is not None:
         segment.max_playhead_ms = max(event.playhead_ms, segment.max_playhead_ms or 0)
         segment.position_ms = segment.position_ms if event.ad else event.playhead_ms
-    if state != "paused":
+    if state == "paused":
+        segment.paused_at = at if segment.paused_at is None else segment.paused_at
+    elif state not in TERMINAL:
         segment.paused_at = None
-    elif segment.paused_at is None:
-        segment.paused_at = at
     if state == "failed":
         code = last.error_code if event.error_code is None else event.error_code
         segment.business = code is not None and error_codes.is_business(code)
@@ -370,13 +400,16 @@ def _causes(segment: _Segment, before: str, last: Event, proved: bool) -> None:
     """When something last happened that may make a player wait: the frame after a seek, resume, rate, ad end."""
     event, state = segment.last, segment.state
     first_frame = proved or (state == "playing" and not event.ad)
-    if (
-        (segment.seek_open and first_frame)
-        or (before == "paused" and state != "paused")
-        or (last.ad and not event.ad)
-        or (last.rate_milli != event.rate_milli and 0 not in (last.rate_milli, event.rate_milli))
-    ):
-        segment.caused_at = segment.at
+    causes = {
+        "seek": segment.seek_open and first_frame,
+        "pause": before == "paused" and state != "paused",
+        "ad": last.ad and not event.ad,
+        "rate change": last.rate_milli != event.rate_milli and 0 not in (last.rate_milli, event.rate_milli),
+    }
+    for cause, happened in causes.items():
+        if happened:
+            segment.caused_at, segment.caused_by = segment.at, cause
+            break
     segment.seek_open = (segment.seek_open or state == "seeking") and not first_frame
 
 
@@ -385,7 +418,10 @@ def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:
     if segment.state == "rebuffering" and not segment.stall_counted:
         segment.stall_counted = True
         _count(moment, "stalls", 1)
-        segment.connection = segment.caused_at is None or at - segment.caused_at > policy.cause_ms
+        ago = None if segment.caused_at is None else at - segment.caused_at
+        segment.connection = ago is None or ago > policy.cause_ms
+        after = "" if segment.connection else segment.caused_by
+        segment.stalls.append(Stall(segment.number, at, after, ago or 0))
         if segment.connection:
             segment.connection_until = at
             _count(moment, "cir_stalls", 1)
@@ -405,11 +441,13 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
     event, at, moment = segment.last, segment.at, segment.moment
     retry = segment.failed_at is not None and at - segment.failed_at <= policy.retry_ms
     wanted = proved or segment.state in ("starting", "playing")
-    if segment.attempt_at is None and not segment.played and not retry and wanted:
-        segment.attempt_at, segment.attempt_seen = at, segment.state == "starting" and not proved
+    if wanted and segment.wanted_at is None:
+        segment.wanted_at, segment.wanted_seen = at, segment.state == "starting" and not proved
+    if wanted and not segment.attempted and not segment.played and not retry:
+        segment.attempted = True
         _count(moment, "attempts", 1)
-    exact = segment.attempt_seen and segment.missing == 0
-    waited = at - (segment.attempt_at or 0)
+    exact = segment.attempted and segment.wanted_seen and segment.missing == 0
+    waited = at - (segment.wanted_at or 0)
     if segment.state == "playing" and not segment.any_frame:
         segment.any_frame = True
         if exact:
@@ -419,7 +457,7 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
         return
     segment.any_frame = segment.played = True
     segment.played_at = at
-    if segment.attempt_at is None:
+    if not segment.attempted:
         which = "playback" if segment.failed_played else "start"
         _count(moment, f"{which}_failures_recovered", 1)
         _count(moment, "plays", 0 if segment.failed_played else 1)
@@ -445,7 +483,7 @@ def _content_end(segment: _Segment, event: Event, gap: bool) -> int | None:
 
 def _hold(segment: _Segment, until: int, unobserved: bool, content_end: int | None) -> None:
     """Let the newest event's state hold until `until`, cut at minute borders."""
-    if segment.attempt_at is not None and not segment.played and (segment.last.ad or segment.state == "paused"):
+    if segment.wanted_at is not None and not segment.played and (segment.last.ad or segment.state == "paused"):
         segment.excluded_ms += until - segment.at
         segment.paused_ms += until - segment.at if segment.state == "paused" else 0
     if segment.state == "rebuffering" and segment.stall_counted and segment.connection:
@@ -464,18 +502,18 @@ def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], p
     moment = segment.moment
     for name, value in found.items():
         _count(moment, name, value)
-    if reason == "failed" and (segment.attempt_at is not None or segment.played):
+    if reason == "failed" and (segment.attempted or segment.played):
         kind = "playback_failures" if segment.played else "start_failures"
         _count(moment, kind, 1)
         _count(moment, f"{kind}_business", int(segment.business))
-    elif segment.attempt_at is not None and not segment.played:
+    elif segment.wanted_at is not None and segment.attempted and not segment.played:
         _count(moment, "exits_before_start", 1)
-        waited = end_at - segment.attempt_at - segment.excluded_ms
+        waited = end_at - segment.wanted_at - segment.excluded_ms
         _count(moment, "long_wait_exits", int(waited > policy.long_wait_ms))
-    stalled_at = segment.connection_until
+    stalled_at = segment.connection_until if segment.paused_at is None else None
     if reason in ("quit", "timeout") and stalled_at is not None and end_at - stalled_at <= policy.exit_ms:
         _count(moment, "cir_exits", 1)
-    if segment.played and (segment.attempt_at is not None or not segment.failed_played):
+    if segment.played and (segment.attempted or not segment.failed_played):
         now = {name: segment.sums[name] + moment.get(name, 0) for name in ("stalls", "stall_ms", "play_ms")}
         _count(moment, "smoothness_scored", 1)
         _count(moment, "smoothness_score_milli", scores.smoothness_milli(**now))

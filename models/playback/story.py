@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.playback.events import Event, deduplicate, late_events
+from models.playback.spans import Policy, Revision, Stall, fold
 
 SAME = ("segment", "state", "ad", "background", "bitrate_kbps", "cdn_id", "unobserved")
 """Columns in which the spans of one stretch agree."""
@@ -34,7 +35,6 @@ MOMENTS = {
 }
 """Counts of a span that are told in words, where the span has them."""
 
-DISTURBANCES = {"seeking": "seek", "paused": "pause"}
 CAUSES_KEPT = "cir_stalls"
 """Column of the spans that says whether a stall is the connection's; older lakes lack it."""
 
@@ -75,24 +75,26 @@ def tell(
     sessions: Sequence[Mapping[str, Any]],
     spans: Sequence[Mapping[str, Any]],
     events: Sequence[Mapping[str, Any]],
-    lateness_ms: int,
+    policy: Policy,
+    revision: Revision,
 ) -> Story:
-    """The story of one session.
+    """The story of one session. What a stall came after is no column of its rows: its events are folded for that.
 
     Args:
         sessions: Rows of record `session`, one a segment, of one revision.
         spans: Rows of record `span` of the same revision.
         events: Rows of `playback_event` with their position in the topic, repeats included.
-        lateness_ms: As the fold's (`fold.lateness_ms`).
+        policy: The fold's, by which the rows were made.
+        revision: The rows'.
 
     All times are integers, UTC milliseconds.
     """
     offset = int(sessions[0]["clock_offset_ms"]) if sessions else 0
-    reports = _reports(events, offset, lateness_ms)
+    stalls = fold(events, policy, revision).stalls
     return Story(
         tuple(dict(row) for row in sorted(sessions, key=lambda row: row["segment"])),
-        _noted(_stretches(spans), reports),
-        reports,
+        tuple(replace(one, notes=tuple(_notes(one, stalls))) for one in _stretches(spans)),
+        _reports(events, offset, policy.lateness_ms),
     )
 
 
@@ -120,14 +122,7 @@ def _summed(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return one | {name: one[name] + other[name] for name in measured if name not in kept}
 
 
-def _noted(stretches: list[Stretch], reports: tuple[Report, ...]) -> tuple[Stretch, ...]:
-    return tuple(
-        replace(stretch, notes=tuple(_notes(stretch, stretches[:place], reports)))
-        for place, stretch in enumerate(stretches)
-    )
-
-
-def _notes(stretch: Stretch, before: list[Stretch], reports: tuple[Report, ...]) -> list[str]:
+def _notes(stretch: Stretch, stalls: Sequence[Stall]) -> list[str]:
     row, notes = stretch.row, []
     for name, words in MOMENTS.items():
         if row.get(name):
@@ -137,7 +132,7 @@ def _notes(stretch: Stretch, before: list[Stretch], reports: tuple[Report, ...])
     elif row.get("plays"):
         notes.append("start not exact: an event before it is missing")
     if row["state"] == "rebuffering":
-        notes.append(_cause(stretch, before, reports))
+        notes.append(_cause(stretch, stalls))
     if row.get("gaps"):
         verified = row.get("gaps_verified", 0)
         notes.append(f"gap: {row['gaps']}, of which the player's counters tell {verified}")
@@ -151,8 +146,8 @@ def _notes(stretch: Stretch, before: list[Stretch], reports: tuple[Report, ...])
     return notes
 
 
-def _cause(stretch: Stretch, before: list[Stretch], reports: tuple[Report, ...]) -> str:
-    """Why it stalled, in the words of the metric law."""
+def _cause(stretch: Stretch, stalls: Sequence[Stall]) -> str:
+    """Why it stalled, by the metric law: `stalls` are those that the fold counted."""
     row = stretch.row
     if row["ad"] or row["background"]:
         return f"not counted as a stall: {'an ad is on screen' if row['ad'] else 'in background'}"
@@ -162,17 +157,11 @@ def _cause(stretch: Stretch, before: list[Stretch], reports: tuple[Report, ...])
         return "stall, cause not kept: these spans were written before causes were; job 'sessionize' again"
     if row[CAUSES_KEPT] or row.get("cir_stall_ms"):
         return "stall caused by the connection"
-    disturbed = [
-        (one.end_at, "ad" if one.row["ad"] else DISTURBANCES[one.row["state"]])
-        for one in before
-        if one.row["ad"] or one.row["state"] in DISTURBANCES
-    ]
-    disturbed += [(one.at, "rate change") for one in reports if one.row["event"] == "pr" and one.at <= stretch.start_at]
-    if not disturbed:
+    begun = [one for one in stalls if one.segment == row["segment"] and one.at <= stretch.start_at]
+    if not begun or not begun[-1].after:
         return "stall not caused by the connection"
-    at, what = max(disturbed)
-    article = "an" if what == "ad" else "a"
-    return f"stall after {article} {what}, {stretch.start_at - at:,} ms before: not the connection's"
+    article = "an" if begun[-1].after == "ad" else "a"
+    return f"stall after {article} {begun[-1].after}, {begun[-1].ago_ms:,} ms before: not the connection's"
 
 
 def _reports(rows: Sequence[Mapping[str, Any]], offset: int, lateness_ms: int) -> tuple[Report, ...]:

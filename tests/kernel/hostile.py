@@ -51,6 +51,8 @@ def session(rng: random.Random, session_id: str, scale: float = 1.0) -> list[Row
     }
     rows = []
     player = _Player(rng)
+    names = random.Random(session_id)
+    told = names.choice((1, 1, 0.5, 0.95))  # how often it says its title
     for seq in range(rng.choice((1, 2, 3, 8, 15, 40))):
         delay = int(rng.expovariate(1 / 300)) + 20
         rows.append(
@@ -59,7 +61,8 @@ def session(rng: random.Random, session_id: str, scale: float = 1.0) -> list[Row
             | {
                 "seq": seq,
                 "event": "t",
-                "title_id": view["ad_title"] or view["title_id"],
+                "title_id": view["ad_title"] or (view["title_id"] if names.random() < told else "unknown"),
+                "asset_id": names.choice(("a1", "a1", "a1", "unknown")) if told < 1 else "a1",
                 "kept": rng.choice(KEPT) if rng.random() < 0.1 else "",
                 "device_at": at + skew - (rng.random() < 0.02) * rng.randint(0, 5_000),
                 "post_device_at": at + skew + rng.choice((0, 0, 1_500)),

@@ -43,6 +43,17 @@ class _Opening(Event):
         return self
 
 
+class _Telling(Event):
+    def after(self, before: Event) -> Event:
+        return super().after(before) if self.kept else self
+
+
+class _Certain(Event):
+    @property
+    def tells_title(self) -> bool:
+        return True
+
+
 class _Flat(Event):
     @classmethod
     def of(cls, row: Any) -> Event:
@@ -65,6 +76,8 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "the end of an ad that never began says nothing": ("_ends_unseen", lambda *known: False),
     "content goes on through a gap": ("_content_end", lambda *known: None),
     "an ad with a title of its own opens a session": ("Event", _Opening),
+    "an unknown title is a title": ("Event", _Telling),
+    "the first title told is another one": ("Event", _Certain),
     "a break ends with its first ad": ("Event", _Flat),
     "every code is a fault": ("error_codes", SimpleNamespace(is_business=lambda code: False)),
     "stalls have longer causes": replace(POLICY, cause_ms=7_000),

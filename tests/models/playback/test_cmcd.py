@@ -198,6 +198,18 @@ def test_what_says_nothing_of_the_picture_cuts_no_span() -> None:
     assert len(numbered) > len(base) and found.sessions[0]["events"] == len(numbered)
 
 
+def test_a_title_told_late_is_no_other_content() -> None:
+    """Lines without `cid` before the first that has one, and after it; then one of another title."""
+    said = [("0", "s", ""), ("1000", "p", 'cid="t1",'), ("3000", "p", ""), ("5000", "s", 'cid="t2",')]
+    lines = [f'{cid}e=ps,sid="s1",sn={n},sta={sta},ts={1_790_000_000_000 + int(ms)},v=2'.encode()
+             for n, (ms, sta, cid) in enumerate(said)]  # fmt: skip
+    rows = cmcd_event.decode(cmcd_golden.message(lines), b"s1").rows
+    assert [row["title_id"] for row in rows] == ["unknown", "t1", "unknown", "t2"]
+    columns = ("title_id", "asset_id", "attempts", "start_delay_ms", "end_reason")
+    found = [tuple(row[name] for name in columns) for row in fold(rows, Policy(), "final").sessions]
+    assert found == [("t1", "t1", 1, 1_000, "content_change"), ("t2", "t2", 1, 0, "timeout")]
+
+
 def test_what_is_kept() -> None:
     base = golden.events("plain_play")[0]
     first = Event.of(base | {"state": "p", "ad": True, "bitrate_kbps": 5, "title_id": "t", "background": True})

@@ -68,6 +68,16 @@ def test_a_break_of_two_ads_is_one_ad_to_the_content_around_it() -> None:
     assert session["play_ms"] == 49_000 - 2_000 - 2_000 - 10_000 - 4_000
 
 
+def test_a_label_that_comes_late_is_no_other_content() -> None:
+    """The player knows no label before it has loaded, and loses it in between."""
+    story = [event("play", 0.5, 20, label=None), event("ping", 16, 21, label=None), *STORY[1:]]
+    rows = snowplow.adapt(story).rows
+    assert [row["title_id"] for row in rows[:2]] == ["unknown", "t1"]
+    placed = [row | {"kafka_partition": 0, "kafka_offset": n} for n, row in enumerate(rows)]
+    [session] = fold(placed, Policy(), "final").sessions
+    assert (session["attempts"], session["plays"], session["title_id"], session["asset_id"]) == (1, 1, "t1", "t1")
+
+
 def test_an_error_fails_the_session() -> None:
     done = snowplow.adapt([*STORY[:4], event("error", 15, 9, {"errorCode": "MEDIA_ERR_NETWORK"})])
     assert (done.rows[-1]["state"], done.rows[-1]["error_code"]) == ("f", "MEDIA_ERR_NETWORK")

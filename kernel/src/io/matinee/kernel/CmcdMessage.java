@@ -29,7 +29,7 @@ public final class CmcdMessage {
     private static final long MAX_SEQ = 10_000_000;
     private static final long MAX_KBPS = 1_000_000;
     private static final long MAX_RATE_THOUSANDTHS = 16_000;
-    private static final String UNKNOWN = "unknown";
+    private static final String UNKNOWN = Event.UNKNOWN;
 
     private static final Cmcd.Keys KEYS = new Cmcd.Keys("""
             ab:INTEGERS bl:INTEGERS br:INTEGERS bsa:SUMMED bsd:INTEGERS bsda:SUMMED lab:INTEGERS lb:INTEGERS mtp:INTEGERS

@@ -8,6 +8,8 @@ public final class Event {
             {"profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id"};
     static final int TITLE = 1;
     static final int ASSET = 2;
+    /** A title or an asset that nobody told. */
+    static final String UNKNOWN = "unknown";
 
     public String sessionId;
     public int seq;
@@ -66,6 +68,15 @@ public final class Event {
         e.dims[TITLE] = before.dims[TITLE];
         e.dims[ASSET] = before.dims[ASSET];
         return e;
+    }
+
+    /** Whether it says itself which title this is. */
+    boolean tellsTitle() {
+        return (kept & (Kept.TITLE | Kept.ALL)) == 0 && !untold(TITLE);
+    }
+
+    boolean untold(int dimension) {
+        return UNKNOWN.equals(dims[dimension]);
     }
 
     String title() {

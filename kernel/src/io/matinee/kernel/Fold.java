@@ -36,6 +36,8 @@ public final class Fold {
     private Ads ads;
     /** Of the event at hand: it ends an ad that never began. */
     private boolean endsUnseen;
+    /** Of the event at hand: its title has been told, by it or before. */
+    private boolean titled;
     /** The newest segment; null before the first event. */
     Segment current;
     /** Segment 0, once another one is current. */
@@ -62,7 +64,8 @@ public final class Fold {
 
     /** The next event: a higher seq than all before. */
     void add(Event said, Sink sink) {
-        Event event = said.kept == 0 || current == null ? said : Kept.resolved(said, current.last);
+        Event event = current == null ? said : Kept.resolved(said, current.last);
+        titled = said.tellsTitle() || (current != null && !current.untitled);
         if (event.ad && current != null && !current.closed()) {
             event = event.withTitleOf(current.last, event != said);
         }
@@ -157,7 +160,7 @@ public final class Fold {
         if (event.state.terminal()) {
             return Reason.of(event.state);
         }
-        if (!current.onlyAds && !event.title().equals(current.last.title())) {
+        if (!current.untitled && !event.title().equals(current.last.title())) {
             return Reason.CONTENT_CHANGE;
         }
         if (current.pausedAt != Segment.NEVER && at - current.pausedAt > policy.pauseLimitMs()) {
@@ -204,7 +207,8 @@ public final class Fold {
 
     /** 8: whether the segment is a retry of one that failed. */
     private void retried(Segment segment, Segment failed, Event event) {
-        if (failed.reason == Reason.FAILED && !failed.business && failed.last.title().equals(event.title())
+        if (failed.reason == Reason.FAILED && !failed.business 
+                && (failed.last.untold(Event.TITLE) || failed.last.title().equals(event.title()))
                 && at - failed.endAt <= policy.retryMs()) {
             segment.failedAt = failed.endAt;
             segment.failedPlayed = failed.played || failed.failedPlayed;
@@ -220,14 +224,18 @@ public final class Fold {
         s.at = at;
         s.state = now;
         s.events++;
-        s.onlyAds &= event.ad;
+        s.untitled &= event.ad || !titled;
         s.impressionId = s.impressionId == null ? event.impressionId : s.impressionId;
         s.pageId = s.pageId == null ? event.pageId : s.pageId;
         s.maxPlayheadMs = Math.max(s.maxPlayheadMs, event.playheadMs);
         if (event.playheadMs >= 0 && !event.ad) {
             s.positionMs = event.playheadMs;
         }
-        s.pausedAt = now != State.PAUSED ? Segment.NEVER : s.pausedAt == Segment.NEVER ? at : s.pausedAt;
+        if (now == State.PAUSED) {
+            s.pausedAt = s.pausedAt == Segment.NEVER ? at : s.pausedAt;
+        } else if (!now.terminal()) {
+            s.pausedAt = Segment.NEVER;
+        }
         if (now == State.FAILED) {
             s.business = (event.errorClass == ErrorCodes.NONE ? last : event).errorClass == ErrorCodes.BUSINESS;
         }
@@ -260,17 +268,21 @@ public final class Fold {
         Event event = s.last;
         boolean playing = s.state == State.PLAYING;
         boolean retry = s.failedAt != Segment.NEVER && at - s.failedAt <= policy.retryMs();
-        if (s.attemptAt == Segment.NEVER && !s.played && !retry && (proved || s.state == State.STARTING || playing)) {
-            s.attemptAt = at;
-            s.attemptSeen = s.state == State.STARTING && !proved;
+        boolean wanted = proved || s.state == State.STARTING || playing;
+        if (wanted && s.wantedAt == Segment.NEVER) {
+            s.wantedAt = at;
+            s.wantedSeen = s.state == State.STARTING && !proved;
+        }
+        if (wanted && !s.attempted && !s.played && !retry) {
+            s.attempted = true;
             Measure.ATTEMPTS.add(moment, 1);
         }
-        boolean exact = s.attemptSeen && s.missing == 0;
+        boolean exact = s.attempted && s.wantedSeen && s.missing == 0;
         if (playing && !s.anyFrame) {
             s.anyFrame = true;
             if (exact) {
                 Measure.ANY_STARTS_MEASURED.add(moment, 1);
-                Measure.ANY_START_DELAY_MS.add(moment, at - s.attemptAt - s.pausedMs);
+                Measure.ANY_START_DELAY_MS.add(moment, at - s.wantedAt - s.pausedMs);
             }
         }
         if (s.played || !(proved || (playing && !event.ad))) {
@@ -279,14 +291,14 @@ public final class Fold {
         s.anyFrame = true;
         s.played = true;
         s.playedAt = at;
-        if (s.attemptAt == Segment.NEVER) {
+        if (!s.attempted) {
             (s.failedPlayed ? Measure.PLAYBACK_FAILURES_RECOVERED : Measure.START_FAILURES_RECOVERED).add(moment, 1);
             Measure.PLAYS.add(moment, s.failedPlayed ? 0 : 1);
             return;
         }
         Measure.PLAYS.add(moment, 1);
         if (exact) {
-            long delay = at - s.attemptAt - s.excludedMs;
+            long delay = at - s.wantedAt - s.excludedMs;
             Measure.STARTS_MEASURED.add(moment, 1);
             Measure.START_DELAY_MS.add(moment, delay);
             Measure.STARTUP_SCORE_MILLI.add(moment, Scores.startup(delay));
@@ -327,7 +339,7 @@ public final class Fold {
     /** 4 and 11: the newest event's state holds until then, cut at minute borders. */
     private void hold(long until, boolean unobserved, long contentEnd, Sink sink) {
         Segment s = current;
-        if (s.attemptAt != Segment.NEVER && !s.played && (s.last.ad || s.state == State.PAUSED)) {
+        if (s.wantedAt != Segment.NEVER && !s.played && (s.last.ad || s.state == State.PAUSED)) {
             s.excludedMs += until - s.at;
             s.pausedMs += s.state == State.PAUSED ? until - s.at : 0;
         }
@@ -362,20 +374,20 @@ public final class Fold {
     /** End the segment; {@code moment} holds what the player's counters say of a gap at its end. */
     private void close(Reason reason, long endAt, Sink sink) {
         Segment s = current;
-        if (reason == Reason.FAILED && (s.attemptAt != Segment.NEVER || s.played)) {
+        if (reason == Reason.FAILED && (s.attempted || s.played)) {
             (s.played ? Measure.PLAYBACK_FAILURES : Measure.START_FAILURES).add(moment, 1);
             if (s.business) {
                 (s.played ? Measure.PLAYBACK_FAILURES_BUSINESS : Measure.START_FAILURES_BUSINESS).add(moment, 1);
             }
-        } else if (s.attemptAt != Segment.NEVER && !s.played) {
+        } else if (s.attempted && !s.played) {
             Measure.EXITS_BEFORE_START.add(moment, 1);
-            Measure.LONG_WAIT_EXITS.add(moment, endAt - s.attemptAt - s.excludedMs > policy.longWaitMs() ? 1 : 0);
+            Measure.LONG_WAIT_EXITS.add(moment, endAt - s.wantedAt - s.excludedMs > policy.longWaitMs() ? 1 : 0);
         }
-        if ((reason == Reason.QUIT || reason == Reason.TIMEOUT) && s.connectionUntil != Segment.NEVER
+        if ((reason == Reason.QUIT || reason == Reason.TIMEOUT) && s.connectionUntil != Segment.NEVER && s.pausedAt == Segment.NEVER
                 && endAt - s.connectionUntil <= policy.exitMs()) {
             Measure.CIR_EXITS.add(moment, 1);
         }
-        if (s.played && (s.attemptAt != Segment.NEVER || !s.failedPlayed)) {
+        if (s.played && (s.attempted || !s.failedPlayed)) {
             long stallMs = Measure.STALL_MS.of(s.sums) + Measure.STALL_MS.of(moment);
             Measure.SMOOTHNESS_SCORED.add(moment, 1);
             Measure.SMOOTHNESS_SCORE_MILLI.add(moment, Scores.smoothness(

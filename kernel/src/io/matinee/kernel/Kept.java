@@ -60,8 +60,11 @@ public final class Kept {
         return bits;
     }
 
-    /** A copy of {@code event} with what it keeps taken from {@code before}. */
+    /** {@code event}, or a copy of it, with what it keeps taken from {@code before}; as an unknown title, and an asset of the same one. */
     static Event resolved(Event event, Event before) {
+        if (event.kept == 0 && !event.untold(Event.TITLE) && !event.untold(Event.ASSET)) {
+            return event;
+        }
         Event e = event.copy();
         int bits = e.kept;
         boolean all = (bits & ALL) != 0;
@@ -77,6 +80,12 @@ public final class Kept {
         e.dims = new String[Event.DIMENSIONS];
         for (int i = 0; i < Event.DIMENSIONS; i++) {
             e.dims[i] = all || (bits & DIMENSION_BITS[i]) != 0 ? before.dims[i] : event.dims[i];
+        }
+        if (e.untold(Event.TITLE)) {
+            e.dims[Event.TITLE] = before.dims[Event.TITLE];
+        }
+        if (e.untold(Event.ASSET) && (before.untold(Event.TITLE) || e.title().equals(before.title()))) {
+            e.dims[Event.ASSET] = before.dims[Event.ASSET];
         }
         e.kept = event.silentOfAd() ? AD : 0;
         return e;

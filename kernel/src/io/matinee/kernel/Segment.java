@@ -19,8 +19,10 @@ public final class Segment implements Cloneable {
     public String impressionId;
     public String pageId;
     public long[] sums = new long[Measure.COUNT];
-    long attemptAt = NEVER;
-    boolean attemptSeen;
+    /** The first starting or playing event: the attempt, unless it retries; it counts later then, if at all. */
+    long wantedAt = NEVER;
+    boolean wantedSeen;
+    boolean attempted;
     long excludedMs;
     long pausedMs;
     boolean anyFrame;
@@ -34,10 +36,11 @@ public final class Segment implements Cloneable {
     boolean connection;
     long connectionUntil = NEVER;
     boolean seekOpen;
-    /** Nothing but ads so far: the title is not yet the content's. */
-    boolean onlyAds = true;
+    /** Nothing but ads, and events that do not tell a title, so far. */
+    boolean untitled = true;
     long causedAt = NEVER;
     int playKbps = -1;
+    /** Since when it is paused; an end while paused keeps it. */
     long pausedAt = NEVER;
     long positionMs;
     Cover cover = new Cover();
@@ -91,9 +94,9 @@ public final class Segment implements Cloneable {
         out.string(impressionId);
         out.string(pageId);
         Measure.write(sums, out);
-        out.number(bit(onlyAds, 8) | bit(attemptSeen, 7) | bit(anyFrame, 6) | bit(played, 5) | bit(failedPlayed, 4) | bit(business, 3)
+        out.number(bit(attempted, 9) | bit(untitled, 8) | bit(wantedSeen, 7) | bit(anyFrame, 6) | bit(played, 5) | bit(failedPlayed, 4) | bit(business, 3)
                 | bit(stallCounted, 2) | bit(connection, 1) | bit(seekOpen, 0));
-        time(out, attemptAt);
+        time(out, wantedAt);
         time(out, playedAt);
         time(out, failedAt);
         time(out, connectionUntil);
@@ -123,8 +126,9 @@ public final class Segment implements Cloneable {
         s.pageId = in.string();
         Measure.read(s.sums, in);
         int flags = (int) in.number();
-        s.onlyAds = (flags >> 8 & 1) != 0;
-        s.attemptSeen = (flags >> 7 & 1) != 0;
+        s.attempted = (flags >> 9 & 1) != 0;
+        s.untitled = (flags >> 8 & 1) != 0;
+        s.wantedSeen = (flags >> 7 & 1) != 0;
         s.anyFrame = (flags >> 6 & 1) != 0;
         s.played = (flags >> 5 & 1) != 0;
         s.failedPlayed = (flags >> 4 & 1) != 0;
@@ -132,7 +136,7 @@ public final class Segment implements Cloneable {
         s.stallCounted = (flags >> 2 & 1) != 0;
         s.connection = (flags >> 1 & 1) != 0;
         s.seekOpen = (flags >> 0 & 1) != 0;
-        s.attemptAt = s.time(in);
+        s.wantedAt = s.time(in);
         s.playedAt = s.time(in);
         s.failedAt = s.time(in);
         s.connectionUntil = s.time(in);
