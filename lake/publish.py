@@ -152,7 +152,8 @@ class Publishing:
             commit = handle.newOverwrite().overwriteByRowFilter(rows)
             for file in files:
                 commit.addFile(file)
-            commit.validateAddedFilesMatchOverwriteFilter()
+            if files:  # of none Iceberg cannot tell which partition they are of
+                commit.validateAddedFilesMatchOverwriteFilter()
         for key, value in properties.items():
             commit.set(key, value)
         commit.toBranch(self.run_id).commit()

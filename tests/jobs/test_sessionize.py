@@ -19,6 +19,7 @@ from schemas.records import Scalar
 from schemas.render import frames as oracle
 from schemas.render.sql import DAILY_KEYS
 from tests.jobs import stream
+from tests.kernel import hostile
 from tests.lake import facts
 
 if TYPE_CHECKING:
@@ -83,6 +84,37 @@ def test_events_without_a_catalogue_are_plays_all_the_same(new_lake: Callable[..
     found = lake.connect(runner.settings).read(t.PLAY)
     assert len(found) > 3 and found.started.any()
     assert (found.show_id == found.title_id).all() and (found.duration_ms == 0).all()
+
+
+def _viewing(sid: str, *told: tuple[float, str]) -> list[dict[str, Any]]:
+    """Events by number: seconds after the day's midnight, and the state; received as they happen."""
+    rows = []
+    for seq, (seconds, state) in enumerate(told):
+        at = hostile.MIDNIGHT + round(seconds * 1000)
+        times = dict.fromkeys(("device_at", "post_device_at", "received_at"), at)
+        named = {"session_id": sid, "seq": seq, "state": state, "kept": "", "kafka_offset": seq, "event": "t"}
+        rows.append(named | {"country": "FR", "title_id": "t1", "device": "tv"} | times)
+    return rows
+
+
+def test_a_day_without_an_end_is_published_empty(new_lake: Callable[..., Runner]) -> None:
+    """The only session ends after midnight; once its letters are here the day's rows are replaced by none."""
+    runner = new_lake()
+    rows = _viewing("s", (-90, "s"), (-89, "p"), (-30, "p"), (30, "p"), (60, "e"))
+    facts.given(runner.settings, t.BRONZE_PLAYBACK_EVENT, *_bronze(rows[:3]))
+    for _ in range(2):
+        assert [_rows(runner, DAYS[0])[name] for name in ("silver.session", "silver.play")] == [1, 1]
+    facts.given(runner.settings, t.BRONZE_PLAYBACK_EVENT, *_bronze(rows[3:]))
+    for _ in range(2):
+        assert _rows(runner, DAYS[0]) == {"silver.span": 3, "silver.session": 0, "silver.play": 0}
+    home = lake.connect(runner.settings)
+    assert home.read(t.SESSION).empty and home.read(t.PLAY).empty and not home.read(t.SPAN).empty
+    assert runner.catalog.load_table("silver.session").refs().keys() == {"main"}
+    assert _rows(runner, DAYS[1])["silver.session"] == 1
+
+
+def _rows(runner: Runner, day: date) -> dict[str, int]:
+    return runner.run(["sessionize"], [day])[0].rows
 
 
 def test_days_equal_the_reference(
