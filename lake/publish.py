@@ -45,9 +45,13 @@ class Staged:
 
 @dataclass(frozen=True)
 class Folded:
-    """Spans inside their folded sessions: a Spark frame of one column of bytes, unpacked by the kernel as it writes."""
+    """Spans inside their folded sessions: a Spark frame of one column of bytes, unpacked by the kernel as it writes.
+
+    `unbegun`: sessions that are left out, as they began before what the job reads.
+    """
 
     frame: Any
+    unbegun: int = 0
 
 
 class Publishing:
