@@ -139,7 +139,7 @@ def spark_side(
     session.sql("""
         WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message)
         SELECT kernel.fold_session(
-            collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))), 0L, 1L << 62) AS f
+            collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))), 0L, 1L << 62, 0L) AS f
         FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id""").write.mode("overwrite").parquet(
         str(folder / "folded")
     )

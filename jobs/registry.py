@@ -62,6 +62,9 @@ class JobSpec:
 
 _CATALOGUE = (t.BRONZE_TITLE, t.BRONZE_ARTWORK, t.BRONZE_ASSET_FILE, t.BRONZE_PROFILE, t.BRONZE_CDN_CLUSTER)
 
+SESSION_DAYS = 7
+"""How far `sessionize` looks for events of a session; further than a day for those alone that need it."""
+
 
 def _latest(table: Table) -> Read:
     return Read(table, latest=True)
@@ -92,7 +95,7 @@ JOBS: tuple[JobSpec, ...] = (
         "Fold events to spans, sessions and plays with the kernel.",
         reads=(
             Read(t.BRONZE_PLAYBACK_EVENT),
-            Read(t.BRONZE_PLAYBACK_EVENT, (-1, 1), required=False),
+            Read(t.BRONZE_PLAYBACK_EVENT, (-SESSION_DAYS, SESSION_DAYS), required=False),
             Read(t.BRONZE_TITLE, required=False, latest=True),  # whoever measures his own events may have no catalogue
         ),
         writes=(t.SPAN, t.SESSION, t.PLAY),

@@ -110,6 +110,12 @@ class Runner:
             spark.register_kernel(self.session, self.settings)
         outputs: dict[str, DataFrame | Folded] = module.transform(frames, day=day, settings=self.settings)
         _check_outputs(spec, outputs)
+        for output in outputs.values():
+            if isinstance(output, Folded) and output.unbegun:
+                self.say(
+                    f"{spec.name} {day}: {output.unbegun:,} sessions left out: heard of every day for "
+                    f"{registry.SESSION_DAYS} days, their first event missing in all of them"
+                )
         with Publishing(
             self.session, self.settings, self.catalog, spec.name, day, spec.writes, say=self.say
         ) as publishing:

@@ -1,14 +1,22 @@
 """sessionize: fold the events of every session to spans, sessions and plays; the fold is the kernel's.
 
 The fold is a function of a session's whole set of events, so the job reads a day on either side and keeps what belongs
-to its own day: spans by their start, sessions and plays by their end.
+to its own day: spans by their start, sessions and plays by their end. Two kinds of sessions need more, and of more days
+only those events are read:
+
+- whose first number is missing though they were heard of on the first day read: a day more at a time until it is found,
+  or nothing (after a day of silence an id begins anew, as for the stream). What has not begun on the earliest day that
+  the job declares is left out and counted: its segments have no numbers.
+- of which something is heard later (a letter sent again, a device that was offline): what had happened before the last
+  of the three days was over.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from conf.settings import Settings
@@ -32,37 +40,87 @@ MARGIN_MS = 60_000
 """Sessions this close to the day are folded too; what they leave in the day is decided by the fold, not by this."""
 
 
+PLACE = "xxhash64(session_id)"
+"""Events are gathered by a hash of their session: a number is sorted faster than a text; the fold tells those apart."""
+
+UNBEGUN = "length(folded) = 0"
+
+
 def transform(frames: dict[str, DataFrame], *, day: date, settings: Settings) -> dict[str, DataFrame | Folded]:
     """Spans that start on `day`, sessions and plays that end on it; spans and sessions as they lie in their tables.
 
     Args:
-        frames: `playback_event` as landed from the day before to the day after; `title`, newest rows.
+        frames: `playback_event` as landed in the days that the job declares; `title`, newest rows.
     """
     # Kept as bytes, not as rows: a session's rows repeat its texts and are mostly zeros.
-    folded = fold(frames["playback_event"], day).cache()
+    folded, unbegun = fold(frames["playback_event"], day, settings)
     sessions = folded.select(F.explode(F.expr("kernel.sessions_of(folded)")).alias("row")).select("row.*")
     ended = sessions.where(F.col("close_date") == day)
     return {
-        "span": Folded(folded),
+        "span": Folded(folded, unbegun),
         "session": ended.drop("last_state"),
         "play": plays(ended, frames["title"], day),
     }
 
 
-def fold(events: DataFrame, day: date) -> DataFrame:
-    """Column `folded`, bytes that ``kernel.spans_of`` and ``kernel.sessions_of`` read, of sessions that touch the day.
+def fold(events: DataFrame, day: date, settings: Settings) -> tuple[DataFrame, int]:
+    """Sessions that touch the day, cached, and how many of them are left out as they began before what is declared.
 
-    Events are gathered by a hash of their session: a number is sorted faster than a text, and the fold tells sessions
-    of one hash apart. They are shuffled one by one: a list gathered before the shuffle too would be written twice.
+    Column `folded` holds bytes that ``kernel.spans_of`` and ``kernel.sessions_of`` read.
     """
-    start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    packed = events.select(
-        F.xxhash64("session_id").alias("place"),
-        F.call_function("kernel.pack_event", F.struct(*EVENT_COLUMNS)).alias("event"),
-    )
-    gathered = packed.repartition("place").groupBy("place").agg(F.collect_list("event").alias("events"))
-    window = f"{start - MARGIN_MS}L, {start + 86_400_000 + MARGIN_MS}L"
-    return gathered.select(F.expr(f"kernel.fold_session(events, {window})").alias("folded")).where("folded IS NOT NULL")
+    packed = _packed(events.where(_received(day, -1, 1)))
+    belated = letters(events, day, settings)
+    if belated is not None:
+        packed = packed.union(_packed(belated))
+    parts = [_folded(_gathered(packed), day, 0).cache()]
+    back = 1
+    while (unbegun := parts[-1].where(UNBEGUN).count()) and back < registry.SESSION_DAYS:
+        back += 1
+        waiting = parts[-1].where(UNBEGUN)
+        before = events.where(_received(day, -back, -back)).withColumn("place", F.expr(PLACE))
+        found = before.join(F.broadcast(waiting.select("place")), "place", "left_semi")
+        gathered = waiting.select("place", "events")
+        if found.select("place").count():  # the ids alone are read until there is something
+            both = gathered.union(_gathered(_packed(found)))
+            gathered = both.groupBy("place").agg(F.flatten(F.collect_list("events")).alias("events"))
+        parts.append(_folded(gathered, day, 1 - back).cache())
+    return reduce(DataFrame.union, [part.select("folded") for part in parts]), unbegun
+
+
+def letters(events: DataFrame, day: date, settings: Settings) -> DataFrame | None:
+    """Events received after the next day that had happened before it was over, by the clock of their own POST; of a day
+    run in time none are there yet."""
+    until = _start(day, 2) - settings.fold.lateness_ms  # what was on its way at that midnight is none
+    happened = F.expr("unix_millis(device_at) + unix_millis(received_at) - unix_millis(post_device_at)") < until
+    late = events.where(_received(day, 2, registry.SESSION_DAYS)).where(happened)
+    days = [row.received_date for row in late.select("received_date").distinct().collect()]
+    return late.where(F.col("received_date").isin(days)) if days else None
+
+
+def _start(day: date, shift: int) -> int:
+    return int((datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=shift)).timestamp() * 1000)
+
+
+def _received(day: date, first: int, last: int) -> Column:
+    return F.col("received_date").between(F.lit(day + timedelta(days=first)), F.lit(day + timedelta(days=last)))
+
+
+def _packed(events: DataFrame) -> DataFrame:
+    event = F.call_function("kernel.pack_event", F.struct(*EVENT_COLUMNS)).alias("event")
+    return events.select(F.expr(PLACE).alias("place"), event)
+
+
+def _gathered(packed: DataFrame) -> DataFrame:
+    """They are shuffled one by one: a list gathered before the shuffle too would be written twice."""
+    return packed.repartition("place").groupBy("place").agg(F.collect_list("event").alias("events"))
+
+
+def _folded(gathered: DataFrame, day: date, known: int) -> DataFrame:
+    """`place`, `folded`, and the `events` of those that may have begun before the day `known` (`UNBEGUN`)."""
+    window = f"{_start(day, 0) - MARGIN_MS}L, {_start(day, 1) + MARGIN_MS}L"
+    folded = F.expr(f"kernel.fold_session(events, {window}, {_start(day, known)}L)").alias("folded")
+    rows = gathered.select(folded, "place", "events").where("folded IS NOT NULL")
+    return rows.select("folded", "place", F.when(F.expr(UNBEGUN), F.col("events")).alias("events"))
 
 
 def plays(ended: DataFrame, titles: DataFrame, day: date) -> DataFrame:

@@ -45,9 +45,13 @@ class Staged:
 
 @dataclass(frozen=True)
 class Folded:
-    """Spans inside their folded sessions: a Spark frame of one column of bytes, unpacked by the kernel as it writes."""
+    """Spans inside their folded sessions: a Spark frame of one column of bytes, unpacked by the kernel as it writes.
+
+    `unbegun`: sessions that are left out, as they began before what the job reads.
+    """
 
     frame: Any
+    unbegun: int = 0
 
 
 class Publishing:
@@ -152,7 +156,8 @@ class Publishing:
             commit = handle.newOverwrite().overwriteByRowFilter(rows)
             for file in files:
                 commit.addFile(file)
-            commit.validateAddedFilesMatchOverwriteFilter()
+            if files:  # of none Iceberg cannot tell which partition they are of
+                commit.validateAddedFilesMatchOverwriteFilter()
         for key, value in properties.items():
             commit.set(key, value)
         commit.toBranch(self.run_id).commit()

@@ -19,6 +19,7 @@ from schemas.records import Scalar
 from schemas.render import frames as oracle
 from schemas.render.sql import DAILY_KEYS
 from tests.jobs import stream
+from tests.kernel import hostile
 from tests.lake import facts
 
 if TYPE_CHECKING:
@@ -83,6 +84,85 @@ def test_events_without_a_catalogue_are_plays_all_the_same(new_lake: Callable[..
     found = lake.connect(runner.settings).read(t.PLAY)
     assert len(found) > 3 and found.started.any()
     assert (found.show_id == found.title_id).all() and (found.duration_ms == 0).all()
+
+
+TEXTS = ("profile_id", "title_id", "asset_id", "isp", "country", "device", "app_version", "cdn_id")
+NOTHING = ("bitrate_kbps", "playhead_ms", "stall_count", "stall_total_ms", "error_code", "impression_id", "page_id")
+PLAIN: dict[str, Any] = dict.fromkeys(TEXTS, "tv") | dict.fromkeys(NOTHING) | {
+    "background": False, "ad": False, "playback_rate": 1.0, "kept": "", "event": "t", "kafka_partition": 0,
+    "country": "FR",
+}  # fmt: skip
+
+
+def _viewing(sid: str, *told: tuple[float, str]) -> list[dict[str, Any]]:
+    """Events by number: seconds after the day's midnight, and the state; received as they happen."""
+    rows = []
+    for seq, (seconds, state) in enumerate(told):
+        at = hostile.MIDNIGHT + round(seconds * 1000)
+        times = dict.fromkeys(("device_at", "post_device_at", "received_at"), at)
+        named = {"session_id": sid, "seq": seq, "state": state, "kafka_offset": seq}
+        rows.append(PLAIN | named | times)
+    return rows
+
+
+def test_a_day_without_an_end_is_published_empty(new_lake: Callable[..., Runner]) -> None:
+    """The only session ends after midnight; once its letters are here the day's rows are replaced by none."""
+    runner = new_lake()
+    rows = _viewing("s", (-90, "s"), (-89, "p"), (-30, "p"), (30, "p"), (60, "e"))
+    facts.given(runner.settings, t.BRONZE_PLAYBACK_EVENT, *_bronze(rows[:3]))
+    for _ in range(2):
+        assert [_rows(runner, DAYS[0])[name] for name in ("silver.session", "silver.play")] == [1, 1]
+    facts.given(runner.settings, t.BRONZE_PLAYBACK_EVENT, *_bronze(rows[3:]))
+    for _ in range(2):
+        assert _rows(runner, DAYS[0]) == {"silver.span": 3, "silver.session": 0, "silver.play": 0}
+    home = lake.connect(runner.settings)
+    assert home.read(t.SESSION).empty and home.read(t.PLAY).empty and not home.read(t.SPAN).empty
+    assert runner.catalog.load_table("silver.session").refs().keys() == {"main"}
+    assert _rows(runner, DAYS[1])["silver.session"] == 1
+
+
+def _rows(runner: Runner, day: date) -> dict[str, int]:
+    return runner.run(["sessionize"], [day])[0].rows
+
+
+def test_sessions_of_several_days_are_folded_whole_in_any_order_of_days(new_lake: Callable[..., Runner]) -> None:
+    """60 hours of a beat a minute; a letter sent again after 48 hours; an id heard of once a day for ten days; one that
+    is back after two days. Each in the days around, folded backwards: what the fold of the whole set says."""
+    runner, said = new_lake(), []
+    runner.say = said.append
+    day = 86_400
+    long = _viewing("long", (-43_200, "s"), *((-43_200 + 60 * n, "p") for n in range(1, 3_600)))
+    letter = _viewing("letter", (36_000, "s"), (36_001, "p"), (36_030, "r"), (36_040, "p"), (36_060, "e"))
+    letter[2] |= {n: letter[2][n] + 2 * day * 1000 for n in ("received_at", "post_device_at")} | {"kafka_offset": 9}
+    daily = _viewing("daily", *((day * n, "s") for n in range(10)))
+    back = _viewing("back", (0, "s"), (30, "p"), (3 * day, "p"))
+    facts.given(runner.settings, t.BRONZE_PLAYBACK_EVENT, *_bronze([*long, *letter, *daily, *back]))
+    days = [stream.DAY + timedelta(days=n) for n in (-1, 0, 1, 2, 3, 8)]
+    known = [r for rows in (long, letter, daily[:7]) for v in REVISIONS for r in fold(rows, Policy(), v).sessions]
+    expected = _typed("session", known)
+    for each in reversed(days):
+        runner.run(["sessionize"], [each])
+    found = lake.connect(runner.settings).read(t.SESSION)
+    assert sorted(found[found.session_id == "back"].close_date) == [stream.DAY] * 2 + [days[-2]] * 2
+    mine = found[found.session_id != "back"]
+    assert not mine.duplicated(["session_id", "segment", "revision"]).any()
+    _same(mine, expected[expected.close_date.isin(days)], ["session_id", "segment", "revision"])
+    of = mine[mine.session_id.eq("long") & mine.revision.eq("final")].sort_values("segment")
+    assert of.segment.tolist() == [0, 1, 2] and of.missing.sum() == 0 and of.play_ms.sum() == 215_760_000
+    stalls = mine[mine.session_id == "letter"].set_index("revision")
+    assert stalls.late.to_dict() == {"live": 1, "final": 1} and stalls.missing.to_dict() == {"live": 1, "final": 0}
+    spans = lake.connect(runner.settings).read(t.SPAN)
+    inside = [r for rows in (long, letter) for v in REVISIONS for r in fold(rows, Policy(), v).spans]
+    whole = _typed("span", inside)
+    _same(
+        spans[spans.session_id.isin(["long", "letter"])],
+        whole[whole.start_date.isin(days)],
+        ["session_id", "segment", "revision", "span"],
+    )
+    assert [text for text in said if "left out" in text] == [
+        f"sessionize {days[-1]}: 1 sessions left out: heard of every day for 7 days, their first event missing in all "
+        "of them"
+    ]
 
 
 def test_days_equal_the_reference(

@@ -61,7 +61,8 @@ def test_fold_of_decoded_messages(session: SparkSession, events: list[dict[str, 
     found = session.sql(f"""
         WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message),
              folded AS (SELECT kernel.fold_session(
-                            collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))), 0L, 1L << 62
+                            collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))),
+                            0L, 1L << 62, 0L
                         ) AS f FROM decoded WHERE e.error_class IS NULL GROUP BY {together})
         SELECT kernel.spans_of(f) AS spans, kernel.sessions_of(f) AS sessions FROM folded""").collect()
     by_session: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -100,7 +101,7 @@ def test_only_sessions_that_touch_the_window_are_folded(session: SparkSession, e
         WITH decoded AS (SELECT kafka_partition, kafka_offset, kernel.decode_playback_event(v, k) AS e FROM message),
              folded AS (SELECT kernel.fold_session(
                             collect_list(kernel.pack_event(struct(e.*, kafka_partition, kafka_offset))),
-                            {from_ms}L, {until_ms}L
+                            {from_ms}L, {until_ms}L, 0L
                         ) AS f FROM decoded WHERE e.error_class IS NULL GROUP BY e.session_id)
         SELECT inline(kernel.sessions_of(f)) FROM folded WHERE f IS NOT NULL""").collect()
     assert {row.session_id for row in found} == expected

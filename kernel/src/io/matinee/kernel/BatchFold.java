@@ -46,6 +46,17 @@ public final class BatchFold {
         return !events.isEmpty() && first + offset < untilMs && last + offset >= fromMs;
     }
 
+    /** Whether the session's first number is missing though one of its events was received before {@code beganMs}. */
+    public static boolean unbegun(List<Event> events, long beganMs) {
+        int first = Integer.MAX_VALUE;
+        long received = Long.MAX_VALUE;
+        for (Event event : events) {
+            first = Math.min(first, event.seq);
+            received = Math.min(received, event.receivedAt);
+        }
+        return first > 0 && received < beganMs;
+    }
+
     /** By seq; of equal seq the lowest position in the topic. */
     static List<Event> deduplicate(List<Event> events) {
         List<Event> sorted = new ArrayList<>(events);

@@ -15,10 +15,14 @@ import org.apache.spark.sql.types.DataTypes;
 
 /**
  * fold_session: all packed events of one or more sessions to folded sessions, as bytes that spans_of and sessions_of
- * read; null if none has an event in {@code [from_ms, until_ms)} of the session's corrected clock.
+ * read; null if none has an event in {@code [from_ms, until_ms)} of the session's corrected clock. No bytes at all if one
+ * of those that have may have begun before what was read: its first number is missing, and it was heard of before
+ * {@code began_ms}.
  */
 public final class FoldSession implements Once<byte[]> {
-    private static final long serialVersionUID = 3;
+    private static final long serialVersionUID = 4;
+
+    private static final byte[] UNBEGUN = {};
 
     private final Policy policy;
     private transient EventBytes.Reader reader;
@@ -30,7 +34,7 @@ public final class FoldSession implements Once<byte[]> {
 
     @Override
     public DataType[] inputTypes() {
-        return new DataType[] {DataTypes.createArrayType(DataTypes.BinaryType), DataTypes.LongType, DataTypes.LongType};
+        return new DataType[] {DataTypes.createArrayType(DataTypes.BinaryType), DataTypes.LongType, DataTypes.LongType, DataTypes.LongType};
     }
 
     @Override
@@ -44,7 +48,7 @@ public final class FoldSession implements Once<byte[]> {
     }
 
     /** Found by its name: Spark calls it from the code it generates. */
-    public byte[] invoke(ArrayData packed, long fromMs, long untilMs) {
+    public byte[] invoke(ArrayData packed, long fromMs, long untilMs, long beganMs) {
         if (packed == null) {
             return null;
         }
@@ -61,6 +65,10 @@ public final class FoldSession implements Once<byte[]> {
         boolean any = false;
         for (List<Event> session : one ? List.of(events) : apart(events)) {
             if (BatchFold.touches(session, fromMs, untilMs)) {
+                if (BatchFold.unbegun(session, beganMs)) {
+                    writer.done();
+                    return UNBEGUN;
+                }
                 writer.add(BatchFold.fold(session, policy));
                 any = true;
             }

@@ -43,7 +43,7 @@ public final class KernelCatalog implements FunctionCatalog {
         }
         add("decode_cmcd", "value BINARY, key BINARY, partition INT, offset BIGINT", 4, in -> new DecodeCmcd());
         add("pack_event", "event STRUCT<...>", 1, in -> new PackEvent(in.fields()[0].dataType()));
-        add("fold_session", "events ARRAY<BINARY>, from_ms BIGINT, until_ms BIGINT", 3, in -> new FoldSession(policy));
+        add("fold_session", "events ARRAY<BINARY>, from_ms BIGINT, until_ms BIGINT, began_ms BIGINT", 4, in -> new FoldSession(policy));
         add("spans_of", "folded BINARY", 1, in -> new FoldedRows(true));
         add("sessions_of", "folded BINARY", 1, in -> new FoldedRows(false));
         add("room", "held BINARY, limit BIGINT", 2, in -> new Room());
