@@ -55,7 +55,7 @@ BOUNDS = {
 }
 PARTS = ("limit", "uniform", "quiet", "faults", "falls")
 LEAST_P_VALUES = 10_000
-"""Values of a signal, window and size below which `uniform` prints and does not judge: neighbours depend on each other."""
+"""Fewer values of a signal, window and size are printed and not judged: neighbours depend on each other."""
 LEAST_FALLS = 10
 """Outages below which `falls` says nothing and fails."""
 
