@@ -38,8 +38,8 @@ The law (each engine implements it; tests hold them together row by row)
     A moment is carried by the span that begins there, or by one of length 0. A play that recovered has been scored
     already, where it failed.
  8. *Retry.* A segment opened within `retry_ms` after a technical failure of the same title is no new attempt; a
-    content frame within that time recovers the failure, and is a play if there was none. Later it is like any other: its
-    attempt counts then, its start delays run from its first starting or playing event.
+    content frame within that time recovers the failure, and is a play if there was none. Later it is like any other:
+    its attempt counts then, its start delays run from its first starting or playing event.
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
     gap, count in its moment; their time is taken there from what the gap was believed to be; cause unknown. They prove
     a frame in the gap; so does one that begins with the event, also where that opens a segment. Where the counters
