@@ -39,13 +39,14 @@ class History:
         self.sums[:, :, place] += self.service.cohorts.sums(block.sum(0)).T
         self.seconds[place] += step_s * len(block)
 
-    def seasons(self) -> list[season.Season]:
-        """One for each of `SIGNALS`."""
+    def seasons(self) -> list[tuple[season.Season, season.Season | None]]:
+        """One for each of `SIGNALS`, and that of a ratio's denominator."""
         exposure = np.broadcast_to(self.seconds, self.sums[0].shape)
+        attempts = season.fit(self.sums[ATTEMPTS], exposure, self.service.cohorts, volume=True)
         return [
-            season.fit(self.sums[FAILURES], self.sums[ATTEMPTS], self.service.cohorts, volume=False),
-            season.fit(self.sums[ATTEMPTS], exposure, self.service.cohorts, volume=True),
-            season.fit(self.sums[ALIVE], exposure, self.service.cohorts, volume=True),
+            (season.fit(self.sums[FAILURES], self.sums[ATTEMPTS], self.service.cohorts, volume=False), attempts),
+            (attempts, None),
+            (season.fit(self.sums[ALIVE], exposure, self.service.cohorts, volume=True), None),
         ]
 
 
@@ -56,7 +57,7 @@ def learn(service: Service, seed: Sequence[int], tuning: Tuning, days: int = HIS
     feed = Feed(service, -days * DAY_S, MINUTE_S, [*seed, 11])
     for begin, block in feed.blocks((days - SPREAD_DAYS) * DAY_S):
         history.add(begin, MINUTE_S, block)
-    models = [Model(signal, s, Spread()) for signal, s in zip(SIGNALS, history.seasons(), strict=True)]
+    models = [Model(signal, s, Spread(), den) for signal, (s, den) in zip(SIGNALS, history.seasons(), strict=True)]
     tracker = Detector(service.cohorts, COUNTERS, models, MINUTE_S, tuning)
     seen: list[list[F8]] = [[] for _ in SIGNALS]
     mean: list[list[F8]] = [[] for _ in SIGNALS]
@@ -81,4 +82,5 @@ def learn(service: Service, seed: Sequence[int], tuning: Tuning, days: int = HIS
         )
         for k, m, s in zip(seen, mean, SIGNALS, strict=True)
     ]
-    return [Model(s, rate, spread) for s, rate, spread in zip(SIGNALS, history.seasons(), spreads, strict=True)]
+    seasons = history.seasons()
+    return [Model(s, rate, spread, den) for s, (rate, den), spread in zip(SIGNALS, seasons, spreads, strict=True)]

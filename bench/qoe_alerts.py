@@ -407,7 +407,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _missed(part: str, answer: object) -> list[str]:
     """Bounds of the issue that this part did not meet."""
     if part == "uniform":
-        worst = max((row["ks"] for row in answer if row["n"] >= LEAST_P_VALUES), default=np.nan)
+        judged = [row for row in answer if row["n"] >= LEAST_P_VALUES]
+        unjudged = sorted({row["signal"] for row in answer} - {row["signal"] for row in judged})
+        worst = max((row["ks"] for row in judged), default=np.nan)
+        if unjudged:
+            return [f"too few p-values of {', '.join(unjudged)} to judge"]
         return (
             [] if worst <= BOUNDS["ks"] else [f"p-values {worst:.3f} from uniform (Kolmogorov), {BOUNDS['ks']} allowed"]
         )

@@ -24,7 +24,7 @@ from typing import Any
 import click
 
 from bench import verdict
-from conf.errors import InputMissing
+from conf.errors import AuditFailed, InputMissing
 from models.playback import cmcd, cmcd_event, cmcd_request
 from models.playback.cmcd import Item, Token
 from schemas import records
@@ -291,7 +291,7 @@ def vectors_(path: Path) -> None:
         wrong += not good
         click.echo(f"{'ok  ' if good else 'FAIL'} {name}")
     click.echo(f"{wrong} differ")
-    sys.exit(bool(wrong))
+    sys.exit(AuditFailed.exit_code if wrong else 0)
 
 
 @main.command()
@@ -312,7 +312,7 @@ def fuzz(count: int, seed: int) -> None:
     for name, number in sorted(total.items(), key=lambda item: (not item[0].startswith("event"), item[0])):
         click.echo(f"{number:>10,}  {name}")
     click.echo("\n".join(wrong[:10]) or "kernel and Python agree on all of them")
-    sys.exit(bool(wrong))
+    sys.exit(AuditFailed.exit_code if wrong else 0)
 
 
 def typical(count: int, seed: int = 3, per_post: int = 10) -> list[jvm.Message]:

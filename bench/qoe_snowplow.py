@@ -16,7 +16,7 @@ from typing import Any
 import click
 import jsonschema
 
-from conf.errors import InputMissing
+from conf.errors import AuditFailed, InputMissing
 from models.playback import snowplow
 from schemas import records
 from schemas.validate import Validator
@@ -99,7 +99,7 @@ def main(path: Path) -> None:
                 wrong += [f"{name}: {one.field} {one.rule}" for row in done.rows for one in validator.wrong(row)]
                 adapted += len(done.rows)
     click.echo("\n".join(wrong) or f"{len(events)} event schemas, {adapted} events adapted, all valid rows")
-    sys.exit(bool(wrong))
+    sys.exit(AuditFailed.exit_code if wrong else 0)
 
 
 if __name__ == "__main__":

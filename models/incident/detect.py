@@ -89,11 +89,12 @@ NONE = Evidence(*(np.zeros(0, dtype=t) for t in (int, int, int, float, float, fl
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One signal with what history says of it."""
+    """One signal with what history says of it. `exposure` is the season of a ratio's denominator, counts a second."""
 
     signal: Signal
     season: Season
     spread: Spread
+    exposure: Season | None = None
 
 
 class Level:
@@ -184,7 +185,7 @@ class Detector:
         self.new = np.zeros(0, dtype=np.int64)
         self.replaced = sparse.csr_matrix((n, 0))
         self._spreads = [m.spread.wide(n) for m in models]
-        self._by_cell: list[Season] = []
+        self._by_cell: dict[int, tuple[Season, Season]] = {}
         self._nobody = np.zeros(n, dtype=bool)
         self._found = (np.empty(16 * n, dtype=np.int64), np.empty(16 * n, dtype=np.int64))
 
@@ -193,7 +194,7 @@ class Detector:
         rows, cells, counters = self.cells.shape
         more = np.zeros((rows, cohorts.member.shape[1] - cells, counters))
         self.cells = np.concatenate([self.cells, more], axis=1)
-        self.cohorts, self._by_cell = cohorts, []
+        self.cohorts, self._by_cell = cohorts, {}
 
     def newcomers(self, cells: I8, replaced: sparse.csr_matrix) -> None:
         """Some cells that history did not have, and the cohorts they may have taken traffic from (`replaced`): who
@@ -298,14 +299,16 @@ class Detector:
         """Rates of ratios where a part of a cohort owes, by what is there of it: direct standardisation, the cells that
         came against the cells that come at this hour, each with its usual rate. In place."""
         owes = self.owing_until >= at_s
-        ratios = [i for i, model in enumerate(self.models) if not model.signal.volume]
-        if not owes.any() or not ratios:
+        if not owes.any():
             return
-        self._by_cell = self._by_cell or self._cell_seasons()
         touched = self.cohorts.sums(self.cohorts.member.T @ owes.astype(np.float64) > 0) > 0
-        for i in ratios:
-            den = self.column[str(self.models[i].signal.den)]
-            traffic, rate = self._by_cell[self._exposure(i)].at(at_s), self._by_cell[i].at(at_s)
+        for i, model in enumerate(self.models):
+            if model.exposure is None:
+                continue
+            if i not in self._by_cell:
+                self._by_cell[i] = self._cell_seasons(model.season, model.exposure)
+            den = self.column[str(model.signal.den)]
+            traffic, rate = (season.at(at_s) for season in self._by_cell[i])
             there = np.maximum(left[:, den], 0.0)
             columns = np.stack([traffic, traffic * rate, there, there * rate], axis=1)
             usual, usually, came, failed = self.cohorts.sums(columns).T
@@ -313,23 +316,12 @@ class Detector:
             factor = failed * usual / np.where(known, usually * came, 1.0)
             rates[i] = np.where(known, rates[i] * factor, rates[i])
 
-    def _exposure(self, ratio: int) -> int:
-        """The volume that tells when viewers of a ratio come: its denominator, else any."""
-        volumes = [i for i, model in enumerate(self.models) if model.signal.volume]
-        same = [i for i in volumes if self.models[i].signal.num == self.models[ratio].signal.den]
-        return (same or volumes)[0]
-
-    def _cell_seasons(self) -> list[Season]:
-        """The season of every signal by cell, as far as those of the cohorts tell."""
-        found: dict[int, Season] = {}
-        for i in sorted(range(len(self.models)), key=lambda i: not self.models[i].signal.volume):
-            season, weight = self.models[i].season, np.tile(self.cohorts.weight[:, None], (1, BINS))
-            if self.models[i].signal.volume:
-                traffic = Season(season.rate / np.maximum(self.cohorts.traffic(), 1e-300))
-                found[i] = Season(by_cell(traffic, self.cohorts, weight).rate * self.cohorts.weight)
-            else:
-                found[i] = by_cell(season, self.cohorts, found[self._exposure(i)].rate.T)
-        return [found[i] for i in range(len(self.models))]
+    def _cell_seasons(self, ratio: Season, exposure: Season) -> tuple[Season, Season]:
+        """A ratio's denominator and the ratio by cell, as far as the seasons of the cohorts tell."""
+        weight = self.cohorts.weight
+        mean = Season(exposure.rate / np.maximum(self.cohorts.traffic(), 1e-300))
+        traffic = by_cell(mean, self.cohorts, np.tile(weight[:, None], (1, BINS))).rate * weight
+        return Season(traffic), by_cell(ratio, self.cohorts, traffic.T)
 
     def _bursting(self, at_s: float, sums: F8, rates: list[F8]) -> B1 | None:
         """Cells whose kept beacons arrive now, or None: surplus in a cohort that owes."""

@@ -83,15 +83,18 @@ def learned(
     days = max((high_s - low_s) / 86_400, 0.1)
     cut = high_s - int(min(SPREAD_DAYS, days / 4) * 86_400) // season.BIN_S * season.BIN_S
     first = _seasons(grid, cohorts, signals, counters, low_s, cut)
-    drafts = [Model(signal, rate, Spread()) for signal, rate in zip(signals, first, strict=True)]
+    drafts = [Model(signal, rate, Spread(), exposure) for signal, (rate, exposure) in zip(signals, first, strict=True)]
     spreads = _spreads(grid, cohorts, drafts, counters, cut, high_s, tuning)
     last = _seasons(grid, cohorts, signals, counters, low_s, high_s)
-    return [Model(s, rate, spread) for s, rate, spread in zip(signals, last, spreads, strict=True)]
+    return [
+        Model(s, rate, spread, exposure) for s, (rate, exposure), spread in zip(signals, last, spreads, strict=True)
+    ]
 
 
 def _seasons(
     grid: Grid, cohorts: Cohorts, signals: Sequence[Signal], counters: Sequence[str], low_s: int, high_s: int
-) -> list[season.Season]:
+) -> list[tuple[season.Season, season.Season | None]]:
+    """Of each signal; and of a ratio's denominator."""
     blocks = grid.sums(low_s, high_s, season.BIN_S, counters)
     place = season.bin_of(low_s + season.BIN_S * np.arange(len(blocks), dtype=np.int64))
     sums = np.zeros((len(counters), len(cohorts), season.BINS))
@@ -101,10 +104,16 @@ def _seasons(
         seconds[place[i]] += season.BIN_S
     column = {name: i for i, name in enumerate(counters)}
     whole = np.broadcast_to(seconds, sums[0].shape)
-    return [
-        season.fit(sums[column[s.num]], whole if s.den is None else sums[column[s.den]], cohorts, volume=s.volume)
-        for s in signals
-    ]
+
+    def volume(counter: str) -> season.Season:
+        return season.fit(sums[column[counter]], whole, cohorts, volume=True)
+
+    def both(s: Signal) -> tuple[season.Season, season.Season | None]:
+        if s.den is None:
+            return volume(s.num), None
+        return season.fit(sums[column[s.num]], sums[column[s.den]], cohorts, volume=False), volume(s.den)
+
+    return [both(s) for s in signals]
 
 
 def _spreads(

@@ -185,8 +185,10 @@ def test_what_proves_nothing_is_refused(tmp_path: Path) -> None:
     assert CliRunner().invoke(qoe_cmcd.main, ["fuzz", "--records", "0"]).exit_code == 2
     done = CliRunner().invoke(qoe_cmcd.main, ["vectors", str(tmp_path)])
     assert isinstance(done.exception, InputMissing) and "holds no CMCD_" in str(done.exception)
-    assert qoe_alerts._missed("uniform", []) and qoe_alerts._missed("uniform", [{"ks": 0.06, "n": 10_000}])
-    assert qoe_alerts._missed("uniform", [{"ks": 0.04, "n": 10_000}, {"ks": 0.06, "n": 3_000}]) == []
+    good, far, few = ({"signal": "a", "ks": ks, "n": n} for ks, n in ((0.04, 10_000), (0.06, 10_000), (0.06, 3_000)))
+    assert qoe_alerts._missed("uniform", [good, few]) == []
+    for group in ([], [good, far], [few], [good, {**few, "signal": "b"}]):
+        assert qoe_alerts._missed("uniform", group)
     with pytest.raises(SystemExit) as ended:
         qoe_alerts.main(["--quiet-days", "0"])
     assert ended.value.code == 2

@@ -166,15 +166,15 @@ def test_a_restart_obeys_no_word_twice_and_those_it_missed_once(monkeypatch: pyt
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_what_is_resolved_after_its_end_stays_so(restarted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fault ended at +240 s and is called over at +300 s: its windows are full of it for a while yet."""
+    """The fault ended at +240 s and is called over at +400 s: its windows are full of it for a while yet."""
     values = counters(T + 1_800, T + 60, T + 240, {0})
     alerts = start(values, monkeypatch)
-    raised = {row["incident_id"] for row in go(alerts, T, T + 300)}
+    raised = {row["incident_id"] for row in go(alerts, T, T + 400)}
     assert raised
-    say(alerts, T + 300, *(word(key, "resolve") for key in raised))
+    say(alerts, T + 400, *(word(key, "resolve") for key in raised))
     if restarted:
-        alerts = start(values, monkeypatch, at_s=T + 300, held=alerts.books.rows)
-    assert {row["incident_id"] for row in go(alerts, T + 300, T + 1_800)} <= raised
+        alerts = start(values, monkeypatch, at_s=T + 400, held=alerts.books.rows)
+    assert {row["incident_id"] for row in go(alerts, T + 400, T + 1_800)} <= raised
     assert all(row["state"] == "resolved" for row in alerts.books.rows.values())
 
 
@@ -188,21 +188,21 @@ def test_the_time_of_a_word_is_that_of_its_speaker_unless_the_counters_are_old(m
 
 def test_a_fault_that_goes_on_after_the_word_is_another_incident(monkeypatch: pytest.MonkeyPatch) -> None:
     """So is one elsewhere that had begun before it."""
-    alerts = start(counters(T + 1_800, T + 60, T + 900, {0}), monkeypatch)
-    raised = {row["incident_id"] for row in go(alerts, T, T + 300)}
-    say(alerts, T + 300, *(word(key, "resolve") for key in raised))
-    later = [row for row in go(alerts, T + 300, T + 900) if row["incident_id"] not in raised]
-    assert later and min(row["onset_at"].timestamp() for row in later) >= T + 300
-    assert min(row["opened_at"].timestamp() for row in later) <= T + 600
+    alerts = start(counters(T + 1_800, T + 60, T + 1_000, {0}), monkeypatch)
+    raised = {row["incident_id"] for row in go(alerts, T, T + 400)}
+    say(alerts, T + 400, *(word(key, "resolve") for key in raised))
+    later = [row for row in go(alerts, T + 400, T + 1_000) if row["incident_id"] not in raised]
+    assert later and min(row["onset_at"].timestamp() for row in later) >= T + 400
+    assert min(row["opened_at"].timestamp() for row in later) <= T + 700
 
     values = counters(T + 1_800, T + 60, T + 240, {0})
     alerts = start(values, monkeypatch)
-    raised = {row["incident_id"] for row in go(alerts, T, T + 300)}
-    say(alerts, T + 300, *(word(key, "resolve") for key in raised))
-    elsewhere = counters(T + 1_800, T + 240, T + 900, {11})
+    raised = {row["incident_id"] for row in go(alerts, T, T + 400)}
+    say(alerts, T + 400, *(word(key, "resolve") for key in raised))
+    elsewhere = counters(T + 1_800, T + 240, T + 1_000, {11})
     alerts.rows = {b"%d|%d" % (BEGIN_S * 1_000, n): value for n, value in enumerate(elsewhere)}
     alerts._gather()
-    later = [row for row in go(alerts, T + 300, T + 900) if row["incident_id"] not in raised]
+    later = [row for row in go(alerts, T + 400, T + 1_000) if row["incident_id"] not in raised]
     assert later and "cedar-de" in later[0]["cohort"] + later[0]["explanation"]
 
 

@@ -25,7 +25,7 @@ from streaming import consume, topics
 from web import sink
 
 pytestmark = pytest.mark.kafka
-LINE = 'e=ps,sid="{sid}",sn={sn},sta=s,ts=1790000000000,v=2'
+LINE = f'e=ps,sid="{{sid}}",sn={{sn}},sta=s,ts={time.time_ns() // 1_000_000},v=2'
 CMCD_TYPE = {"content-type": "application/cmcd"}
 
 

@@ -220,17 +220,21 @@ def test_after_a_long_outage_a_cohort_still_owes(watched: Watched) -> None:
 
 
 def test_a_large_country_that_vanishes_changes_the_mixture_and_no_ratio() -> None:
-    """Two countries of .5 and 2 % failures and two releases: the first country falls by nine tenths, nobody fails more
-    often, and what remains of everybody and of each release is expected at the rate of who remains."""
+    """Two countries of .5 and 2 % failures and two releases, of which the first is watched ten times as long and stalls
+    less: the first country falls by nine tenths, nobody fails or stalls more often, and what remains of everybody and
+    of each release is expected at the rate of who remains."""
     attempts, rates = np.array([240.0, 360.0, 240.0, 160.0]), np.array([0.005, 0.005, 0.02, 0.02])
+    watched, stalls = attempts * np.array([40.0, 4.0, 40.0, 4.0]), np.array([0.003, 0.02, 0.003, 0.02])
     cohorts = hierarchy.build(["country", "release"], [["a", "a", "b", "b"], ["1", "2", "1", "2"]],
                               [["country"], ["release"]], attempts)  # fmt: skip
-    seasons = (cohorts.sums(attempts * rates) / cohorts.sums(attempts), cohorts.sums(attempts) / 10.0)
-    ratio, volume = (Season(np.tile(rate, (BINS, 1))) for rate in seasons)
-    models = [Model(Signal("failures", "failures", "attempts"), ratio, Spread()),
-              Model(Signal("attempts", "attempts"), volume, Spread())]  # fmt: skip
-    detector = Detector(cohorts, ("attempts", "failures"), models, 10, Tuning())
-    usual = np.stack([attempts, attempts * rates], axis=1)
+    seasons = (cohorts.sums(attempts * rates) / cohorts.sums(attempts), cohorts.sums(attempts) / 10.0,
+               cohorts.sums(watched * stalls) / cohorts.sums(watched), cohorts.sums(watched) / 10.0)  # fmt: skip
+    ratio, volume, stalled, time = (Season(np.tile(rate, (BINS, 1))) for rate in seasons)
+    models = [Model(Signal("failures", "failures", "attempts"), ratio, Spread(), volume),
+              Model(Signal("attempts", "attempts"), volume, Spread()),
+              Model(Signal("stalled", "stalled", "watched"), stalled, Spread(), time)]  # fmt: skip
+    detector = Detector(cohorts, ("attempts", "failures", "watched", "stalled"), models, 10, Tuning())
+    usual = np.stack([attempts, attempts * rates, watched, watched * stalls], axis=1)
     fallen = usual * np.array([0.1, 0.1, 1.0, 1.0])[:, None]
     for step in range(200):
         detector.step(10 * (step + 1), usual)
@@ -238,8 +242,9 @@ def test_a_large_country_that_vanishes_changes_the_mixture_and_no_ratio() -> Non
     assert detector.owing_until[cohorts.index((("country", "a"),))] > detector.at_s
     everyone, first_release = cohorts.index(()), cohorts.index((("release", "1"),))
     for cohort in (everyone, first_release):
-        count, mean = detector.window(0, 300, cohort)
-        assert mean == pytest.approx(count, rel=1e-6)
+        for signal in (0, 2):
+            count, mean = detector.window(signal, 300, cohort)
+            assert mean == pytest.approx(count, rel=1e-5)
     assert {int(signal) for evidence in found for signal in evidence.signal} == {1}
 
 
