@@ -18,10 +18,11 @@ The law (each engine implements it; tests hold them together row by row)
  5. *Segments.* Between consecutive events the first of these that applies closes the segment:
     received more than `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q:
     ended, failed, quit; the title changes: content_change (an ad's own title is no change, nor an untold one, see 12;
-    nor is the first one told of a segment's content); paused for longer than `pause_limit_ms`: pause_limit; more than
-    `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a
-    timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at its last proven moment: the closing
-    event, if within the hold (always for e, f, q; at the limit for pause_limit and length_cap), else the event before.
+    nor the first one told of a segment's content, however one closed before was called); paused for longer than
+    `pause_limit_ms`: pause_limit; more than `hold_ms` apart: timeout; `session_cap_ms` since the segment began:
+    length_cap. The end of the set is a timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at
+    its last proven moment: the closing event, if within the hold (always for e, f, q; at the limit for pause_limit and
+    length_cap), else the event before.
  6. *A closed segment* takes in (counts, nothing more) further e, f, q, and paused events after pause_limit; any other
     event opens the next segment.
  7. *Moments.* Attempt: the first starting or playing event of a segment. Play: its first content frame. The start delay
@@ -198,7 +199,7 @@ class _Segment:
     connection_until: int | None = None
     seek_open: bool = False
     untitled: bool = True
-    """Nothing but ads, and events that do not tell a title, so far."""
+    """Nothing but ads, and events that do not tell a title, so far, in an open one before it neither."""
     caused_at: int | None = None
     caused_by: str = ""
     stalls: list[Stall] = field(default_factory=list)
@@ -255,7 +256,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         found: dict[str, int] | None = None
         begins = False
         said = event
-        titled = event.tells_title or (current is not None and not current.untitled)
+        titled = event.tells_title or (current is not None and not current.end_reason and not current.untitled)
         if current is not None:
             event = event.after(current.last)
         if current is not None and event.ad and not current.end_reason:

@@ -65,7 +65,7 @@ public final class Fold {
     /** The next event: a higher seq than all before. */
     void add(Event said, Sink sink) {
         Event event = current == null ? said : Kept.resolved(said, current.last);
-        titled = said.tellsTitle() || (current != null && !current.untitled);
+        titled = said.tellsTitle() || (current != null && !current.closed() && !current.untitled);
         if (event.ad && current != null && !current.closed()) {
             event = event.withTitleOf(current.last, event != said);
         }
