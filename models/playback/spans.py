@@ -38,7 +38,8 @@ The law (each engine implements it; tests hold them together row by row)
     of a CIR stall, unless paused then. At the end of a play: its smoothness score and its bin of stalled time.
     A moment is carried by the span that begins there, or by one of length 0. A play that recovered has been scored
     already, where it failed.
- 8. *Retry.* A segment opened within `retry_ms` after a technical failure of the same title is no new attempt; a
+ 8. *Retry.* A segment opened within `retry_ms` after a technical failure is no new attempt, unless its first event
+    tells another title (an ad's own is none, and none is another if no content's was told before the failure); a
     content frame within that time recovers the failure, and is a play if there was none. Later it is like any other:
     its attempt counts then, its start delays run from its first starting or playing event.
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
@@ -72,7 +73,7 @@ from typing import Any, Literal
 
 from models.playback import scores
 from models.playback.cover import Cover
-from models.playback.events import DIMENSIONS, UNKNOWN, Event, clock_offset_ms, deduplicate, in_time, late_events
+from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, in_time, late_events
 from models.playback.repair import Player, ads_around
 from models.playback.states import STATES, TERMINAL, durations
 from schemas import error_codes
@@ -329,7 +330,7 @@ def _retried(following: _Segment, before: _Segment, policy: Policy) -> None:
     if (
         before.end_reason == "failed"
         and not before.business
-        and before.last.title_id in (UNKNOWN, following.last.title_id)
+        and (before.untitled or following.last.ad or following.last.title_id == before.last.title_id)
         and following.at - before.end_at <= policy.retry_ms
     ):
         following.failed_at, following.failed_played = before.end_at, before.played or before.failed_played

@@ -207,8 +207,8 @@ public final class Fold {
 
     /** 8: whether the segment is a retry of one that failed. */
     private void retried(Segment segment, Segment failed, Event event) {
-        if (failed.reason == Reason.FAILED && !failed.business 
-                && (failed.last.untold(Event.TITLE) || failed.last.title().equals(event.title()))
+        if (failed.reason == Reason.FAILED && !failed.business
+                && (failed.untitled || event.ad || event.title().equals(failed.last.title()))
                 && at - failed.endAt <= policy.retryMs()) {
             segment.failedAt = failed.endAt;
             segment.failedPlayed = failed.played || failed.failedPlayed;
