@@ -54,7 +54,8 @@ The law (each engine implements it; tests hold them together row by row)
     of the session's first ad if both its ends are lost in a gap: its stalls and playing are the content's.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
     distinct content (`models.playback.cover`). A position that is not told goes on from the last one. In a gap content
-    is covered up to the playhead that the event after it tells (same title, no ad, not before the last position).
+    is covered up to the playhead that the event after it tells (same title, no ad): nothing if that is before the last
+    position by jitter (`cover.JOIN_MS`), and all that was believed if it is further back: a seek, of unknown place.
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
 12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
@@ -72,7 +73,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from models.playback import scores
-from models.playback.cover import Cover
+from models.playback.cover import JOIN_MS, Cover
 from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, in_time, late_events
 from models.playback.repair import Player, ads_around
 from models.playback.states import STATES, TERMINAL, durations
@@ -481,7 +482,7 @@ def _count(moment: dict[str, int], measure: str, amount: int) -> None:
 def _content_end(segment: _Segment, event: Event, gap: bool) -> int | None:
     """10: the playhead that content believed to be shown in a gap cannot have passed; None if nothing tells one."""
     told = event.playhead_ms is not None and not event.ad and event.title_id == segment.last.title_id
-    return event.playhead_ms if gap and told and (event.playhead_ms or 0) >= segment.position_ms else None
+    return event.playhead_ms if gap and told and (event.playhead_ms or 0) >= segment.position_ms - JOIN_MS else None
 
 
 def _hold(segment: _Segment, until: int, unobserved: bool, content_end: int | None) -> None:

@@ -332,8 +332,8 @@ public final class Fold {
 
     /** 10: the playhead that content believed to be shown in a gap cannot have passed; without end if nothing tells one. */
     private long contentEnd(Event event, boolean gap) {
-        boolean told = !event.ad && event.title().equals(current.last.title());
-        return gap && told && event.playheadMs >= current.positionMs ? event.playheadMs : Long.MAX_VALUE;
+        boolean told = event.playheadMs >= 0 && !event.ad && event.title().equals(current.last.title());
+        return gap && told && event.playheadMs >= current.positionMs - Cover.JOIN_MS ? event.playheadMs : Long.MAX_VALUE;
     }
 
     /** 4 and 11: the newest event's state holds until then, cut at minute borders. */
