@@ -50,8 +50,9 @@ The law (each engine implements it; tests hold them together row by row)
     shown in the segment; or the event leaves to the one before whether an ad is on, and one was shown or the title is
     another), stalls are taken for the content's, unverified. The end of an ad that never began (an event that says
     that none is on, after one that leaves it open) takes one verified gap of its open segment back (-1, in its moment).
-    An ad whose end is lost goes on until an event says that none is on: no state, title or playhead does. Nothing tells
-    of the session's first ad if both its ends are lost in a gap: its stalls and playing are the content's.
+    An ad whose end is lost goes on until an event says that none is on, or an e, f or q: no other state, title or
+    playhead does. Nothing tells of the session's first ad if both its ends are lost in a gap: its stalls and playing
+    are the content's.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
     distinct content (`models.playback.cover`). A position that is not told goes on from the last one. In a gap content
     is covered up to the playhead that the event after it tells (same title, no ad): nothing if that is before the last
@@ -61,7 +62,8 @@ The law (each engine implements it; tests hold them together row by row)
 12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
     Title `unknown` says nothing, nor does asset `unknown`, though that of another title is not taken.
     The end of one ad inside a break leaves the ad on screen until the break ends. While an ad is on, an open segment's
-    title and asset stay what they were: an ad never opens a session.
+    title and asset stay what they were: an ad never opens a session. No ad and no break outlives an e, f or q, taken in
+    or not: it has its own ad still, and what keeps that of the event before it finds none.
 Sources: CTA-2066 for names and arithmetic, Conviva's metric dictionary for exits, failures by class and
 connection-induced stalls, Milner et al., CIDR 2023, for integrals over a timeline of states.
 """
@@ -285,11 +287,12 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
                 _apply(current, event, titled, at, state, proved, found or {}, policy)
             if reason:
                 _close(current, reason, at if reason in TERMINAL else end_at, {} if stays else found or {}, policy)
-            if current.last is event:
+            if stays:
                 continue
         if current is not None and _takes_in(current, event):
             current.events += 1
             current.missing += missing
+            current.last = current.last.without_ad() if STATES[event.state] in TERMINAL else current.last
             player.known = player.known and not gap
             continue
         proved = begins or (found is None and event.state == "r" and player.lost_stalls(event, gap, ads) > 0)
@@ -525,6 +528,8 @@ def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], p
     segment.end_reason, segment.end_at = reason, end_at
     if moment or reason in TERMINAL:
         _piece(segment, end_at, end_at, False)
+    if reason in TERMINAL:
+        segment.last = segment.last.without_ad()
 
 
 def _piece(segment: _Segment, start: int, end: int, unobserved: bool, content_end: int | None = None) -> None:

@@ -158,6 +158,7 @@ def _through_cmcd(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ad_before.setdefault(row["seq"], was)
         silent |= {row["seq"]: row["kept"] == "ad"}
         was = row["ad"] or AD_BREAK in row.get("kept", "") or (row.get("kept") == "ad" and was)
+        was = was and row["state"] not in "efq"
     found = []
     for row in rows:
         values = cmcd_event.values_of(row, ad_before[row["seq"]])

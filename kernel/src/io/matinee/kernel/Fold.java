@@ -87,6 +87,9 @@ public final class Fold {
         if (current != null && takesIn(event)) {
             current.events++;
             current.missing += missing;
+            if (event.state.terminal()) {
+                current.last = current.last.withoutAd();
+            }
             if (missing > 0) {
                 player.forget();
             }
@@ -399,6 +402,9 @@ public final class Fold {
         s.reason = reason;
         s.endAt = endAt;
         sink.closed(s, moment);
+        if (reason.terminal()) {
+            s.last = s.last.withoutAd();
+        }
     }
 
     /** What {@code ms} milliseconds of a state add to, times {@code sign}; {@code connection}: a stall would be CIR. */
