@@ -13,6 +13,7 @@ is held against this page.
 What a record does not say stays as the session's record before it had it (`kept`, a list of columns); the column holds
 what is true if nothing came before. `SILENT` events say nothing about the picture: a response's bitrate is of what was
 fetched, a mute changes nothing to see. Everything is kept, so they never cut a span, but they take part in numbering.
+What begins or ends an ad or a break may bear the ad's own `cid` and asset: neither is taken for the content's.
 """
 
 from __future__ import annotations
@@ -218,11 +219,13 @@ def best(items: tuple[Item, ...]) -> int | None:
 
 
 def _names(said: Mapping[str, Any], post: Mapping[str, Any], kept: list[str]) -> dict[str, Any]:
-    title = said.get("cid") or None
+    of_ad = said["e"] in AD_ON | AD_OFF
+    title = None if of_ad else said.get("cid") or None
+    asset = None if of_ad else said.get("io.matinee-asset") or title
     host = said.get("h") or None
     found = {
         "title_id": _or_kept(title, UNKNOWN, "title_id", kept),
-        "asset_id": _or_kept(said.get("io.matinee-asset") or title, UNKNOWN, "asset_id", kept),
+        "asset_id": _or_kept(asset, UNKNOWN, "asset_id", kept),
         "cdn_id": _or_kept(host and _cluster(host, post), UNKNOWN, "cdn_id", kept),
         "impression_id": said.get("io.matinee-impression") or None,
         "page_id": said.get("io.matinee-page") or None,

@@ -100,6 +100,10 @@ class Event:
         """This event of an ad with the content's title and asset, which the event before it had."""
         return replace(self, title_id=before.title_id, asset_id=before.asset_id)
 
+    def without_ad(self) -> Event:
+        """This event as what follows it finds it once it has ended its session: no ad, no break goes on."""
+        return replace(self, ad=False, ad_break=False) if self.ad or self.ad_break else self
+
     @property
     def rate_milli(self) -> int:
         """Playback rate in thousandths."""

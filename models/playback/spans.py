@@ -18,10 +18,11 @@ The law (each engine implements it; tests hold them together row by row)
  5. *Segments.* Between consecutive events the first of these that applies closes the segment:
     received more than `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q:
     ended, failed, quit; the title changes: content_change (an ad's own title is no change, nor an untold one, see 12;
-    nor is the first one told of a segment's content); paused for longer than `pause_limit_ms`: pause_limit; more than
-    `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a
-    timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at its last proven moment: the closing
-    event, if within the hold (always for e, f, q; at the limit for pause_limit and length_cap), else the event before.
+    nor the first one told of a segment's content, however one closed before was called); paused for longer than
+    `pause_limit_ms`: pause_limit; more than `hold_ms` apart: timeout; `session_cap_ms` since the segment began:
+    length_cap. The end of the set is a timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at
+    its last proven moment: the closing event, if within the hold (always for e, f, q; at the limit for pause_limit and
+    length_cap), else the event before.
  6. *A closed segment* takes in (counts, nothing more) further e, f, q, and paused events after pause_limit; any other
     event opens the next segment.
  7. *Moments.* Attempt: the first starting or playing event of a segment. Play: its first content frame. The start delay
@@ -37,7 +38,8 @@ The law (each engine implements it; tests hold them together row by row)
     of a CIR stall, unless paused then. At the end of a play: its smoothness score and its bin of stalled time.
     A moment is carried by the span that begins there, or by one of length 0. A play that recovered has been scored
     already, where it failed.
- 8. *Retry.* A segment opened within `retry_ms` after a technical failure of the same title is no new attempt; a
+ 8. *Retry.* A segment opened within `retry_ms` after a technical failure is no new attempt, unless its first event
+    tells another title (an ad's own is none, and none is another if no content's was told before the failure); a
     content frame within that time recovers the failure, and is a play if there was none. Later it is like any other:
     its attempt counts then, its start delays run from its first starting or playing event.
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
@@ -48,17 +50,20 @@ The law (each engine implements it; tests hold them together row by row)
     shown in the segment; or the event leaves to the one before whether an ad is on, and one was shown or the title is
     another), stalls are taken for the content's, unverified. The end of an ad that never began (an event that says
     that none is on, after one that leaves it open) takes one verified gap of its open segment back (-1, in its moment).
-    An ad whose end is lost goes on until an event says that none is on: no state, title or playhead does. Nothing tells
-    of the session's first ad if both its ends are lost in a gap: its stalls and playing are the content's.
+    An ad whose end is lost goes on until an event says that none is on, or an e, f or q: no other state, title or
+    playhead does. Nothing tells of the session's first ad if both its ends are lost in a gap: its stalls and playing
+    are the content's.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
     distinct content (`models.playback.cover`). A position that is not told goes on from the last one. In a gap content
-    is covered up to the playhead that the event after it tells (same title, no ad, not before the last position).
+    is covered up to the playhead that the event after it tells (same title, no ad): nothing if that is before the last
+    position by jitter (`cover.JOIN_MS`), and all that was believed if it is further back: a seek, of unknown place.
 11. *Spans* are cut at minute borders and joined while state, background, ad, bitrate, unobserved and dimensions stay,
     unless a moment begins; a span of length 0 exists only to carry a moment or an e, f, q.
 12. *Kept*. What an event says nothing of (its column `kept`) is as in the newest event a segment has applied before it.
     Title `unknown` says nothing, nor does asset `unknown`, though that of another title is not taken.
     The end of one ad inside a break leaves the ad on screen until the break ends. While an ad is on, an open segment's
-    title and asset stay what they were: an ad never opens a session.
+    title and asset stay what they were: an ad never opens a session. No ad and no break outlives an e, f or q, taken in
+    or not: it has its own ad still, and what keeps that of the event before it finds none.
 Sources: CTA-2066 for names and arithmetic, Conviva's metric dictionary for exits, failures by class and
 connection-induced stalls, Milner et al., CIDR 2023, for integrals over a timeline of states.
 """
@@ -70,8 +75,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from models.playback import scores
-from models.playback.cover import Cover
-from models.playback.events import DIMENSIONS, UNKNOWN, Event, clock_offset_ms, deduplicate, in_time, late_events
+from models.playback.cover import JOIN_MS, Cover
+from models.playback.events import DIMENSIONS, Event, clock_offset_ms, deduplicate, in_time, late_events
 from models.playback.repair import Player, ads_around
 from models.playback.states import STATES, TERMINAL, durations
 from schemas import error_codes
@@ -198,7 +203,7 @@ class _Segment:
     connection_until: int | None = None
     seek_open: bool = False
     untitled: bool = True
-    """Nothing but ads, and events that do not tell a title, so far."""
+    """Nothing but ads, and events that do not tell a title, so far, in an open one before it neither."""
     caused_at: int | None = None
     caused_by: str = ""
     stalls: list[Stall] = field(default_factory=list)
@@ -255,7 +260,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         found: dict[str, int] | None = None
         begins = False
         said = event
-        titled = event.tells_title or (current is not None and not current.untitled)
+        titled = event.tells_title or (current is not None and not current.end_reason and not current.untitled)
         if current is not None:
             event = event.after(current.last)
         if current is not None and event.ad and not current.end_reason:
@@ -282,11 +287,12 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
                 _apply(current, event, titled, at, state, proved, found or {}, policy)
             if reason:
                 _close(current, reason, at if reason in TERMINAL else end_at, {} if stays else found or {}, policy)
-            if current.last is event:
+            if stays:
                 continue
         if current is not None and _takes_in(current, event):
             current.events += 1
             current.missing += missing
+            current.last = current.last.without_ad() if STATES[event.state] in TERMINAL else current.last
             player.known = player.known and not gap
             continue
         proved = begins or (found is None and event.state == "r" and player.lost_stalls(event, gap, ads) > 0)
@@ -328,7 +334,7 @@ def _retried(following: _Segment, before: _Segment, policy: Policy) -> None:
     if (
         before.end_reason == "failed"
         and not before.business
-        and before.last.title_id in (UNKNOWN, following.last.title_id)
+        and (before.untitled or following.last.ad or following.last.title_id == before.last.title_id)
         and following.at - before.end_at <= policy.retry_ms
     ):
         following.failed_at, following.failed_played = before.end_at, before.played or before.failed_played
@@ -479,7 +485,7 @@ def _count(moment: dict[str, int], measure: str, amount: int) -> None:
 def _content_end(segment: _Segment, event: Event, gap: bool) -> int | None:
     """10: the playhead that content believed to be shown in a gap cannot have passed; None if nothing tells one."""
     told = event.playhead_ms is not None and not event.ad and event.title_id == segment.last.title_id
-    return event.playhead_ms if gap and told and (event.playhead_ms or 0) >= segment.position_ms else None
+    return event.playhead_ms if gap and told and (event.playhead_ms or 0) >= segment.position_ms - JOIN_MS else None
 
 
 def _hold(segment: _Segment, until: int, unobserved: bool, content_end: int | None) -> None:
@@ -522,6 +528,8 @@ def _close(segment: _Segment, reason: str, end_at: int, found: dict[str, int], p
     segment.end_reason, segment.end_at = reason, end_at
     if moment or reason in TERMINAL:
         _piece(segment, end_at, end_at, False)
+    if reason in TERMINAL:
+        segment.last = segment.last.without_ad()
 
 
 def _piece(segment: _Segment, start: int, end: int, unobserved: bool, content_end: int | None = None) -> None:

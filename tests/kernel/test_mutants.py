@@ -60,6 +60,19 @@ class _Flat(Event):
         return replace(super().of(row), ad_break=False)
 
 
+_retried = spans._retried
+
+
+def _same_title_alone(following: Any, before: Any, policy: Policy) -> None:
+    if following.last.title_id == before.last.title_id:
+        _retried(following, before, policy)
+
+
+class _Outliving(Event):
+    def without_ad(self) -> Event:
+        return self
+
+
 MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "the last of two equal numbers counts": ("deduplicate", _last_wins),
     "no event is late": ("late_events", lambda events, lateness: frozenset()),
@@ -76,6 +89,8 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "the end of an ad that never began says nothing": ("_ends_unseen", lambda *known: False),
     "content goes on through a gap": ("_content_end", lambda *known: None),
     "an ad with a title of its own opens a session": ("Event", _Opening),
+    "a retry begins with its title": ("_retried", _same_title_alone),
+    "an ad outlives the end": ("Event", _Outliving),
     "an unknown title is a title": ("Event", _Telling),
     "the first title told is another one": ("Event", _Certain),
     "a break ends with its first ad": ("Event", _Flat),

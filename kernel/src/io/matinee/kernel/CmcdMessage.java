@@ -287,7 +287,7 @@ public final class CmcdMessage {
         row[C_ISP] = collector[0];
         row[C_COUNTRY] = collector[1];
         row[C_DEVICE] = collector[2];
-        kept |= names(row);
+        kept |= names(row, (kept & Kept.AD) == 0);
         for (Number_ n : NUMBERS) {
             long value = record.numberOr(n.slot);
             if (value > n.highest) {
@@ -319,12 +319,13 @@ public final class CmcdMessage {
         return null;
     }
 
-    private int names(Object[] row) {
+    /** {@code ofAd}: it begins or ends an ad or a break, and may bear the ad's own title and asset. */
+    private int names(Object[] row, boolean ofAd) {
         int kept = 0;
-        String title = record.textOr(CID);
+        String title = ofAd ? null : record.textOr(CID);
         kept |= title == null ? Kept.TITLE : 0;
         row[C_TITLE] = title == null ? UNKNOWN : title;
-        String asset = record.textOr(ASSET);
+        String asset = ofAd ? null : record.textOr(ASSET);
         asset = asset == null ? title : asset;
         kept |= asset == null ? Kept.ASSET : 0;
         row[C_ASSET] = asset == null ? UNKNOWN : asset;

@@ -70,6 +70,17 @@ public final class Event {
         return e;
     }
 
+    /** This event as what follows it finds it once it has ended its session: no ad, no break goes on. */
+    Event withoutAd() {
+        if (!ad && !adBreak) {
+            return this;
+        }
+        Event e = copy();
+        e.ad = false;
+        e.adBreak = false;
+        return e;
+    }
+
     /** Whether it says itself which title this is. */
     boolean tellsTitle() {
         return (kept & (Kept.TITLE | Kept.ALL)) == 0 && !untold(TITLE);

@@ -65,7 +65,7 @@ public final class Fold {
     /** The next event: a higher seq than all before. */
     void add(Event said, Sink sink) {
         Event event = current == null ? said : Kept.resolved(said, current.last);
-        titled = said.tellsTitle() || (current != null && !current.untitled);
+        titled = said.tellsTitle() || (current != null && !current.closed() && !current.untitled);
         if (event.ad && current != null && !current.closed()) {
             event = event.withTitleOf(current.last, event != said);
         }
@@ -87,6 +87,9 @@ public final class Fold {
         if (current != null && takesIn(event)) {
             current.events++;
             current.missing += missing;
+            if (event.state.terminal()) {
+                current.last = current.last.withoutAd();
+            }
             if (missing > 0) {
                 player.forget();
             }
@@ -207,8 +210,8 @@ public final class Fold {
 
     /** 8: whether the segment is a retry of one that failed. */
     private void retried(Segment segment, Segment failed, Event event) {
-        if (failed.reason == Reason.FAILED && !failed.business 
-                && (failed.last.untold(Event.TITLE) || failed.last.title().equals(event.title()))
+        if (failed.reason == Reason.FAILED && !failed.business
+                && (failed.untitled || event.ad || event.title().equals(failed.last.title()))
                 && at - failed.endAt <= policy.retryMs()) {
             segment.failedAt = failed.endAt;
             segment.failedPlayed = failed.played || failed.failedPlayed;
@@ -332,8 +335,8 @@ public final class Fold {
 
     /** 10: the playhead that content believed to be shown in a gap cannot have passed; without end if nothing tells one. */
     private long contentEnd(Event event, boolean gap) {
-        boolean told = !event.ad && event.title().equals(current.last.title());
-        return gap && told && event.playheadMs >= current.positionMs ? event.playheadMs : Long.MAX_VALUE;
+        boolean told = event.playheadMs >= 0 && !event.ad && event.title().equals(current.last.title());
+        return gap && told && event.playheadMs >= current.positionMs - Cover.JOIN_MS ? event.playheadMs : Long.MAX_VALUE;
     }
 
     /** 4 and 11: the newest event's state holds until then, cut at minute borders. */
@@ -399,6 +402,9 @@ public final class Fold {
         s.reason = reason;
         s.endAt = endAt;
         sink.closed(s, moment);
+        if (reason.terminal()) {
+            s.last = s.last.withoutAd();
+        }
     }
 
     /** What {@code ms} milliseconds of a state add to, times {@code sign}; {@code connection}: a stall would be CIR. */
