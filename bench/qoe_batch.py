@@ -1,6 +1,6 @@
 """Events a second of the batch: ``.venv/bin/python -m bench.qoe_batch`` on a running stack (`matinee up`).
 
-Prints, judges nothing: what is fast enough is a question of the machine.
+Prints, and exits 4 where the large size is slower than what is claimed of two quiet cores (`NEEDED`).
 
 Two figures, wall and CPU seconds of this process and its JVM, each at two sizes after a first, small round that is not
 counted. The slope between the sizes leaves out what does not grow with them (planning, commits, Java's compiler):

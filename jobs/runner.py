@@ -114,7 +114,7 @@ class Runner:
             if isinstance(output, Folded) and output.unbegun:
                 self.say(
                     f"{spec.name} {day}: {output.unbegun:,} sessions left out: heard of every day for "
-                    f"{registry.SESSION_DAYS} days, their first event missing in all of them"
+                    f"{registry.SESSION_DAYS} days, their beginning on none of them"
                 )
         with Publishing(
             self.session, self.settings, self.catalog, spec.name, day, spec.writes, say=self.say

@@ -4,9 +4,10 @@ The fold is a function of a session's whole set of events, so the job reads a da
 to its own day: spans by their start, sessions and plays by their end. Two kinds of sessions need more, and of more days
 only those events are read:
 
-- whose first number is missing though they were heard of on the first day read: a day more at a time until it is found,
-  or nothing (after a day of silence an id begins anew, as for the stream). What has not begun on the earliest day that
-  the job declares is left out and counted: its segments have no numbers.
+- heard of on the first day read, but not first by number 0 (one sent again later, or from before that day, is no
+  beginning): a day more at a time until it begins, or nothing is found (after a day of silence an id begins anew, as
+  for the stream). What has not begun on the earliest day that the job declares is left out and counted: its segments
+  have no numbers.
 - of which something is heard later (a letter sent again, a device that was offline): what had happened before the last
   of the three days was over.
 """

@@ -160,9 +160,45 @@ def test_sessions_of_several_days_are_folded_whole_in_any_order_of_days(new_lake
         ["session_id", "segment", "revision", "span"],
     )
     assert [text for text in said if "left out" in text] == [
-        f"sessionize {days[-1]}: 1 sessions left out: heard of every day for 7 days, their first event missing in all "
-        "of them"
+        f"sessionize {days[-1]}: 1 sessions left out: heard of every day for 7 days, their beginning on none of them"
     ]
+
+
+def test_a_first_event_sent_again_does_not_begin_a_session_anew(new_lake: Callable[..., Runner]) -> None:
+    """Over two midnights; number 0 is received again, or for the first time, after a day and more; again as the first
+    of all that is received on the first day read, by a new POST or the same; after number 1, with no day before."""
+    runner, day = new_lake(), 86_400
+    beats = [(-3_600 + 60 * n, "p") for n in range(1, 26 * 60)]
+    told: dict[str, list[dict[str, Any]]] = {
+        sid: _viewing(sid, (-3_600, "s"), *beats, (day + 3_590, "e")) for sid in ("again", "belated")
+    }
+    for sid, start in (("midnight", -day - 7_220), ("verbatim", -day - 7_220), ("posts", -day - 20)):
+        told[sid] = _viewing(sid, (start, "s"), *((start + 60 * n, "p") for n in range(1, 1_620)))
+    told["swapped"] = _viewing("swapped", (-3_600, "s"), *beats)
+    told["again"].append(told["again"][0] | _received(1.3 * day) | {"kafka_offset": 99_999})
+    told["belated"][0] |= _received(1.3 * day) | {"kafka_offset": 99_999}
+    told["midnight"].append(told["midnight"][0] | _received(-day + 5) | {"kafka_offset": 1})
+    same = {"received_at": hostile.MIDNIGHT - day * 1000 + 5_000, "kafka_offset": 1}
+    told["verbatim"].append(told["verbatim"][0] | same)
+    told["posts"][:2] = [row | _received(-day - 1) for row in told["posts"][:2]]
+    told["posts"] += [row | _received(-day + 20) | {"kafka_offset": 1} for row in told["posts"][:2]]
+    told["swapped"][0] |= _received(-3_530) | {"kafka_offset": 1}
+    facts.given(runner.settings, t.BRONZE_PLAYBACK_EVENT, *_bronze([row for rows in told.values() for row in rows]))
+    days = [stream.DAY + timedelta(days=n) for n in (-2, -1, 0, 1)]
+    for each in reversed(days):
+        runner.run(["sessionize"], [each])
+    home = lake.connect(runner.settings)
+    whole = [fold(rows, Policy(), v) for rows in told.values() for v in REVISIONS]
+    place = ["session_id", "segment", "revision"]
+    _same(home.read(t.SESSION), _typed("session", [row for f in whole for row in f.sessions]), place)
+    _same(home.read(t.SPAN), _typed("span", [row for f in whole for row in f.spans]), [*place, "span"])
+    plays = home.read(t.PLAY)
+    assert plays[plays.session_id == "again"].watched_ms.sum() == 86_340_000 + 7_130_000
+
+
+def _received(seconds: float) -> dict[str, int]:
+    """A POST of its own, seconds after the day's midnight."""
+    return dict.fromkeys(("received_at", "post_device_at"), hostile.MIDNIGHT + round(seconds * 1000))
 
 
 def test_days_equal_the_reference(

@@ -12,6 +12,9 @@ public final class BatchFold {
     /** Revisions live and final; one object twice if no event is late. */
     public record Both(Folded live, Folded full) {}
 
+    private static final long DAY_MS = 86_400_000;
+    private static final long MINUTE_MS = 60_000;
+
     private BatchFold() {}
 
     public static Both fold(List<Event> events, Policy policy) {
@@ -46,15 +49,22 @@ public final class BatchFold {
         return !events.isEmpty() && first + offset < untilMs && last + offset >= fromMs;
     }
 
-    /** Whether the session's first number is missing though one of its events was received before {@code beganMs}. */
+    /**
+     * Whether the session may have begun before the day read first, the one that ends at {@code beganMs}: one of its events
+     * was received in that day, and the first received there is not number 0, or is one that had happened before the day
+     * (or in its first minute), by the least offset of the session's clock: number 0 sent again.
+     */
     public static boolean unbegun(List<Event> events, long beganMs) {
-        int first = Integer.MAX_VALUE;
-        long received = Long.MAX_VALUE;
+        Event first = null;
+        long offset = Long.MAX_VALUE;
         for (Event event : events) {
-            first = Math.min(first, event.seq);
-            received = Math.min(received, event.receivedAt);
+            if (first == null || event.receivedAt < first.receivedAt || event.receivedAt == first.receivedAt && event.seq < first.seq) {
+                first = event;
+            }
+            offset = Math.min(offset, event.receivedAt - event.postDeviceAt);
         }
-        return first > 0 && received < beganMs;
+        return first != null && first.receivedAt < beganMs
+                && (first.seq > 0 || first.deviceAt + offset < beganMs - DAY_MS + MINUTE_MS);
     }
 
     /** By seq; of equal seq the lowest position in the topic. */

@@ -16,8 +16,8 @@ import org.apache.spark.sql.types.DataTypes;
 /**
  * fold_session: all packed events of one or more sessions to folded sessions, as bytes that spans_of and sessions_of
  * read; null if none has an event in {@code [from_ms, until_ms)} of the session's corrected clock. No bytes at all if one
- * of those that have may have begun before what was read: its first number is missing, and it was heard of before
- * {@code began_ms}.
+ * of those that have may have begun before what was read, of which the first day ends at {@code began_ms}
+ * ({@link BatchFold#unbegun}).
  */
 public final class FoldSession implements Once<byte[]> {
     private static final long serialVersionUID = 4;
