@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.TreeMap;
 
 /**
  * The fold of one session as its events arrive, for revision live: what it has given out so far, added up, is the fold
@@ -46,49 +45,79 @@ public final class LiveFold {
 
     private record Waiting(Event event, long arrival) {}
 
-    /** By seq, the least of a time among those from there on: an entry only where it differs from the next one's. */
-    private static final class Least {
-        private final TreeMap<Integer, Long> from = new TreeMap<>();
-
-        void add(int seq, long at) {
-            if (after(seq) <= at) {
-                return;
-            }
-            for (Map.Entry<Integer, Long> e = from.lowerEntry(seq); e != null && e.getValue() >= at; e = from.lowerEntry(seq)) {
-                from.remove(e.getKey());
-            }
-            from.put(seq, at);
-        }
-
-        /** {@code Long.MAX_VALUE} if there is none. */
-        long after(int seq) {
-            Map.Entry<Integer, Long> next = from.higherEntry(seq);
-            return next == null ? Long.MAX_VALUE : next.getValue();
-        }
-
-        /** {@code seq} was the lowest. */
-        void remove(int seq) {
-            from.remove(seq);
-        }
-    }
-
-    /** Events behind a gap, by seq; nothing here looks at all of them, as a player can make them many. */
+    /** Events behind a gap, by seq, as a row of references: nearly always few, and each comes last; many are moved as cheaply. */
     private static final class Pending {
-        private final TreeMap<Integer, Waiting> bySeq = new TreeMap<>();
-        private final Least received = new Least();
-        private final Least arrived = new Least();
+        private final ArrayList<Waiting> list = new ArrayList<>(4);
+        /** Where the lowest lies; those before have been taken. */
+        private int head;
+        private long firstArrival = Long.MAX_VALUE;
+        private boolean firstArrivalKnown = true;
+
+        boolean isEmpty() {
+            return head == list.size();
+        }
+
+        int size() {
+            return list.size() - head;
+        }
+
+        int firstSeq() {
+            return list.get(head).event.seq;
+        }
+
+        int lastSeq() {
+            return list.get(list.size() - 1).event.seq;
+        }
+
+        Iterable<Waiting> all() {
+            return list.subList(head, list.size());
+        }
 
         void add(Waiting w) {
-            bySeq.put(w.event.seq, w);
-            received.add(w.event.seq, w.event.receivedAt);
-            arrived.add(w.event.seq, w.arrival);
+            int low = head;
+            int high = list.size();
+            if (low < high && lastSeq() < w.event.seq) {
+                low = high;
+            }
+            while (low < high) {
+                int middle = (low + high) >>> 1;
+                if (list.get(middle).event.seq < w.event.seq) {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            list.add(low, w);
+            firstArrival = Math.min(firstArrival, w.arrival);
         }
 
         Waiting removeFirst() {
-            Waiting w = bySeq.pollFirstEntry().getValue();
-            received.remove(w.event.seq);
-            arrived.remove(w.event.seq);
+            Waiting w = list.set(head++, null);
+            if (head > 32 && head > list.size() / 2) {
+                list.subList(0, head).clear();
+                head = 0;
+            }
+            firstArrivalKnown = false;
             return w;
+        }
+
+        /** When the first of those after {@code seq} was received; {@code Long.MAX_VALUE} if there is none. */
+        long receivedAfter(int seq) {
+            long first = Long.MAX_VALUE;
+            for (int i = list.size() - 1; i >= head && list.get(i).event.seq > seq; i--) {
+                first = Math.min(first, list.get(i).event.receivedAt);
+            }
+            return first;
+        }
+
+        /** When the first of all arrived. */
+        long firstArrival() {
+            if (!firstArrivalKnown) {
+                firstArrival = Long.MAX_VALUE;
+                all().forEach(w -> firstArrival = Math.min(firstArrival, w.arrival));
+                firstArrivalKnown = true;
+            }
+            return firstArrival;
         }
     }
 
@@ -162,7 +191,7 @@ public final class LiveFold {
         if (event.seq < base.before) {
             return true;
         }
-        long earliest = pending.received.after(event.seq);
+        long earliest = pending.receivedAfter(event.seq);
         return earliest != Long.MAX_VALUE && event.receivedAt > earliest + policy.latenessMs();
     }
 
@@ -219,7 +248,7 @@ public final class LiveFold {
         if (pending == NONE) {
             shown = false;
             showAt = arrival + policy.gapWaitMs();
-        } else if (shown && owed == null && pending.bySeq.lastKey() < event.seq) {
+        } else if (shown && owed == null && pending.lastSeq() < event.seq) {
             Fold fold = visible(out);
             addTo(fold, event, out);
             insert(event, arrival);
@@ -249,8 +278,8 @@ public final class LiveFold {
             Waiting w = pending.removeFirst();
             lastArrival = w.arrival;
             base.add(w.event, sink);
-        } while (!pending.bySeq.isEmpty() && pending.bySeq.firstKey() == base.before + 1);
-        if (pending.bySeq.isEmpty()) {
+        } while (!pending.isEmpty() && pending.firstSeq() == base.before + 1);
+        if (pending.isEmpty()) {
             pending = NONE;
             ahead = null;
         }
@@ -301,7 +330,7 @@ public final class LiveFold {
     }
 
     private long settledAt() {
-        return Math.max(showAt, pending.arrived.after(Integer.MIN_VALUE) + policy.latenessMs());
+        return Math.max(showAt, pending.firstArrival() + policy.latenessMs());
     }
 
     /** Whether it has seen no event. */
@@ -375,8 +404,8 @@ public final class LiveFold {
     }
 
     private Fold withPending(Fold fold, Fold.Sink sink, Out out) {
-        pending.bySeq.values().forEach(w -> fold.add(w.event, sink));
-        out.again(pending.bySeq.size());
+        pending.all().forEach(w -> fold.add(w.event, sink));
+        out.again(pending.size());
         return fold;
     }
 
@@ -474,8 +503,8 @@ public final class LiveFold {
         out.number(clockOffsetMs);
         base.write(out);
         seen.write(out);
-        out.number(pending.bySeq.size());
-        for (Waiting w : pending.bySeq.values()) {
+        out.number(pending.size());
+        for (Waiting w : pending.all()) {
             w.event.write(out);
             out.number(w.arrival);
         }
