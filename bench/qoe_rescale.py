@@ -6,10 +6,9 @@ those of an undisturbed run, byte for byte, as in `bench.qoe_kills`; exit code 4
 
 from __future__ import annotations
 
-import sys
-
 import click
 
+from bench import verdict
 from bench.qoe_kills import DAY, Load, await_still, calm, differences, settings_of
 from conf import stack
 from conf.settings import Settings
@@ -67,7 +66,7 @@ def main(seed: int, profiles: int, per_second: float) -> None:
     finally:
         stack.down(quiet)
     click.echo(f"{differing.total():,} rows differ")
-    sys.exit(4 if differing.total() else 0)
+    verdict.end(verdict.most("rows that differ", differing.total(), 0))
 
 
 if __name__ == "__main__":

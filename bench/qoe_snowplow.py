@@ -8,7 +8,6 @@ with the least and with every property the schemas allow are made, held against 
 from __future__ import annotations
 
 import json
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 import click
 import jsonschema
 
-from conf.errors import AuditFailed, InputMissing
+from bench import verdict
+from conf.errors import InputMissing
 from models.playback import snowplow
 from schemas import records
 from schemas.validate import Validator
@@ -99,7 +99,7 @@ def main(path: Path) -> None:
                 wrong += [f"{name}: {one.field} {one.rule}" for row in done.rows for one in validator.wrong(row)]
                 adapted += len(done.rows)
     click.echo("\n".join(wrong) or f"{len(events)} event schemas, {adapted} events adapted, all valid rows")
-    sys.exit(AuditFailed.exit_code if wrong else 0)
+    verdict.end(verdict.most("mistakes", len(wrong), 0))
 
 
 if __name__ == "__main__":

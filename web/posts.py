@@ -81,9 +81,14 @@ def _head(key: bytes | None, lines: bytes, sender: Sender, at_ms: int, hosts: Ma
     return collector_line(sender, at_ms, newest_ms(key, lines, at_ms), clusters(lines, hosts))
 
 
+def _members(pattern: re.Pattern[bytes], text: bytes) -> list[re.Match[bytes]]:
+    """Where a member begins with the pattern."""
+    return [found for found in pattern.finditer(text) if not found.start() or text[found.start() - 1] in _BEFORE]
+
+
 def _values(pattern: re.Pattern[bytes], text: bytes) -> list[bytes]:
-    """What the pattern's group holds wherever a member begins with it."""
-    return [found[1] for found in pattern.finditer(text) if not found.start() or text[found.start() - 1] in _BEFORE]
+    """What the pattern's group holds there."""
+    return [found[1] for found in _members(pattern, text)]
 
 
 def session(line: bytes) -> bytes | None:
@@ -107,11 +112,7 @@ def newest_ms(key: bytes | None, lines: bytes, at_ms: int) -> int:
     Only what the reader takes counts. If that is nothing, any time below the reader's limit does (it may help a dead
     letter that somebody corrects), and without one the time of arrival.
     """
-    told = [
-        (int(found[1]), found.start())
-        for found in _TS.finditer(lines)
-        if not found.start() or lines[found.start() - 1] in _BEFORE
-    ]
+    told = [(int(found[1]), found.start()) for found in _members(_TS, lines)]
     if not told:
         return at_ms
     newest, place = max(told)

@@ -205,12 +205,11 @@ class Detector:
     def step(self, at_s: int, cells: F8) -> Evidence:
         """One step that ends at `at_s` (Unix seconds) with counters by cell, (cells, counters); what looks wrong."""
         self.at_s = at_s
-        sums, kept, rates = self._arrived(at_s - self.step_s / 2, cells)
+        sums, left, kept, rates = self._arrived(at_s - self.step_s / 2, cells)
         touched = self._nobody if self.masked is None else self.cohorts.sums(self.masked.astype(float)) > 0
         before = self.place
         self.place = (self.place + 1) % self.sums.shape[2]
         self.steps += 1
-        left = cells if self.masked is None else cells * ~self.masked[:, None]
         np.add(self.cells[before], left, out=self.cells[self.place])
         usable = self.windows[self.windows <= self.steps]
         parts = []
@@ -276,7 +275,7 @@ class Detector:
 
     def predict(self, at_s: float, cells: F8) -> tuple[list[F8], list[F8]]:
         """Counts of every signal by cohort, bursts left out of ratios, and what the season expects."""
-        sums, kept, rates = self._arrived(at_s, cells)
+        sums, _, kept, rates = self._arrived(at_s, cells)
         found, expected = [], []
         for model, rate in zip(self.models, rates, strict=True):
             signal = model.signal
@@ -285,15 +284,15 @@ class Detector:
             expected.append(exposure * rate)
         return found, expected
 
-    def _arrived(self, at_s: float, cells: F8) -> tuple[F8, F8, list[F8]]:
-        """Sums by cohort, the same without bursts (`masked` is set), and the seasons' rates."""
+    def _arrived(self, at_s: float, cells: F8) -> tuple[F8, F8, F8, list[F8]]:
+        """Sums by cohort; cells without bursts (`masked` is set) and their sums; and the seasons' rates."""
         sums = self.cohorts.sums(cells)
         rates = [model.season.at(at_s) for model in self.models]
         self.masked = self._bursting(at_s, sums, rates)
         left = cells if self.masked is None else cells * ~self.masked[:, None]
         kept = sums if self.masked is None else self.cohorts.sums(left)
         self._of_mixture(at_s, rates, left)
-        return sums, kept, rates
+        return sums, left, kept, rates
 
     def _of_mixture(self, at_s: float, rates: list[F8], left: F8) -> None:
         """Rates of ratios where a part of a cohort owes, by what is there of it: direct standardisation, the cells that
