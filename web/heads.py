@@ -1,30 +1,45 @@
-"""A bound on the time in which nothing of a connection is worked on: uvicorn has none for a request's head."""
+"""Bounds on what of a connection is worked on by nobody: uvicorn has none for a request's head."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+FRAME_BYTES = 65_536
+"""The longest head. What frames a body counts too (sizes of chunks, trailers): httptools keeps all of it in memory."""
 
 
-class Bounded(H11Protocol):
-    """Closes a connection whose next head does not come to its end in time, however it trickles; and one that goes on
-    with the body of a request which is answered already. Between requests uvicorn's `timeout_keep_alive` holds."""
+class Bounded(HttpToolsProtocol):
+    """Closes a connection whose next head does not come to its end in time, however it trickles; one that goes on with
+    the body of a request which is answered already; and one that sends too much that is no body. Between requests
+    uvicorn's `timeout_keep_alive` holds."""
 
     def __init__(self, *words: Any, head_timeout_s: float, **named: Any) -> None:
         super().__init__(*words, **named)
         self.head_timeout_s = head_timeout_s
+        self.frame_bytes = 0
         self.last_moment: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._bound()
 
     def data_received(self, data: bytes) -> None:
+        self.frame_bytes += len(data)
         super().data_received(data)
+        if self.frame_bytes > FRAME_BYTES:
+            self.transport.close()
         self._bound()
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self.frame_bytes -= len(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.frame_bytes = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -32,9 +47,7 @@ class Bounded(H11Protocol):
 
     def _idle(self) -> bool:
         """Whether nothing works on a request: its head is not whole, or it is answered while its body still comes."""
-        return self.conn.their_state is h11.IDLE or (
-            self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
-        )
+        return self.cycle is None or self.cycle.response_complete
 
     def _bound(self) -> None:
         if not self._idle():
@@ -48,6 +61,5 @@ class Bounded(H11Protocol):
             self.last_moment = None
 
     def _close(self) -> None:
-        if self._idle() and not self.transport.is_closing():
-            self.conn.send(h11.ConnectionClosed())
+        if self._idle():
             self.transport.close()

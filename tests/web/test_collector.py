@@ -167,6 +167,27 @@ def test_a_connection_that_trickles_ends(quick: int, words: bytes, answer: bytes
         assert got[: len(answer)] == answer and bool(got) == bool(answer)
 
 
+@pytest.mark.parametrize(("words", "more"), [
+    (HEAD, b"x" * 4_096), (HEAD + b"a/b\r\n", b"X-A: " + b"y" * 4_089 + b"\r\n"),
+    (HEAD + b"application/cmcd\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-A: " + b"y" * 4_089 + b"\r\n"),
+], ids=["one header without end", "headers without end", "trailers without end"])  # fmt: skip
+def test_what_is_no_body_is_bounded(universe: Settings, words: bytes, more: bytes) -> None:
+    """No time-out helps against a fast connection: what frames a body is kept in memory, and counted."""
+    with (
+        qoe_collector.running(universe) as (port, _),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as player,
+    ):
+        player.sendall(words)
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 4 << 20:
+                player.sendall(more)
+                sent += len(more)
+        # The socket's own buffers take some more than the collector has read.
+        assert sent < 4 << 20, "the collector takes what has no end"
+        assert _post(port, 0) == 204
+
+
 @pytest.fixture(scope="module")
 def quick(stack: Settings) -> Iterator[int]:
     """The port of a collector that waits half a second for a head."""
