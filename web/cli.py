@@ -34,11 +34,12 @@ def collector(host: str | None, port: int | None, workers: int | None) -> None:
     Addresses.read(held.addresses)
     sink.check(settings)
     click.echo(f"players post to http://{address}:{door}/cmcd; topic {settings.kafka.topic_prefix}cmcd")
-    # No access log: it would hold the addresses that the collector drops. uvicorn refuses the connection that makes its
-    # limit full, so the limit is one more than what is served.
+    # No access log: it would hold the addresses that the collector drops. What a proxy says of an address is read from
+    # collector.forwarded_header alone: uvicorn's own rule believes any program of this machine. uvicorn refuses the
+    # connection that makes its limit full, so the limit is one more than what is served.
     uvicorn.run(
         "web.collector:create", factory=True, host=address, port=door, workers=workers or held.workers,
-        access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=15,
+        access_log=False, log_level="warning", server_header=False, proxy_headers=False, timeout_graceful_shutdown=15,
         limit_concurrency=held.connections + 1,
         http=partial(Bounded, head_timeout_s=held.head_timeout_ms / 1000),
     )  # fmt: skip

@@ -79,6 +79,18 @@ def test_answers(universe: Settings, tmp_path: Path) -> None:
     assert [(x.reason, x.payload.split(b"\n")[1]) for x in letters] == [("no valid v", b"poison")]
 
 
+def test_an_address_is_believed_only_of_the_header_that_is_set(universe: Settings, tmp_path: Path) -> None:
+    """Also of a program on this machine, where a proxy would be."""
+    table = tmp_path / "addresses.csv"
+    table.write_text("network,isp,country\n203.0.113.0/24,Example Net,SE\n127.0.0.0/8,Here,DE\n")
+    with qoe_collector.running(universe, {"MATINEE__COLLECTOR__ADDRESSES": str(table)}) as (port, _):
+        headers = CMCD_TYPE | {"x-forwarded-for": "203.0.113.9"}
+        sent = httpx.post(f"http://127.0.0.1:{port}/cmcd", content=LINE.format(sid="a", sn=0), headers=headers)
+        assert sent.status_code == 204
+    rows = [row for m in consume.messages(CMCD, universe) for row in cmcd_event.decode(m.value or b"", m.key).rows]
+    assert [(row["isp"], row["country"]) for row in rows] == [("Here", "DE")]
+
+
 def test_gone_tells_players_to_stop(universe: Settings) -> None:
     with qoe_collector.running(universe, {"MATINEE__COLLECTOR__GONE": "true"}) as (port, _):
         assert httpx.post(f"http://127.0.0.1:{port}/cmcd", content="x", headers=CMCD_TYPE).status_code == 410
