@@ -140,7 +140,6 @@ class Alerts:
         self.ids: dict[int, str] = {}
         self.looked_s: dict[int, int] = {}
         self.silent: set[int] = set()
-        self.counted: dict[int, tuple[int, float]] = {}
         self.late: dict[int, np.ndarray] = {}
         self.following = False
         self.past = False
@@ -341,7 +340,7 @@ class Alerts:
         self.ledger = Ledger(
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
-        self.ids, self.looked_s, self.silent, self.counted = {}, {}, set(), {}
+        self.ids, self.looked_s, self.silent = {}, {}, set()
         self.late.clear()
         for row in self.books.live_at(from_s) if self.past else self.books.live():
             self._restore(row)
@@ -402,7 +401,6 @@ class Alerts:
             None if row["muted_until_at"] is None else _s(row["muted_until_at"]), row["excess"],
         )  # fmt: skip
         self.ids[incident.number] = row["incident_id"]
-        self.counted[incident.number] = (_s(row["updated_at"]), row["excess"])
         ledger.incidents.append(incident)
         ledger.next_number += 1
 
@@ -439,7 +437,6 @@ class Alerts:
         self.late.clear()
         self.judged_s = end
         changed = self.ledger.update(end, self._of_enough(end, self.detector.step(end, cells)))
-        self._once(end)
         for incident in changed:
             self._publish(incident)
         if end < self.caught_up_s:
@@ -448,15 +445,6 @@ class Alerts:
             if end - self.looked_s.setdefault(incident.number, end) >= GROWN_S:
                 self._publish(incident, grown=True)
         self._say_words(end)
-
-    def _once(self, at_s: int) -> None:
-        """Steps that a row from the topic has counted, judged again after a restart, add nothing to its excess."""
-        if not self.counted:
-            return
-        self.counted = {number: told for number, told in self.counted.items() if at_s <= told[0]}
-        for incident in self.ledger.incidents:
-            if incident.number in self.counted:
-                incident.excess = self.counted[incident.number][1]
 
     def _obey(self, command: dict[str, Any], at_s: int) -> None:
         key, offset = command["incident_id"], command["offset"]

@@ -191,7 +191,9 @@ class Ledger:
 
     def _widen(self, incident: Incident, row: Evidence, at_s: int) -> bool:
         """An alarm around an incident that the incident does not explain: it was named too narrowly if the wider cohort
-        is the likelier cause, and is one incident with it either way."""
+        is the likelier cause, and is one incident with it either way. Not by a step from before what is known of it."""
+        if at_s < incident.updated_s:
+            return False
         own = self.detector.window(int(row.signal[0]), int(row.window_s[0]), incident.cohort)
         if _likelihood(row.count, row.mean)[0] <= _likelihood(*map(np.asarray, own)):
             return False
@@ -201,7 +203,10 @@ class Ledger:
         return True
 
     def _grow(self, incident: Incident, at_s: int, evidence: Evidence) -> bool:
-        """Bring one incident up to date; whether anything worth telling changed."""
+        """Bring one incident up to date; whether anything worth telling changed. A step that it knows (after a restart
+        steps are judged again, also from before its opening) tells nothing of it."""
+        if at_s <= incident.updated_s:
+            return False
         own = evidence.take(evidence.cohort == incident.cohort)
         own = own.take(own.score >= self.rules.keep_score)
         before = (incident.signals.copy(), incident.state, incident.cohort)

@@ -122,6 +122,26 @@ def test_a_restart_counts_no_step_twice(started: Callable[..., Alerts]) -> None:
     assert known[row["incident_id"]]["excess"] > 3_000
 
 
+def test_a_restart_gives_no_fault_another_name(started: Callable[..., Alerts]) -> None:
+    """The half hour that is judged again holds another fault from before this one: it neither renames it nor lets it
+    be opened a second time, and no row goes back in time."""
+    web, alder = ({i for i, cell in enumerate(CELLS) if value in cell} for value in ("web", "alder-de"))
+    before = counted(3, T + 1_000, hurt=web, fault=(T + 60, T + 240))
+    after = counted(4, T + 1_500, hurt=alder, fault=(T + 1_100, T + 1_500))
+    frame = pd.concat([before, between(after, T + 1_000, T + 1_500)], ignore_index=True)
+    first = started(between(frame, 0, T))
+    go(first, T, T + 1_400, frame)
+    known, begin = dict(first.books.rows), T + 1_400 - LOUD_S
+    assert {row["cohort"] for row in known.values()} == {"device=web", "isp=alder-de"}
+    again = started(frame, begin, known)
+    again.caught_up_s = T + 1_400
+    rows = go(again, begin, T + 1_500)
+    assert set(again.books.rows) == set(known), "one incident a fault"
+    for row in rows:
+        assert row["cohort"] == known[row["incident_id"]]["cohort"]
+        assert row["updated_at"] > known[row["incident_id"]]["updated_at"]
+
+
 class Live:
     """The process on a clock of its own. Of every step a third is readable `pace.FRESH_S` after its begin, all so long
     after its end, unless `seen` says when instead; `taken_in` says up to where the stream has taken in its input."""
