@@ -651,7 +651,7 @@ class Alerts:
                 complete = pace.complete(newest, done)
                 for at, cells in self._steps(done, complete):
                     self.judge(at, cells)
-                if self.commands and complete <= done:
+                if self.commands and complete <= done and done >= self.caught_up_s:
                     self._say_words(done)
                 done = max(done, complete)
                 age_s = done - self.learned_s

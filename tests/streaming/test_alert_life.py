@@ -206,6 +206,31 @@ def test_a_step_is_judged_complete_and_as_soon_as_the_bench_says(
     assert live.judged == total(frame, T, T + 590)
 
 
+def test_a_word_is_obeyed_when_the_process_has_caught_up(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words are read at once, half an hour is judged again first: a mute that ended in it is none."""
+    frame = counted(3, T + LOUD_S + 600, hurt={0}, fault=(T + 60, T + LOUD_S + 600))
+    first = started(between(frame, 0, T))
+    (key,) = {row["incident_id"] for row in go(first, T, T + 300, frame)}
+    again = started(frame, T, first.books.rows)
+    again.caught_up_s = newest = T + LOUD_S
+    live = Live(again, frame, monkeypatch)
+    live.now = newest + 30.0
+    word = {"incident_id": key, "action": "mute", "given_by": "t"}
+    word |= {name: datetime.fromtimestamp(T + s, UTC) for name, s in (("given_at", 400), ("until_at", 600))}
+    value = wire.encode_one("incident_command", word)
+    said = [SimpleNamespace(key=key.encode(), value=value, topic="incident_command", offset=0)]
+    live.rows = []
+    monkeypatch.setattr("streaming.alerts.topics.real_name", lambda topic, _: topic.name)
+    poll = lambda timeout_ms: Live.poll(live, timeout_ms) or ({"said": [said.pop()]} if said else {})  # noqa: E731
+    monkeypatch.setattr(live, "poll", poll)
+    again._follow(lambda: live.now > newest + 60, T, newest)
+    assert not said and not again.commands
+    assert [incident.state.value for incident in again.ledger.live] == ["open"]
+    assert all(row["state"] == "open" for row in again.producer.rows)  # type: ignore[attr-defined]
+
+
 def test_what_comes_after_its_step_was_judged_counts_in_the_next(
     started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
