@@ -31,7 +31,7 @@ from models.incident import cohorts as hierarchy
 from models.incident.cohorts import Name, label
 from models.incident.detect import Detector, Evidence, Tuning
 from models.incident.learn import DIMENSIONS, Grid, learned, watched
-from models.incident.ledger import Incident, Ledger, Maintenance, State, commanded
+from models.incident.ledger import Incident, Ledger, Maintenance, State, Suspect, commanded
 from models.incident.ledger import Rules as LedgerRules
 from models.incident.season import BIN_S
 from models.incident.signals import Signal
@@ -380,7 +380,8 @@ class Alerts:
         self._newcomers(new)
 
     def _restore(self, row: dict[str, Any]) -> None:
-        name = {label(known): known for known in self.cohorts.names}.get(row["cohort"])
+        place = {label(known): i for i, known in enumerate(self.cohorts.names)}
+        name = self.cohorts.names[place[row["cohort"]]] if row["cohort"] in place else None
         if not self._may_be_told(row)(_named(row["cohort"]) if name is None else name):
             if not self.past:
                 self.say(f"{row['incident_id']} is of too few people to be told of any more")
@@ -394,9 +395,10 @@ class Alerts:
             return
         ledger = self.ledger
         incident = Incident(
-            ledger.next_number, self.cohorts.index(name), name, row["signal"], _s(row["onset_at"]),
+            ledger.next_number, place[row["cohort"]], name, row["signal"], _s(row["onset_at"]),
             _s(row["opened_at"]),
-            State(row["state"]), row["score"], -np.inf, row["window_s"], row["observed"], row["expected"], (),
+            State(row["state"]), row["score"], -np.inf, row["window_s"], row["observed"], row["expected"],
+            tuple(Suspect(place[text], row["score"]) for text in row["suspects"] if text in place),
             _s(row["updated_at"]), _s(row["updated_at"]), set(row["signals"].split(",")), None,
             None if row["muted_until_at"] is None else _s(row["muted_until_at"]), row["excess"],
         )  # fmt: skip
@@ -487,6 +489,7 @@ class Alerts:
         if not told(incident.name):
             return  # its next change asks again, and so does the look every five minutes
         hurt, examples = self._hurt(incident)
+        suspects = [self.cohorts.names[suspect.cohort] for suspect in incident.suspects]
         why = self._explained(incident, told) or ("" if old is None else old["explanation"])
         row = {
             "incident_id": key, "revision": 0 if old is None else old["revision"] + 1, "state": incident.state.value,
@@ -496,7 +499,7 @@ class Alerts:
             "resolved_at": _at(incident.resolved_s), "muted_until_at": _at(incident.muted_until_s),
             "score": _finite(incident.score), "window_s": incident.window_s, "observed": _finite(incident.count),
             "expected": _finite(incident.mean), "excess": _finite(incident.excess), "impacted_sessions": hurt,
-            "example_sessions": examples, "suspects": [label(self.cohorts.names[s.cohort]) for s in incident.suspects],
+            "example_sessions": examples, "suspects": [label(name) for name in suspects if told(name)],
             "explanation": why, "runbook": self._rule(incident).runbook,
         }  # fmt: skip
         if old is None or not grown:

@@ -142,6 +142,24 @@ def test_a_restart_gives_no_fault_another_name(started: Callable[..., Alerts]) -
         assert row["updated_at"] > known[row["incident_id"]]["updated_at"]
 
 
+def test_suspects_outlive_a_restart_and_a_day(started: Callable[..., Alerts]) -> None:
+    frame = counted(3, T + 2_400, rate=0.8, hurt={0}, fault=(T + 60, T + 2_000))
+    first = started(between(frame, 0, T))
+    key = go(first, T, T + 2_100, frame)[0]["incident_id"]
+    known = dict(first.books.rows)
+    assert len(known[key]["suspects"]) == 5
+    begin = T + 2_100 - LOUD_S
+    again = started(frame, begin, known)
+    again.caught_up_s = T + 2_100
+    for alerts, low_s in ((again, begin), (first, T + 2_100)):
+        if alerts is first:
+            alerts._again(low_s)
+        go(alerts, low_s, T + 2_400)
+        alerts._publish(alerts.ledger.live[0])
+        row = alerts.books.rows[key]
+        assert row["revision"] > known[key]["revision"] and row["suspects"] == known[key]["suspects"]
+
+
 class Live:
     """The process on a clock of its own. Of every step a third is readable `pace.FRESH_S` after its begin, all so long
     after its end, unless `seen` says when instead; `taken_in` says up to where the stream has taken in its input."""
