@@ -488,7 +488,7 @@ class Alerts:
         })  # fmt: skip
         if not told(incident.name):
             return  # its next change asks again, and so does the look every five minutes
-        hurt, examples = self._hurt(incident)
+        rule, (hurt, examples) = self._rule(incident), self._hurt(incident)
         suspects = [self.cohorts.names[suspect.cohort] for suspect in incident.suspects]
         why = self._explained(incident, told) or ("" if old is None else old["explanation"])
         row = {
@@ -500,11 +500,11 @@ class Alerts:
             "score": _finite(incident.score), "window_s": incident.window_s, "observed": _finite(incident.count),
             "expected": _finite(incident.mean), "excess": _finite(incident.excess), "impacted_sessions": hurt,
             "example_sessions": examples, "suspects": [label(name) for name in suspects if told(name)],
-            "explanation": why, "runbook": self._rule(incident).runbook,
+            "explanation": why, "runbook": rule.runbook,
         }  # fmt: skip
         if old is None or not grown:
             self._write(row)
-        elif row["impacted_sessions"] > old["impacted_sessions"] or row["score"] > old["score"]:
+        elif any(row[name] > old[name] for name in ("impacted_sessions", "score", *([] if rule.den else ["excess"]))):
             self._write(row, notify=False)
 
     def _rule(self, incident: Incident) -> SignalRule:
@@ -516,7 +516,7 @@ class Alerts:
         self._look_again()
         sessions = self.sessions
         if len(sessions) == 0:
-            return max(round(_finite(incident.excess)), 0) if not rule.den else 0, []
+            return 0 if rule.den else self._missing(incident), []
         inside = _inside(sessions, incident.name)
         onset, until = (
             pd.Timestamp(incident.onset_s, unit="s", tz="UTC"),
@@ -525,11 +525,19 @@ class Alerts:
         inside &= ((sessions["end_at"] >= onset) & (sessions["start_at"] <= until)).to_numpy()
         if not rule.den:
             found = sessions[inside].sort_values("end_at", kind="stable")
-            return max(round(_finite(incident.excess)), 0), found["session_id"].head(EXAMPLES).tolist()
+            return self._missing(incident), found["session_id"].head(EXAMPLES).tolist()
         symptom = rule.num  # a counter is a column of sessions too
         found = sessions[inside & (sessions[symptom] > 0).to_numpy()]
         worst = found.sort_values([symptom, "session_id"], ascending=[False, True])["session_id"].drop_duplicates()
         return int(found["session_id"].nunique()), worst.head(EXAMPLES).tolist()
+
+    def _missing(self, incident: Incident) -> int:
+        """What a fall costs: attempts that have not come since the onset; where time is counted, sessions that are
+        missing at once in the strongest window."""
+        lost = incident.excess
+        if self._rule(incident).num.endswith("_ms"):
+            lost = (incident.mean - incident.count) / (1_000 * incident.window_s)
+        return max(round(_finite(lost)), 0)
 
     def _explained(self, incident: Incident, told: Callable[[Name], bool]) -> str:
         """Root cause over cells since the onset against the two hours before; '' for a volume."""

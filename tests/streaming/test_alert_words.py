@@ -249,6 +249,19 @@ def test_sessions_that_a_fall_costs_add_up(monkeypatch: pytest.MonkeyPatch) -> N
         assert row["impacted_sessions"] == round(row["excess"]) == pytest.approx(missing, rel=0.15)
 
 
+def test_time_alive_that_is_missing_is_told_in_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """isp=alder-de has 4 cells of 1.2 attempts a step, a minute of time alive each: 28.8 sessions at once, all away.
+    The row is kept up while nothing but the time grows."""
+    fall = {"num": "alive_ms", "whole": False, "lag_s": 120, "memory_s": 180, "longest_s": 120}
+    signals = {"concurrency": rules_of.SignalRule.model_validate(fall | {"runbook": "traffic-fall.md"})}
+    rules = RULES.model_copy(update={"signals": signals})
+    values = counters(T + 900, T + 60, T + 900, set(), frozenset({0, 1, 2, 3}))
+    alerts = start(values, monkeypatch, rules)
+    rows = [row for row in go(alerts, T, T + 900) if row["cohort"] == "isp=alder-de"]
+    assert rows and all(row["impacted_sessions"] == pytest.approx(28.8, rel=0.25) for row in rows)
+    assert rows[-1]["excess"] > rows[0]["excess"] and rows[-1]["updated_at"].timestamp() > T + 500
+
+
 def test_a_mute_is_for_a_year_at_most() -> None:
     for minutes in ("0", "527041", "99999999999", "9999999999999999999"):
         told = CliRunner().invoke(alert_cli.alerts, ["mute", "x", "--minutes", minutes])
