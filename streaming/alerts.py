@@ -595,21 +595,37 @@ class Alerts:
 
     def replay(self, day: date) -> list[dict[str, Any]]:
         """Go through a UTC day that lies in the topic, having learned from the days before it; the rows of the
-        incidents that opened in it. What the topic knows of one already stays as it is."""
+        incidents that opened in it. What the topic knows of one already stays as it is.
+
+        Raises:
+            InputMissing: no counters of the day, or as `learn`.
+        """
         self.past = True
         begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
         self.sessions_until_s = begin + DAY_S
         with self._open():
             self._take(consume.messages(catalogue.QOE_STEP, self.settings))
-            self.rows = {key: value for key, value in self.rows.items() if _step_of(key) < begin + DAY_S}
+            end = self._counted_until(day, begin)
+            self.rows = {key: value for key, value in self.rows.items() if _step_of(key) < end}
             self._gather()
             self.learn(begin)
             self.arm(begin)
-            for at, cells in self._steps(begin, begin + DAY_S):
+            for at, cells in self._steps(begin, end):
                 self.judge(at, cells)
             self.producer.flush()
         opened = (self.books.rows[key] for key in self.ids.values() if key in self.books.rows)
         return sorted((row for row in opened if _s(row["opened_at"]) >= begin), key=lambda row: row["opened_at"])
+
+    def _counted_until(self, day: date, begin: int) -> int:
+        """The end of a day that lies in the topic, or of its last step there: what has not come is no outage."""
+        newest = max(map(_step_of, self.rows), default=-1)
+        if newest < begin:
+            there = f"its newest are of {_at(newest):%Y-%m-%d %H:%M:%S}" if newest >= 0 else "it is empty"
+            name = topics.real_name(catalogue.QOE_STEP, self.settings)
+            raise InputMissing(f"topic {name} holds no counters of {day} or later: {there}")
+        if newest + STEP_S < begin + DAY_S:
+            self.say(f"the counters of {day} end at {_at(newest + STEP_S):%H:%M:%S}: nothing is judged after that")
+        return min(newest + STEP_S, begin + DAY_S)
 
     def _steps(self, low_s: int, high_s: int) -> Iterator[tuple[int, np.ndarray]]:
         """(start, counters by cell) of every step; by half hours, so that a day never stands dense in memory."""

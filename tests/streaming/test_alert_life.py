@@ -15,6 +15,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from bench import qoe_alerts
+from conf.errors import InputMissing
 from models.incident.learn import DIMENSIONS
 from schemas import records, samples, wire
 from streaming import consume, pace
@@ -414,6 +415,35 @@ def test_an_outage_during_a_release_is_still_an_alert(started: Callable[..., Ale
     assert [(row["cohort"], row["signal"]) for row in rows] == [("isp=alder-de", "attempts")]
 
 
+def past(frame: pd.DataFrame, people: pd.DataFrame, patch: pytest.MonkeyPatch) -> Alerts:
+    """A process that finds these counters when it goes through an old day."""
+    alerts = watching([], people, patch)
+    alerts.rows = keyed(frame)
+    alerts.producer.flush = lambda: None  # type: ignore[attr-defined]
+    patch.setattr(alerts, "_open", nullcontext)
+    patch.setattr(alerts, "_take", lambda _: None)
+    patch.setattr("streaming.alerts.consume.messages", lambda *_: iter(()))
+    return alerts
+
+
+def test_a_day_that_has_not_come_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a day whose counters end in it, what lies there is gone through; one without counters is refused."""
+    monkeypatch.setattr("streaming.alerts.DAY_S", 3_600)
+    back = pd.Timedelta(hours=HOURS)
+    frame = counted(1, T + 1_200, hurt={0}, fault=(T + 60, T + 600))
+    frame["step_at"] = (frame["step_at"] - back).astype("datetime64[ms, UTC]")
+    people = sessions([40] * len(CELLS))
+    people[["start_at", "end_at"]] -= back
+    day = datetime.fromtimestamp(BEGIN_S, UTC).date()
+    alerts = past(frame, people, monkeypatch)
+    assert {row["signal"] for row in alerts.replay(day)} == {"start_errors_per_attempt"}
+    assert any("end at 00:20:00" in text for text in alerts.said)  # type: ignore[attr-defined]
+    alerts = past(frame, people, monkeypatch)
+    with pytest.raises(InputMissing, match="no counters of 2026-01-06 or later: its newest are of 2026-01-05 00:19:50"):
+        alerts.replay(day + timedelta(days=1))
+    assert alerts.producer.rows == []  # type: ignore[attr-defined]
+
+
 def test_an_old_day_starts_from_its_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """What opened later is not there, what was live at midnight is; no row of either is written again."""
     monkeypatch.setattr("streaming.alerts.DAY_S", 1_800)
@@ -426,12 +456,8 @@ def test_an_old_day_starts_from_its_own_state(monkeypatch: pytest.MonkeyPatch) -
     people[["start_at", "end_at"]] -= back
 
     def replayed(known: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[Alerts, list[dict[str, Any]]]:
-        alerts = watching([], people, monkeypatch)
-        alerts.rows, alerts.books.rows = keyed(frame), {row["incident_id"]: row for row in known}
-        alerts.producer.flush = lambda: None  # type: ignore[attr-defined]
-        monkeypatch.setattr(alerts, "_open", nullcontext)
-        monkeypatch.setattr(alerts, "_take", lambda _: None)
-        monkeypatch.setattr("streaming.alerts.consume.messages", lambda *_: iter(()))
+        alerts = past(frame, people, monkeypatch)
+        alerts.books.rows = {row["incident_id"]: row for row in known}
         return alerts, alerts.replay(datetime.fromtimestamp(BEGIN_S, UTC).date())
 
     alone, first = replayed([], frame)
