@@ -704,11 +704,16 @@ class Alerts:
         self.commands.clear()
 
     def _again(self, done: int) -> None:
-        """Learn anew: a day has passed, or cells were seen that history did not have."""
+        """Learn anew: a day has passed, or cells were seen that history did not have. What came of live incidents since
+        their newest rows nobody judges again, so it goes along."""
+        held = {self.ids[incident.number]: incident for incident in self.ledger.live}
         self.unknown_cells = 0
         self._gather()
         self.learn(done)
         self.arm(done)
+        for incident in self.ledger.live:
+            if before := held.get(self.ids[incident.number]):
+                incident.excess, incident.evidence_s, incident.updated_s = before.excess, before.evidence_s, done
 
     def _add(self, fresh: dict[bytes, bytes], done: int) -> int:
         """Fresh counters into the grid; the newest step among them. What a judged step still gets counts in the next

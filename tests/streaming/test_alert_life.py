@@ -143,6 +143,24 @@ def test_a_restart_gives_no_fault_another_name(started: Callable[..., Alerts]) -
         assert row["updated_at"] > known[row["incident_id"]]["updated_at"]
 
 
+def test_what_is_learned_anew_takes_nothing_from_an_incident(started: Callable[..., Alerts]) -> None:
+    """Its row is up to five minutes old, or older where nothing grew: what came since is known to the process alone."""
+    frame = counted(2, T + 1_200, rate=4, gone=(T + 60, T + 1_200))
+    alerts = started(between(frame, 0, T))
+    go(alerts, T, T + 590, frame)
+    (before,) = [i for i in alerts.ledger.live if i.signal == "attempts"]
+    key = alerts.ids[before.number]
+    assert _at(alerts.books.rows[key]["updated_at"]) < before.updated_s
+    alerts._again(T + 590)
+    (after,) = [i for i in alerts.ledger.live if alerts.ids[i.number] == key]
+    assert (after.excess, after.evidence_s, after.updated_s) == (before.excess, before.evidence_s, T + 590)
+    assert after.excess > alerts.books.rows[key]["excess"]
+
+
+def _at(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
 def test_suspects_outlive_a_restart_and_a_day(started: Callable[..., Alerts]) -> None:
     frame = counted(3, T + 2_400, rate=0.8, hurt={0}, fault=(T + 60, T + 2_000))
     first = started(between(frame, 0, T))
