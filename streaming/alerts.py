@@ -455,14 +455,16 @@ class Alerts:
             return
         place = next(i for i, incident in enumerate(self.ledger.incidents) if incident.number == number)
         before = self.ledger.incidents[place]
-        until = None if command["until_at"] is None else _s(command["until_at"])
+        until, given = None if command["until_at"] is None else _s(command["until_at"]), _s(command["given_at"])
+        if until is not None and until > given >= at_s + AHEAD_S:  # old counters: as long as was said, by their clock
+            until += at_s - given
         try:
             after = commanded(before, command["action"], at_s, until)
         except ValueError as error:
             self._leave_out(catalogue.INCIDENT_COMMAND, [error])
             return
         if after.state is State.RESOLVED and before.live:
-            after.resolved_s = at_s if not at_s <= _s(command["given_at"]) < at_s + AHEAD_S else _s(command["given_at"])
+            after.resolved_s = given if at_s <= given < at_s + AHEAD_S else at_s
             self.ledger.closed.append((after.cohort, after.resolved_s))
         if (after.state, after.muted_until_s) != (before.state, before.muted_until_s):
             self.books.words[key] = offset

@@ -186,6 +186,17 @@ def test_the_time_of_a_word_is_that_of_its_speaker_unless_the_counters_are_old(m
         assert told(alerts)[-1]["resolved_at"].timestamp() == resolved_s
 
 
+def test_a_mute_lasts_as_long_as_was_said_also_where_the_counters_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speaker's clock is 90 days ahead of a universe that lies in the past: an hour is an hour of it."""
+    alerts = start(counters(T + 900, T + 60, T + 900, {0}), monkeypatch)
+    key = go(alerts, T, T + 300)[0]["incident_id"]
+    for given_s, until_s in ((T + 90 * 86_400, T + 3_900), (T + 200, T + 3_800), (T + 310, T + 3_910)):
+        say(alerts, T + 300, word(key, "mute", given_s + 3_600, given_s))
+        assert told(alerts)[-1]["muted_until_at"].timestamp() == until_s
+    say(alerts, T + 300, word(key, "mute", T + 700, T + 90 * 86_400))
+    assert told(alerts)[-1]["muted_until_at"].timestamp() == T + 700, "told by the counters' clock"
+
+
 def test_a_fault_that_goes_on_after_the_word_is_another_incident(monkeypatch: pytest.MonkeyPatch) -> None:
     """So is one elsewhere that had begun before it."""
     alerts = start(counters(T + 1_800, T + 60, T + 1_000, {0}), monkeypatch)
