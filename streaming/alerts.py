@@ -24,7 +24,7 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from conf.alerts import LONGEST_S, STEP_S, MaintenanceRule, Rules, SignalRule
-from conf.errors import InputMissing, MatineeError
+from conf.errors import InputMissing, MatineeError, UsageError
 from conf.settings import Settings
 from models.incident import cause
 from models.incident import cohorts as hierarchy
@@ -816,8 +816,15 @@ def command(settings: Settings, incident_id: str, action: str, by: str, until: d
 
     Raises:
         InputMissing: there is no such incident.
+        UsageError: it is over; a word to come would be of no effect.
     """
-    incident(settings, incident_id)
+    known = incident(settings, incident_id)
+    if known["state"] == State.RESOLVED.value and action != "resolve":
+        over = known["resolved_at"] or known["updated_at"]
+        raise UsageError(
+            f"incident {incident_id} is over since {over:%Y-%m-%d %H:%M:%S} UTC, no word changes it: "
+            "`matinee alerts list` shows those that are not"
+        )
     row = {
         "incident_id": incident_id,
         "action": action,

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from conf import alerts as rules_of
+from conf.errors import UsageError
 from models.incident.detect import NONE
 from models.incident.learn import DIMENSIONS
 from schemas import wire
@@ -271,6 +272,16 @@ def test_time_alive_that_is_missing_is_told_in_sessions(monkeypatch: pytest.Monk
     rows = [row for row in go(alerts, T, T + 900) if row["cohort"] == "isp=alder-de"]
     assert rows and all(row["impacted_sessions"] == pytest.approx(28.8, rel=0.25) for row in rows)
     assert rows[-1]["excess"] > rows[0]["excess"] and rows[-1]["updated_at"].timestamp() > T + 500
+
+
+def test_nothing_is_said_of_an_incident_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = {"state": "resolved", "resolved_at": datetime.fromtimestamp(T, UTC)}
+    monkeypatch.setattr("streaming.alerts.incident", lambda *_: over)
+    monkeypatch.setattr("streaming.alerts.clients.producer", pytest.fail)
+    for verb in ("ack", "mute"):
+        done = CliRunner().invoke(alert_cli.alerts, [verb, "x"])
+        assert isinstance(done.exception, UsageError) and "is over since 2026-01-05 07:00:00 UTC" in str(done.exception)
+        assert "said" not in done.output
 
 
 def test_a_mute_is_for_a_year_at_most() -> None:
