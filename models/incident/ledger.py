@@ -209,7 +209,7 @@ class Ledger:
             return False
         own = evidence.take(evidence.cohort == incident.cohort)
         own = own.take(own.score >= self.rules.keep_score)
-        before = (incident.signals.copy(), incident.state, incident.cohort)
+        before = (incident.signals.copy(), incident.state, incident.cohort, incident.muted_until_s)
         if len(own):
             incident.evidence_s = at_s
             best = int(np.argmax(own.score))
@@ -221,11 +221,18 @@ class Ledger:
             self._rename(incident, at_s, evidence)
         self._add_excess(incident)
         if incident.muted_until_s is not None and incident.state is State.MUTED and at_s >= incident.muted_until_s:
-            incident.state, incident.muted_until_s = State.OPEN, None
+            self._unmute(incident, incident.muted_until_s, at_s)
         if at_s - incident.evidence_s > self.rules.resolve_after_s:
             incident.state, incident.resolved_s = State.RESOLVED, at_s
         incident.updated_s = at_s
-        return before != (incident.signals, incident.state, incident.cohort)
+        return before != (incident.signals, incident.state, incident.cohort, incident.muted_until_s)
+
+    def _unmute(self, incident: Incident, until_s: int, at_s: int) -> None:
+        """A mute is over; where a window was and the next one has begun, until the end of that."""
+        planned = self._planned(incident.cohort, until_s - 1) == until_s
+        incident.muted_until_s = self._planned(incident.cohort, at_s) if planned else None
+        if incident.muted_until_s is None:
+            incident.state = State.OPEN
 
     def _describe(self, incident: Incident, rows: Evidence, best: int) -> None:
         incident.signal = self.detector.models[int(rows.signal[best])].signal.name

@@ -133,6 +133,25 @@ def test_a_window_holds_for_cells_that_history_did_not_have(monkeypatch: pytest.
     assert (first["cohort"], first["state"]) == ("isp=alder-de", "muted")
 
 
+def test_a_window_that_follows_another_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An incident of the first window stays muted in the second, which begins at its end, and is open after that; a
+    person's mute ends when it was said."""
+    rules = planned({"isp": "alder-de"})
+    (first,) = rules.maintenance
+    hours = {"from_at": first.until_at, "until_at": first.until_at + timedelta(seconds=200)}
+    rules = rules.model_copy(update={"maintenance": (first, first.model_copy(update=hours))})
+    alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
+    rows = go(alerts, T, T + 640)
+    ends = [row["muted_until_at"] and row["muted_until_at"].timestamp() - T for row in rows]
+    assert list(dict.fromkeys(ends)) == [400, 600, None] and rows[-1]["state"] == "open"
+    assert rows[-1]["updated_at"].timestamp() == T + 600
+
+    alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
+    key = go(alerts, T, T + 300)[0]["incident_id"]
+    say(alerts, T + 300, word(key, "mute", T + 450))
+    assert go(alerts, T + 300, T + 450)[-1]["state"] == "open"
+
+
 def test_a_mute_of_one_born_muted_can_be_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = planned({"isp": "alder-de"})
     alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
