@@ -16,7 +16,7 @@ count within 60 s, to be alerted within 90 s of the onset. *Slow* (constant or g
 
 An alert counts when it can be seen: so long after its step ended as the alert process needs (`streaming.pace`). Seeds
 below 1,000 are for tuning, from 1,000 on for scoring (`--seed`; the default, 1, is for tuning: score a finished method,
-once). `--small` is a quick look at a tenth. Intervals: 95 %, Wilson for shares, exact for counts. Exit 1 if a bound of
+once). `--small` is a quick look at a tenth. Intervals: 95 %, Wilson for shares, exact for counts. Exit 4 if a bound of
 the issue is missed.
 """
 
@@ -364,7 +364,7 @@ def _days(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the parts and print; exit 4 if a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cohorts", type=int, nargs="*", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--cohorts", type=int, nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--small", action="store_true", help="a quick look: a tenth of the days, 1,000 cohorts")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))

@@ -40,6 +40,8 @@ MARK = "freshness-"
 PER_S = 20.0
 SETTLE_S = 15.0
 P99_S = 3.0
+LOAD_SHARE = 0.95
+"""How much of the rate must have come while events were marked: beside less, the delays claim nothing."""
 METRICS_S, METRICS_TRIES = 12.0, 20
 DAY_S = 86_400
 
@@ -157,7 +159,8 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
             copies = max(1, round(rate / (day / DAY_S * faster)))
             click.echo(f"{copies:,} copies of each event: the day runs {faster:g} times as fast as it was")
             command = java.command("Flood", target.kafka.bootstrap, *names, copies, 1_000_000, rate)
-        missed = told(*beside(target, command, seconds), rate)
+        sent, rows, came = beside(target, command, seconds)
+        missed = told(sent, rows, rate, came, int(seconds * PER_S))
         for line in corrections(origin):
             click.echo(line)
     finally:
@@ -166,18 +169,22 @@ def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
     verdict.end(missed)
 
 
-def beside(settings: Settings, load_command: list[str], seconds: float) -> tuple[dict[str, float], Rows]:
-    """When each marked event was acknowledged, and what was read of their rows, beside the load if there is one."""
+def beside(settings: Settings, load_command: list[str], seconds: float) -> tuple[dict[str, float], Rows, float]:
+    """When each marked event was acknowledged, what was read of their rows, and how many other events came a second;
+    beside the load if there is one."""
     job = launch.start(settings, fresh=True).job_id
     flood = subprocess.Popen(load_command, stderr=subprocess.DEVNULL) if load_command else None
     try:
         time.sleep(seconds)
         rows = Rows(settings)
         time.sleep(2)
+        before, begun = sum(topics.sizes(catalogue.PLAYBACK_EVENT, settings)), time.monotonic()
         sent = mark(settings, seconds)
+        came = sum(topics.sizes(catalogue.PLAYBACK_EVENT, settings)) - before - len(sent)
+        per_s = came / (time.monotonic() - begun)
         time.sleep(SETTLE_S)
         rows.done.set()
-        return sent, rows
+        return sent, rows, per_s
     finally:
         if flood is not None:
             flood.terminate()
@@ -185,11 +192,12 @@ def beside(settings: Settings, load_command: list[str], seconds: float) -> tuple
         launch.cancel(settings, job)
 
 
-def told(sent: dict[str, float], rows: Rows, rate: int) -> list[str]:
-    """Print the delays; what was missed of the claim."""
+def told(sent: dict[str, float], rows: Rows, rate: int, came: float, marked: int) -> list[str]:
+    """Print the delays; what was missed of the claim. `came` is the load a second beside them, `marked` how many events
+    should have been acknowledged."""
     delays = np.array([rows.found[title] - at for title, at in sent.items() if title in rows.found])
-    absent = len(sent) - len(delays)
-    click.echo(f"{len(sent):,} marked events beside {rate:,} a second, {rows.read:,} minute rows read")
+    absent = marked - len(delays)
+    click.echo(f"{len(sent):,} marked events beside {came:,.0f} a second, {rows.read:,} minute rows read")
     if absent:
         click.echo(f"{absent:,} were in no minute row {SETTLE_S:.0f} s later")
     if len(delays):
@@ -198,7 +206,8 @@ def told(sent: dict[str, float], rows: Rows, rate: int) -> list[str]:
         late = verdict.most("p99, s", float(p99), P99_S)
     else:
         late = ["no marked event was found in a row"]
-    return late + verdict.most("marked events in no row", absent, 0)
+    late += verdict.most("marked events in no row", absent, 0)
+    return late + verdict.least("load, events a second", came, LOAD_SHARE * rate)
 
 
 if __name__ == "__main__":

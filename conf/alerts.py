@@ -37,6 +37,7 @@ LEAST_PROFILES = 25
 """Nothing is shown outside of fewer distinct profiles than this; rules may ask for more, not for fewer."""
 LONGEST_S = 3_600
 """No window of a signal is longer; the detector has one of this length."""
+LONGEST_LABEL = 63
 MINUTE_S, DAY_S = 60, 86_400
 """A spread is learned from minutes, so a signal's windows go up to one at least; its level forgets within a week."""
 
@@ -116,6 +117,8 @@ class WebhookRule(_Part):
                              "relay in front that adds them, or use an address with a token in its path")  # fmt: skip
         if not parts.hostname or parts.port == 0:  # reading a port beyond 65535 raises by itself
             raise ValueError("an address names a host, and a port from 1 to 65535 if any")
+        if any(not 1 <= len(part) <= LONGEST_LABEL for part in parts.hostname.removesuffix(".").split(".")):
+            raise ValueError(f"a part of a host's name has 1 to {LONGEST_LABEL} characters; no resolver takes this")
         return value
 
     @property

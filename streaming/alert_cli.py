@@ -41,8 +41,9 @@ def run(rules: Path | None) -> None:
     from streaming.alerts import Alerts
 
     settings = load()
+    process = Alerts(settings, _rules(settings, rules), say=click.echo)
     topics.create(settings)
-    Alerts(settings, _rules(settings, rules), say=click.echo).run(stop=lambda: False)
+    process.run(stop=lambda: False)
 
 
 @alerts.command()
@@ -54,8 +55,9 @@ def replay(day: date, rules: Path | None) -> None:
     from streaming.alerts import Alerts
 
     settings = load()
+    process = Alerts(settings, _rules(settings, rules), say=click.echo)
     topics.create(settings)
-    found = Alerts(settings, _rules(settings, rules), say=click.echo).replay(day)
+    found = process.replay(day)
     click.echo(f"{day}: {len(found)} incidents")
 
 

@@ -24,14 +24,14 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from conf.alerts import LONGEST_S, STEP_S, MaintenanceRule, Rules, SignalRule
-from conf.errors import InputMissing, MatineeError
+from conf.errors import InputMissing, MatineeError, UsageError
 from conf.settings import Settings
 from models.incident import cause
 from models.incident import cohorts as hierarchy
 from models.incident.cohorts import Name, label
 from models.incident.detect import Detector, Evidence, Tuning
 from models.incident.learn import DIMENSIONS, Grid, learned, watched
-from models.incident.ledger import Incident, Ledger, Maintenance, State, commanded
+from models.incident.ledger import Incident, Ledger, Maintenance, State, Suspect, commanded
 from models.incident.ledger import Rules as LedgerRules
 from models.incident.season import BIN_S
 from models.incident.signals import Signal
@@ -140,7 +140,6 @@ class Alerts:
         self.ids: dict[int, str] = {}
         self.looked_s: dict[int, int] = {}
         self.silent: set[int] = set()
-        self.counted: dict[int, tuple[int, float]] = {}
         self.late: dict[int, np.ndarray] = {}
         self.following = False
         self.past = False
@@ -341,7 +340,7 @@ class Alerts:
         self.ledger = Ledger(
             self.detector, LedgerRules(resolve_after_s=self.rules.resolve_after_s, maintenance=maintenance)
         )
-        self.ids, self.looked_s, self.silent, self.counted = {}, {}, set(), {}
+        self.ids, self.looked_s, self.silent = {}, {}, set()
         self.late.clear()
         for row in self.books.live_at(from_s) if self.past else self.books.live():
             self._restore(row)
@@ -381,7 +380,8 @@ class Alerts:
         self._newcomers(new)
 
     def _restore(self, row: dict[str, Any]) -> None:
-        name = {label(known): known for known in self.cohorts.names}.get(row["cohort"])
+        place = {label(known): i for i, known in enumerate(self.cohorts.names)}
+        name = self.cohorts.names[place[row["cohort"]]] if row["cohort"] in place else None
         if not self._may_be_told(row)(_named(row["cohort"]) if name is None else name):
             if not self.past:
                 self.say(f"{row['incident_id']} is of too few people to be told of any more")
@@ -395,14 +395,14 @@ class Alerts:
             return
         ledger = self.ledger
         incident = Incident(
-            ledger.next_number, self.cohorts.index(name), name, row["signal"], _s(row["onset_at"]),
+            ledger.next_number, place[row["cohort"]], name, row["signal"], _s(row["onset_at"]),
             _s(row["opened_at"]),
-            State(row["state"]), row["score"], -np.inf, row["window_s"], row["observed"], row["expected"], (),
+            State(row["state"]), row["score"], -np.inf, row["window_s"], row["observed"], row["expected"],
+            tuple(Suspect(place[text], row["score"]) for text in row["suspects"] if text in place),
             _s(row["updated_at"]), _s(row["updated_at"]), set(row["signals"].split(",")), None,
             None if row["muted_until_at"] is None else _s(row["muted_until_at"]), row["excess"],
         )  # fmt: skip
         self.ids[incident.number] = row["incident_id"]
-        self.counted[incident.number] = (_s(row["updated_at"]), row["excess"])
         ledger.incidents.append(incident)
         ledger.next_number += 1
 
@@ -439,7 +439,6 @@ class Alerts:
         self.late.clear()
         self.judged_s = end
         changed = self.ledger.update(end, self._of_enough(end, self.detector.step(end, cells)))
-        self._once(end)
         for incident in changed:
             self._publish(incident)
         if end < self.caught_up_s:
@@ -449,15 +448,6 @@ class Alerts:
                 self._publish(incident, grown=True)
         self._say_words(end)
 
-    def _once(self, at_s: int) -> None:
-        """Steps that a row from the topic has counted, judged again after a restart, add nothing to its excess."""
-        if not self.counted:
-            return
-        self.counted = {number: told for number, told in self.counted.items() if at_s <= told[0]}
-        for incident in self.ledger.incidents:
-            if incident.number in self.counted:
-                incident.excess = self.counted[incident.number][1]
-
     def _obey(self, command: dict[str, Any], at_s: int) -> None:
         key, offset = command["incident_id"], command["offset"]
         number = next((n for n, known in self.ids.items() if known == key), None)
@@ -465,14 +455,16 @@ class Alerts:
             return
         place = next(i for i, incident in enumerate(self.ledger.incidents) if incident.number == number)
         before = self.ledger.incidents[place]
-        until = None if command["until_at"] is None else _s(command["until_at"])
+        until, given = None if command["until_at"] is None else _s(command["until_at"]), _s(command["given_at"])
+        if until is not None and until > given >= at_s + AHEAD_S:  # old counters: as long as was said, by their clock
+            until += at_s - given
         try:
             after = commanded(before, command["action"], at_s, until)
         except ValueError as error:
             self._leave_out(catalogue.INCIDENT_COMMAND, [error])
             return
         if after.state is State.RESOLVED and before.live:
-            after.resolved_s = at_s if not at_s <= _s(command["given_at"]) < at_s + AHEAD_S else _s(command["given_at"])
+            after.resolved_s = given if at_s <= given < at_s + AHEAD_S else at_s
             self.ledger.closed.append((after.cohort, after.resolved_s))
         if (after.state, after.muted_until_s) != (before.state, before.muted_until_s):
             self.books.words[key] = offset
@@ -498,7 +490,8 @@ class Alerts:
         })  # fmt: skip
         if not told(incident.name):
             return  # its next change asks again, and so does the look every five minutes
-        hurt, examples = self._hurt(incident)
+        rule, (hurt, examples) = self._rule(incident), self._hurt(incident)
+        suspects = [self.cohorts.names[suspect.cohort] for suspect in incident.suspects]
         why = self._explained(incident, told) or ("" if old is None else old["explanation"])
         row = {
             "incident_id": key, "revision": 0 if old is None else old["revision"] + 1, "state": incident.state.value,
@@ -508,12 +501,12 @@ class Alerts:
             "resolved_at": _at(incident.resolved_s), "muted_until_at": _at(incident.muted_until_s),
             "score": _finite(incident.score), "window_s": incident.window_s, "observed": _finite(incident.count),
             "expected": _finite(incident.mean), "excess": _finite(incident.excess), "impacted_sessions": hurt,
-            "example_sessions": examples, "suspects": [label(self.cohorts.names[s.cohort]) for s in incident.suspects],
-            "explanation": why, "runbook": self._rule(incident).runbook,
+            "example_sessions": examples, "suspects": [label(name) for name in suspects if told(name)],
+            "explanation": why, "runbook": rule.runbook,
         }  # fmt: skip
         if old is None or not grown:
             self._write(row)
-        elif row["impacted_sessions"] > old["impacted_sessions"] or row["score"] > old["score"]:
+        elif any(row[name] > old[name] for name in ("impacted_sessions", "score", *([] if rule.den else ["excess"]))):
             self._write(row, notify=False)
 
     def _rule(self, incident: Incident) -> SignalRule:
@@ -525,7 +518,7 @@ class Alerts:
         self._look_again()
         sessions = self.sessions
         if len(sessions) == 0:
-            return max(round(_finite(incident.excess)), 0) if not rule.den else 0, []
+            return 0 if rule.den else self._missing(incident), []
         inside = _inside(sessions, incident.name)
         onset, until = (
             pd.Timestamp(incident.onset_s, unit="s", tz="UTC"),
@@ -534,11 +527,19 @@ class Alerts:
         inside &= ((sessions["end_at"] >= onset) & (sessions["start_at"] <= until)).to_numpy()
         if not rule.den:
             found = sessions[inside].sort_values("end_at", kind="stable")
-            return max(round(_finite(incident.excess)), 0), found["session_id"].head(EXAMPLES).tolist()
+            return self._missing(incident), found["session_id"].head(EXAMPLES).tolist()
         symptom = rule.num  # a counter is a column of sessions too
         found = sessions[inside & (sessions[symptom] > 0).to_numpy()]
         worst = found.sort_values([symptom, "session_id"], ascending=[False, True])["session_id"].drop_duplicates()
         return int(found["session_id"].nunique()), worst.head(EXAMPLES).tolist()
+
+    def _missing(self, incident: Incident) -> int:
+        """What a fall costs: attempts that have not come since the onset; where time is counted, sessions that are
+        missing at once in the strongest window."""
+        lost = incident.excess
+        if self._rule(incident).num.endswith("_ms"):
+            lost = (incident.mean - incident.count) / (1_000 * incident.window_s)
+        return max(round(_finite(lost)), 0)
 
     def _explained(self, incident: Incident, told: Callable[[Name], bool]) -> str:
         """Root cause over cells since the onset against the two hours before; '' for a volume."""
@@ -596,21 +597,37 @@ class Alerts:
 
     def replay(self, day: date) -> list[dict[str, Any]]:
         """Go through a UTC day that lies in the topic, having learned from the days before it; the rows of the
-        incidents that opened in it. What the topic knows of one already stays as it is."""
+        incidents that opened in it. What the topic knows of one already stays as it is.
+
+        Raises:
+            InputMissing: no counters of the day, or as `learn`.
+        """
         self.past = True
         begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
         self.sessions_until_s = begin + DAY_S
         with self._open():
             self._take(consume.messages(catalogue.QOE_STEP, self.settings))
-            self.rows = {key: value for key, value in self.rows.items() if _step_of(key) < begin + DAY_S}
+            end = self._counted_until(day, begin)
+            self.rows = {key: value for key, value in self.rows.items() if _step_of(key) < end}
             self._gather()
             self.learn(begin)
             self.arm(begin)
-            for at, cells in self._steps(begin, begin + DAY_S):
+            for at, cells in self._steps(begin, end):
                 self.judge(at, cells)
             self.producer.flush()
         opened = (self.books.rows[key] for key in self.ids.values() if key in self.books.rows)
         return sorted((row for row in opened if _s(row["opened_at"]) >= begin), key=lambda row: row["opened_at"])
+
+    def _counted_until(self, day: date, begin: int) -> int:
+        """The end of a day that lies in the topic, or of its last step there: what has not come is no outage."""
+        newest = max(map(_step_of, self.rows), default=-1)
+        if newest < begin:
+            there = f"its newest are of {_at(newest):%Y-%m-%d %H:%M:%S}" if newest >= 0 else "it is empty"
+            name = topics.real_name(catalogue.QOE_STEP, self.settings)
+            raise InputMissing(f"topic {name} holds no counters of {day} or later: {there}")
+        if newest + STEP_S < begin + DAY_S:
+            self.say(f"the counters of {day} end at {_at(newest + STEP_S):%H:%M:%S}: nothing is judged after that")
+        return min(newest + STEP_S, begin + DAY_S)
 
     def _steps(self, low_s: int, high_s: int) -> Iterator[tuple[int, np.ndarray]]:
         """(start, counters by cell) of every step; by half hours, so that a day never stands dense in memory."""
@@ -663,7 +680,7 @@ class Alerts:
                 complete = pace.complete(newest, done)
                 for at, cells in self._steps(done, complete):
                     self.judge(at, cells)
-                if self.commands and complete <= done:
+                if self.commands and complete <= done and done >= self.caught_up_s:
                     self._say_words(done)
                 done = max(done, complete)
                 age_s = done - self.learned_s
@@ -689,11 +706,16 @@ class Alerts:
         self.commands.clear()
 
     def _again(self, done: int) -> None:
-        """Learn anew: a day has passed, or cells were seen that history did not have."""
+        """Learn anew: a day has passed, or cells were seen that history did not have. What came of live incidents since
+        their newest rows nobody judges again, so it goes along."""
+        held = {self.ids[incident.number]: incident for incident in self.ledger.live}
         self.unknown_cells = 0
         self._gather()
         self.learn(done)
         self.arm(done)
+        for incident in self.ledger.live:
+            if before := held.get(self.ids[incident.number]):
+                incident.excess, incident.evidence_s, incident.updated_s = before.excess, before.evidence_s, done
 
     def _add(self, fresh: dict[bytes, bytes], done: int) -> int:
         """Fresh counters into the grid; the newest step among them. What a judged step still gets counts in the next
@@ -794,8 +816,15 @@ def command(settings: Settings, incident_id: str, action: str, by: str, until: d
 
     Raises:
         InputMissing: there is no such incident.
+        UsageError: it is over; a word to come would be of no effect.
     """
-    incident(settings, incident_id)
+    known = incident(settings, incident_id)
+    if known["state"] == State.RESOLVED.value and action != "resolve":
+        over = known["resolved_at"] or known["updated_at"]
+        raise UsageError(
+            f"incident {incident_id} is over since {over:%Y-%m-%d %H:%M:%S} UTC, no word changes it: "
+            "`matinee alerts list` shows those that are not"
+        )
     row = {
         "incident_id": incident_id,
         "action": action,

@@ -5,11 +5,13 @@ producer that stamps 200 s ahead settles the gaps of every session of its partit
 out of order is lost to the live figures and is none to the batch. No file can show that, so the topic is read.
 
 Right is also a timestamp that was raised to the newest one its partition holds (`streaming.lanes`): an arrival clock
-that does not run back.
+that does not run back. And one ahead does no harm if the next event that is stamped right was received later still: so
+comes a repeat, which arrives a second time and bears the `received_at` of the first.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +21,8 @@ from schemas.errors import WireError
 from streaming.consume import Message
 
 RECORD = catalogue.PLAYBACK_EVENT.record
+WAITING = 10_000
+"""So many of a partition's events may be ahead until one is stamped right; more are wrong."""
 
 
 @dataclass(slots=True)
@@ -31,6 +35,14 @@ class Stamps:
     farthest_ms: int = 0
     place: tuple[int, int] = (0, 0)
     """Partition and offset of the farthest."""
+
+    def count(self, message: Message) -> None:
+        """Take in an event that bears a wrong timestamp."""
+        off = message.at_ms - (_received_ms(message) or 0)
+        self.ahead += off > 0
+        self.behind += off < 0
+        if abs(off) > abs(self.farthest_ms):
+            self.farthest_ms, self.place = off, (message.partition, message.offset)
 
     def verdict(self) -> str:
         """One line: how many events, and how many bear a wrong timestamp."""
@@ -50,22 +62,36 @@ def judge(messages: Iterable[Message], slack_ms: int) -> Stamps:
     Args:
         slack_ms: how far a timestamp may be off (`flink.watermark_slack_ms`).
     """
-    found, newest = Stamps(), dict[int, int]()
+    found, newest, ahead = Stamps(), dict[int, int](), defaultdict[int, list[Message]](list)
     for message in messages:
         before = newest.get(message.partition, -1)
         newest[message.partition] = max(before, message.at_ms)
-        try:
-            name, _, row = wire.decode_one(message.value or b"")
-        except WireError:
-            continue
-        if name != RECORD:
+        received_ms = _received_ms(message)
+        if received_ms is None:
             continue
         found.events += 1
-        off = message.at_ms - round(row["received_at"].timestamp() * 1000)
-        if abs(off) <= slack_ms or (off > 0 and message.at_ms == before):
+        off, waiting = message.at_ms - received_ms, ahead[message.partition]
+        if abs(off) <= slack_ms:
+            for one in waiting:
+                if one.at_ms > received_ms + slack_ms:
+                    found.count(one)
+            waiting.clear()
+        elif off > 0 and message.at_ms == before:
             continue
-        found.ahead += off > 0
-        found.behind += off < 0
-        if abs(off) > abs(found.farthest_ms):
-            found.farthest_ms, found.place = off, (message.partition, message.offset)
+        elif off > 0 and len(waiting) < WAITING:
+            waiting.append(message)
+        else:
+            found.count(message)
+    for waiting in ahead.values():
+        for one in waiting:
+            found.count(one)
     return found
+
+
+def _received_ms(message: Message) -> int | None:
+    """`received_at` of the event in a message; None where there is none."""
+    try:
+        name, _, row = wire.decode_one(message.value or b"")
+    except WireError:
+        return None
+    return round(row["received_at"].timestamp() * 1000) if name == RECORD else None

@@ -125,5 +125,5 @@ class Webhook:
         except urllib.error.HTTPError as error:
             elsewhere = f", to {error.headers['Location']}: name that address" if 300 <= error.code < 400 else ""
             return f"answer {error.code}{elsewhere}", error.code >= 500 or error.code in (408, 429)
-        except (OSError, http.client.HTTPException) as error:  # the second: what answers speaks no HTTP
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # it speaks no HTTP; it is no host's name
             return f"{type(error).__name__}: {error}", True

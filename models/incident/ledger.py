@@ -191,7 +191,9 @@ class Ledger:
 
     def _widen(self, incident: Incident, row: Evidence, at_s: int) -> bool:
         """An alarm around an incident that the incident does not explain: it was named too narrowly if the wider cohort
-        is the likelier cause, and is one incident with it either way."""
+        is the likelier cause, and is one incident with it either way. Not by a step from before what is known of it."""
+        if at_s < incident.updated_s:
+            return False
         own = self.detector.window(int(row.signal[0]), int(row.window_s[0]), incident.cohort)
         if _likelihood(row.count, row.mean)[0] <= _likelihood(*map(np.asarray, own)):
             return False
@@ -201,10 +203,13 @@ class Ledger:
         return True
 
     def _grow(self, incident: Incident, at_s: int, evidence: Evidence) -> bool:
-        """Bring one incident up to date; whether anything worth telling changed."""
+        """Bring one incident up to date; whether anything worth telling changed. A step that it knows (after a restart
+        steps are judged again, also from before its opening) tells nothing of it."""
+        if at_s <= incident.updated_s:
+            return False
         own = evidence.take(evidence.cohort == incident.cohort)
         own = own.take(own.score >= self.rules.keep_score)
-        before = (incident.signals.copy(), incident.state, incident.cohort)
+        before = (incident.signals.copy(), incident.state, incident.cohort, incident.muted_until_s)
         if len(own):
             incident.evidence_s = at_s
             best = int(np.argmax(own.score))
@@ -216,11 +221,18 @@ class Ledger:
             self._rename(incident, at_s, evidence)
         self._add_excess(incident)
         if incident.muted_until_s is not None and incident.state is State.MUTED and at_s >= incident.muted_until_s:
-            incident.state, incident.muted_until_s = State.OPEN, None
+            self._unmute(incident, incident.muted_until_s, at_s)
         if at_s - incident.evidence_s > self.rules.resolve_after_s:
             incident.state, incident.resolved_s = State.RESOLVED, at_s
         incident.updated_s = at_s
-        return before != (incident.signals, incident.state, incident.cohort)
+        return before != (incident.signals, incident.state, incident.cohort, incident.muted_until_s)
+
+    def _unmute(self, incident: Incident, until_s: int, at_s: int) -> None:
+        """A mute is over; where a window was and the next one has begun, until the end of that."""
+        planned = self._planned(incident.cohort, until_s - 1) == until_s
+        incident.muted_until_s = self._planned(incident.cohort, at_s) if planned else None
+        if incident.muted_until_s is None:
+            incident.state = State.OPEN
 
     def _describe(self, incident: Incident, rows: Evidence, best: int) -> None:
         incident.signal = self.detector.models[int(rows.signal[best])].signal.name

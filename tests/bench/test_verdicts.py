@@ -172,13 +172,19 @@ def test_kills_are_held_to_their_number_and_recovery() -> None:
 
 
 def test_freshness_is_held() -> None:
-    rows = SimpleNamespace(found={"a": 11.0, "b": 22.5}, read=2)
-    assert qoe_freshness.told({"a": 10.0, "b": 20.0}, rows, 1) == []  # type: ignore[arg-type]
-    assert qoe_freshness.told({"a": 7.0, "b": 20.0, "c": 1.0}, rows, 1) == [  # type: ignore[arg-type]
+    """Also to the load that it is claimed beside, and to every event that was marked."""
+    rows: Any = SimpleNamespace(found={"a": 11.0, "b": 22.5}, read=2)
+    assert qoe_freshness.told({"a": 10.0, "b": 20.0}, rows, 100, 96.0, 2) == []
+    assert qoe_freshness.told({"a": 10.0, "b": 20.0}, rows, 0, 0.0, 2) == []
+    assert qoe_freshness.told({"a": 7.0, "b": 20.0, "c": 1.0}, rows, 100, 100.0, 3) == [
         "p99, s: 3.98, needed at most 3",
         "marked events in no row: 1.00, needed at most 0",
     ]
-    assert "no marked event" in qoe_freshness.told({"c": 1.0}, rows, 1)[0]  # type: ignore[arg-type]
+    assert "no marked event" in qoe_freshness.told({"c": 1.0}, rows, 100, 100.0, 1)[0]
+    assert qoe_freshness.told({"a": 10.0, "b": 20.0}, rows, 100, 0.0, 4) == [
+        "marked events in no row: 2.00, needed at most 0",
+        "load, events a second: 0.00, needed at least 95",
+    ]
 
 
 def test_what_proves_nothing_is_refused(tmp_path: Path) -> None:
@@ -191,4 +197,7 @@ def test_what_proves_nothing_is_refused(tmp_path: Path) -> None:
         assert qoe_alerts._missed("uniform", group)
     with pytest.raises(SystemExit) as ended:
         qoe_alerts.main(["--quiet-days", "0"])
+    assert ended.value.code == 2
+    with pytest.raises(SystemExit) as ended:
+        qoe_alerts.main(["--cohorts"])
     assert ended.value.code == 2

@@ -33,6 +33,8 @@ def test_the_committed_rules_hold_and_every_runbook_is_there() -> None:
     ("cohorts: [[isp]]\nwebhook: {url: ftp://x}\n" + SIGNAL, "webhook.url = 'ftp://x'"),
     ("cohorts: [[isp]]\nwebhook: {url: 'http://'}\n" + SIGNAL, "names a host"),
     ("cohorts: [[isp]]\nwebhook: {url: 'http://a:99999/x'}\n" + SIGNAL, "out of range"),
+    ("cohorts: [[isp]]\nwebhook: {url: 'http://alerts..example.org/x'}\n" + SIGNAL, "1 to 63 characters"),
+    ("cohorts: [[isp]]\nwebhook: {url: 'http://%s.org/x'}\n" % ("a" * 64) + SIGNAL, "1 to 63 characters"),
     ("cohorts: [[isp]]\nwebhook: {url: 'http://a b/x'}\n" + SIGNAL, "without spaces"),
     ("cohorts: [[isp]]\nwebhook: {url: 'http://a/x', timeout_s: .inf}\n" + SIGNAL, "webhook.timeout_s = inf"),
     ("cohorts: [[]]\n" + SIGNAL, "cohorts.0 = []"),

@@ -202,6 +202,19 @@ def test_an_incident_of_too_few_people_is_closed_without_a_word_of_them(monkeypa
         assert not any("alder" in text.replace(key, "") for text in again.said[:2])  # type: ignore[attr-defined]
 
 
+def test_suspects_of_an_older_row_are_asked_of_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row names a cohort that is watched, but that nobody was of in the time of its figures."""
+    values, small = counters(1, 0), "isp=birch-de device=tv"
+    people = sessions([40] * len(CELLS), gone=(4, 5))
+    (row,) = live(watching(values, people, monkeypatch))[-1:]
+    again = watching(values, people, monkeypatch)
+    again.books.rows = {row["incident_id"]: row | {"suspects": ["isp=alder-de", small], "state": "open"}}
+    live(again)
+    assert small in {" ".join("=".join(pair) for pair in name) for name in again.cohorts.names}
+    again._publish(again.ledger.live[0])
+    assert again.producer.rows[-1]["suspects"] == ["isp=alder-de"]  # type: ignore[attr-defined]
+
+
 def test_a_service_of_few_people_is_told_of_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputMissing, match="sessions of 24 profiles"):
         live(watching(counters(1, 0), sessions([2] * len(CELLS)), monkeypatch))

@@ -15,6 +15,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from bench import qoe_alerts
+from conf.errors import InputMissing
 from models.incident.learn import DIMENSIONS
 from schemas import records, samples, wire
 from streaming import consume, pace
@@ -122,6 +123,62 @@ def test_a_restart_counts_no_step_twice(started: Callable[..., Alerts]) -> None:
     assert known[row["incident_id"]]["excess"] > 3_000
 
 
+def test_a_restart_gives_no_fault_another_name(started: Callable[..., Alerts]) -> None:
+    """The half hour that is judged again holds another fault from before this one: it neither renames it nor lets it
+    be opened a second time, and no row goes back in time."""
+    web, alder = ({i for i, cell in enumerate(CELLS) if value in cell} for value in ("web", "alder-de"))
+    before = counted(3, T + 1_000, hurt=web, fault=(T + 60, T + 240))
+    after = counted(4, T + 1_500, hurt=alder, fault=(T + 1_100, T + 1_500))
+    frame = pd.concat([before, between(after, T + 1_000, T + 1_500)], ignore_index=True)
+    first = started(between(frame, 0, T))
+    go(first, T, T + 1_400, frame)
+    known, begin = dict(first.books.rows), T + 1_400 - LOUD_S
+    assert {row["cohort"] for row in known.values()} == {"device=web", "isp=alder-de"}
+    again = started(frame, begin, known)
+    again.caught_up_s = T + 1_400
+    rows = go(again, begin, T + 1_500)
+    assert set(again.books.rows) == set(known), "one incident a fault"
+    for row in rows:
+        assert row["cohort"] == known[row["incident_id"]]["cohort"]
+        assert row["updated_at"] > known[row["incident_id"]]["updated_at"]
+
+
+def test_what_is_learned_anew_takes_nothing_from_an_incident(started: Callable[..., Alerts]) -> None:
+    """Its row is up to five minutes old, or older where nothing grew: what came since is known to the process alone."""
+    frame = counted(2, T + 1_200, rate=4, gone=(T + 60, T + 1_200))
+    alerts = started(between(frame, 0, T))
+    go(alerts, T, T + 590, frame)
+    (before,) = [i for i in alerts.ledger.live if i.signal == "attempts"]
+    key = alerts.ids[before.number]
+    assert _at(alerts.books.rows[key]["updated_at"]) < before.updated_s
+    alerts._again(T + 590)
+    (after,) = [i for i in alerts.ledger.live if alerts.ids[i.number] == key]
+    assert (after.excess, after.evidence_s, after.updated_s) == (before.excess, before.evidence_s, T + 590)
+    assert after.excess > alerts.books.rows[key]["excess"]
+
+
+def _at(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def test_suspects_outlive_a_restart_and_a_day(started: Callable[..., Alerts]) -> None:
+    frame = counted(3, T + 2_400, rate=0.8, hurt={0}, fault=(T + 60, T + 2_000))
+    first = started(between(frame, 0, T))
+    key = go(first, T, T + 2_100, frame)[0]["incident_id"]
+    known = dict(first.books.rows)
+    assert len(known[key]["suspects"]) == 5
+    begin = T + 2_100 - LOUD_S
+    again = started(frame, begin, known)
+    again.caught_up_s = T + 2_100
+    for alerts, low_s in ((again, begin), (first, T + 2_100)):
+        if alerts is first:
+            alerts._again(low_s)
+        go(alerts, low_s, T + 2_400)
+        alerts._publish(alerts.ledger.live[0])
+        row = alerts.books.rows[key]
+        assert row["revision"] > known[key]["revision"] and row["suspects"] == known[key]["suspects"]
+
+
 class Live:
     """The process on a clock of its own. Of every step a third is readable `pace.FRESH_S` after its begin, all so long
     after its end, unless `seen` says when instead; `taken_in` says up to where the stream has taken in its input."""
@@ -184,6 +241,31 @@ def test_a_step_is_judged_complete_and_as_soon_as_the_bench_says(
     live.go(T + 600)
     assert max(live.delays) <= qoe_alerts.VISIBLE_S + 1e-6 and len(live.delays) == 59
     assert live.judged == total(frame, T, T + 590)
+
+
+def test_a_word_is_obeyed_when_the_process_has_caught_up(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words are read at once, half an hour is judged again first: a mute that ended in it is none."""
+    frame = counted(3, T + LOUD_S + 600, hurt={0}, fault=(T + 60, T + LOUD_S + 600))
+    first = started(between(frame, 0, T))
+    (key,) = {row["incident_id"] for row in go(first, T, T + 300, frame)}
+    again = started(frame, T, first.books.rows)
+    again.caught_up_s = newest = T + LOUD_S
+    live = Live(again, frame, monkeypatch)
+    live.now = newest + 30.0
+    word = {"incident_id": key, "action": "mute", "given_by": "t"}
+    word |= {name: datetime.fromtimestamp(T + s, UTC) for name, s in (("given_at", 400), ("until_at", 600))}
+    value = wire.encode_one("incident_command", word)
+    said = [SimpleNamespace(key=key.encode(), value=value, topic="incident_command", offset=0)]
+    live.rows = []
+    monkeypatch.setattr("streaming.alerts.topics.real_name", lambda topic, _: topic.name)
+    poll = lambda timeout_ms: Live.poll(live, timeout_ms) or ({"said": [said.pop()]} if said else {})  # noqa: E731
+    monkeypatch.setattr(live, "poll", poll)
+    again._follow(lambda: live.now > newest + 60, T, newest)
+    assert not said and not again.commands
+    assert [incident.state.value for incident in again.ledger.live] == ["open"]
+    assert all(row["state"] == "open" for row in again.producer.rows)  # type: ignore[attr-defined]
 
 
 def test_what_comes_after_its_step_was_judged_counts_in_the_next(
@@ -351,6 +433,35 @@ def test_an_outage_during_a_release_is_still_an_alert(started: Callable[..., Ale
     assert [(row["cohort"], row["signal"]) for row in rows] == [("isp=alder-de", "attempts")]
 
 
+def past(frame: pd.DataFrame, people: pd.DataFrame, patch: pytest.MonkeyPatch) -> Alerts:
+    """A process that finds these counters when it goes through an old day."""
+    alerts = watching([], people, patch)
+    alerts.rows = keyed(frame)
+    alerts.producer.flush = lambda: None  # type: ignore[attr-defined]
+    patch.setattr(alerts, "_open", nullcontext)
+    patch.setattr(alerts, "_take", lambda _: None)
+    patch.setattr("streaming.alerts.consume.messages", lambda *_: iter(()))
+    return alerts
+
+
+def test_a_day_that_has_not_come_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a day whose counters end in it, what lies there is gone through; one without counters is refused."""
+    monkeypatch.setattr("streaming.alerts.DAY_S", 3_600)
+    back = pd.Timedelta(hours=HOURS)
+    frame = counted(1, T + 1_200, hurt={0}, fault=(T + 60, T + 600))
+    frame["step_at"] = (frame["step_at"] - back).astype("datetime64[ms, UTC]")
+    people = sessions([40] * len(CELLS))
+    people[["start_at", "end_at"]] -= back
+    day = datetime.fromtimestamp(BEGIN_S, UTC).date()
+    alerts = past(frame, people, monkeypatch)
+    assert {row["signal"] for row in alerts.replay(day)} == {"start_errors_per_attempt"}
+    assert any("end at 00:20:00" in text for text in alerts.said)  # type: ignore[attr-defined]
+    alerts = past(frame, people, monkeypatch)
+    with pytest.raises(InputMissing, match="no counters of 2026-01-06 or later: its newest are of 2026-01-05 00:19:50"):
+        alerts.replay(day + timedelta(days=1))
+    assert alerts.producer.rows == []  # type: ignore[attr-defined]
+
+
 def test_an_old_day_starts_from_its_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """What opened later is not there, what was live at midnight is; no row of either is written again."""
     monkeypatch.setattr("streaming.alerts.DAY_S", 1_800)
@@ -363,12 +474,8 @@ def test_an_old_day_starts_from_its_own_state(monkeypatch: pytest.MonkeyPatch) -
     people[["start_at", "end_at"]] -= back
 
     def replayed(known: list[dict[str, Any]], frame: pd.DataFrame) -> tuple[Alerts, list[dict[str, Any]]]:
-        alerts = watching([], people, monkeypatch)
-        alerts.rows, alerts.books.rows = keyed(frame), {row["incident_id"]: row for row in known}
-        alerts.producer.flush = lambda: None  # type: ignore[attr-defined]
-        monkeypatch.setattr(alerts, "_open", nullcontext)
-        monkeypatch.setattr(alerts, "_take", lambda _: None)
-        monkeypatch.setattr("streaming.alerts.consume.messages", lambda *_: iter(()))
+        alerts = past(frame, people, monkeypatch)
+        alerts.books.rows = {row["incident_id"]: row for row in known}
         return alerts, alerts.replay(datetime.fromtimestamp(BEGIN_S, UTC).date())
 
     alone, first = replayed([], frame)

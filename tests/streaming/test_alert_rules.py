@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from conf.alerts import LONGEST_S
 from conf.errors import ConfigError
 from conf.settings import load
 from models.incident.detect import Tuning
 from schemas.metrics import METRICS
-from streaming import alert_rules, alerts, consume, pace, webhook
+from streaming import alert_cli, alert_rules, alerts, consume, pace, webhook
 
 
 def rules(signal: str) -> str:
@@ -55,6 +56,14 @@ def test_the_order_of_a_sum_does_not_matter_and_other_names_are_free(tmp_path: P
         "errors: {num: start_failures, den: [attempts], runbook: start-failures.md}"
     ))  # fmt: skip
     assert set(alert_rules.load(path).signals) == {"rebuffer_ratio", "errors"}
+
+
+@pytest.mark.parametrize("verb", [["run"], ["replay", "2026-01-12"]])
+def test_wrong_rules_are_refused_before_a_broker_is_asked(verb: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are 2, which nobody tries again; a broker that is away would be 5."""
+    monkeypatch.setenv("MATINEE__KAFKA__BOOTSTRAP", "127.0.0.1:1")
+    done = CliRunner().invoke(alert_cli.alerts, [*verb, "--rules", "/nowhere/alerts.yaml"])
+    assert isinstance(done.exception, ConfigError) and "/nowhere/alerts.yaml" in str(done.exception)
 
 
 def test_a_constant_of_the_alerts_has_one_place_and_one_meaning() -> None:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from conf import alerts as rules_of
+from conf.errors import UsageError
 from models.incident.detect import NONE
 from models.incident.learn import DIMENSIONS
 from schemas import wire
@@ -132,6 +133,25 @@ def test_a_window_holds_for_cells_that_history_did_not_have(monkeypatch: pytest.
     assert (first["cohort"], first["state"]) == ("isp=alder-de", "muted")
 
 
+def test_a_window_that_follows_another_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An incident of the first window stays muted in the second, which begins at its end, and is open after that; a
+    person's mute ends when it was said."""
+    rules = planned({"isp": "alder-de"})
+    (first,) = rules.maintenance
+    hours = {"from_at": first.until_at, "until_at": first.until_at + timedelta(seconds=200)}
+    rules = rules.model_copy(update={"maintenance": (first, first.model_copy(update=hours))})
+    alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
+    rows = go(alerts, T, T + 640)
+    ends = [row["muted_until_at"] and row["muted_until_at"].timestamp() - T for row in rows]
+    assert list(dict.fromkeys(ends)) == [400, 600, None] and rows[-1]["state"] == "open"
+    assert rows[-1]["updated_at"].timestamp() == T + 600
+
+    alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
+    key = go(alerts, T, T + 300)[0]["incident_id"]
+    say(alerts, T + 300, word(key, "mute", T + 450))
+    assert go(alerts, T + 300, T + 450)[-1]["state"] == "open"
+
+
 def test_a_mute_of_one_born_muted_can_be_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = planned({"isp": "alder-de"})
     alerts = start(counters(T + 900, T, T + 900, {0, 1, 2, 3}), monkeypatch, rules)
@@ -184,6 +204,17 @@ def test_the_time_of_a_word_is_that_of_its_speaker_unless_the_counters_are_old(m
         key = go(alerts, T, T + 300)[0]["incident_id"]
         say(alerts, T + 300, word(key, "resolve", given_s=given_s))
         assert told(alerts)[-1]["resolved_at"].timestamp() == resolved_s
+
+
+def test_a_mute_lasts_as_long_as_was_said_also_where_the_counters_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speaker's clock is 90 days ahead of a universe that lies in the past: an hour is an hour of it."""
+    alerts = start(counters(T + 900, T + 60, T + 900, {0}), monkeypatch)
+    key = go(alerts, T, T + 300)[0]["incident_id"]
+    for given_s, until_s in ((T + 90 * 86_400, T + 3_900), (T + 200, T + 3_800), (T + 310, T + 3_910)):
+        say(alerts, T + 300, word(key, "mute", given_s + 3_600, given_s))
+        assert told(alerts)[-1]["muted_until_at"].timestamp() == until_s
+    say(alerts, T + 300, word(key, "mute", T + 700, T + 90 * 86_400))
+    assert told(alerts)[-1]["muted_until_at"].timestamp() == T + 700, "told by the counters' clock"
 
 
 def test_a_fault_that_goes_on_after_the_word_is_another_incident(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +278,29 @@ def test_sessions_that_a_fall_costs_add_up(monkeypatch: pytest.MonkeyPatch) -> N
         missing = 4 * 1.2 * (row["updated_at"] - row["onset_at"]).total_seconds() / STEP_S
         assert row["updated_at"].timestamp() > now and row["signal"] == "attempts"
         assert row["impacted_sessions"] == round(row["excess"]) == pytest.approx(missing, rel=0.15)
+
+
+def test_time_alive_that_is_missing_is_told_in_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """isp=alder-de has 4 cells of 1.2 attempts a step, a minute of time alive each: 28.8 sessions at once, all away.
+    The row is kept up while nothing but the time grows."""
+    fall = {"num": "alive_ms", "whole": False, "lag_s": 120, "memory_s": 180, "longest_s": 120}
+    signals = {"concurrency": rules_of.SignalRule.model_validate(fall | {"runbook": "traffic-fall.md"})}
+    rules = RULES.model_copy(update={"signals": signals})
+    values = counters(T + 900, T + 60, T + 900, set(), frozenset({0, 1, 2, 3}))
+    alerts = start(values, monkeypatch, rules)
+    rows = [row for row in go(alerts, T, T + 900) if row["cohort"] == "isp=alder-de"]
+    assert rows and all(row["impacted_sessions"] == pytest.approx(28.8, rel=0.25) for row in rows)
+    assert rows[-1]["excess"] > rows[0]["excess"] and rows[-1]["updated_at"].timestamp() > T + 500
+
+
+def test_nothing_is_said_of_an_incident_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = {"state": "resolved", "resolved_at": datetime.fromtimestamp(T, UTC)}
+    monkeypatch.setattr("streaming.alerts.incident", lambda *_: over)
+    monkeypatch.setattr("streaming.alerts.clients.producer", pytest.fail)
+    for verb in ("ack", "mute"):
+        done = CliRunner().invoke(alert_cli.alerts, [verb, "x"])
+        assert isinstance(done.exception, UsageError) and "is over since 2026-01-05 07:00:00 UTC" in str(done.exception)
+        assert "said" not in done.output
 
 
 def test_a_mute_is_for_a_year_at_most() -> None:

@@ -40,6 +40,9 @@ def held(tmp_path: Path, received: Sequence[int], at: Sequence[int], partition: 
     ([AT, AT + 500], [AT - 2_000, AT - 90_000], (0, 2, -90_500)),
     ([AT + 9_000, AT, AT + 1], [AT + 9_000] * 3, (0, 0, 0)),  # raised: the clock does not run back
     ([AT + 9_000, AT], [AT + 9_000, AT + 9_001], (1, 0, 9_001)),
+    ([AT, AT, AT, AT + 30_000], [AT, AT + 20_000, AT + 20_500, AT + 30_000], (0, 0, 0)),  # repeats come again later
+    ([AT, AT, AT + 30_000], [AT, AT + 200_000, AT + 200_000], (1, 0, 200_000)),  # the second is raised
+    ([AT, AT, AT + 30_000, AT + 50_000], [AT, AT + 40_000, AT + 30_000, AT + 50_000], (1, 0, 40_000)),
 ])  # fmt: skip
 def test_what_is_stamped_wrong(
     tmp_path: Path, received: list[int], at: list[int], wrong: tuple[int, int, int]
@@ -47,6 +50,13 @@ def test_what_is_stamped_wrong(
     found = stamps.judge([POISON_IN_ANOTHER, *held(tmp_path, received, at)], 1_000)
     assert (found.events, found.ahead, found.behind, found.farthest_ms) == (len(at), *wrong)
     assert ("every Kafka timestamp is its received_at" in found.verdict()) == (wrong == (0, 0, 0))
+
+
+def test_too_many_ahead_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamps, "WAITING", 2)
+    received, at = [AT] * 5 + [AT + 90_000], [AT + 2_000 * n for n in range(5)] + [AT + 90_000]
+    found = stamps.judge(held(tmp_path, received, at), 0)
+    assert (found.events, found.ahead, found.behind) == (6, 2, 0)
 
 
 def test_the_farthest_is_named(tmp_path: Path) -> None:

@@ -102,6 +102,15 @@ def test_a_receiver_that_speaks_no_http_ends_nothing(caplog: pytest.LogCaptureFi
     assert (hook.delivered, hook.dropped) == (0, 2) and "BadStatusLine" in caplog.text
 
 
+def test_a_host_that_no_resolver_takes_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The rules refuse it, but a proxy of the environment may be called so."""
+    hook = Webhook(WebhookRule.model_construct(url="http://a..b/hook", attempts=2), sleep=lambda _: None)
+    for number in range(2):
+        hook.send(change(number))
+    hook.close()
+    assert (hook.delivered, hook.dropped) == (0, 2) and "label empty or too long" in caplog.text
+
+
 @pytest.mark.parametrize("answer", [301, 302, 303, 307])
 def test_an_address_that_has_moved_is_told_not_followed_without_the_change(
     server: tuple[str, list[int], list[str]], answer: int, caplog: pytest.LogCaptureFixture
