@@ -417,7 +417,7 @@ def _causes(segment: _Segment, before: str, last: Event, proved: bool) -> None:
         if happened:
             segment.caused_at, segment.caused_by = segment.at, cause
             break
-    segment.seek_open = (segment.seek_open or state == "seeking") and not first_frame
+    segment.seek_open = state == "seeking" or (segment.seek_open and not first_frame)
 
 
 def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:

@@ -264,7 +264,7 @@ public final class Fold {
                 || (last.rateMilli != event.rateMilli && last.rateMilli != 0 && event.rateMilli != 0)) {
             s.causedAt = at;
         }
-        s.seekOpen = (s.seekOpen || s.state == State.SEEKING) && !firstFrame;
+        s.seekOpen = s.state == State.SEEKING || s.seekOpen && !firstFrame;
     }
 
     private void starts(Segment s, boolean proved) {
