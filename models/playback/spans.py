@@ -45,13 +45,14 @@ The law (each engine implements it; tests hold them together row by row)
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
     gap, count in its moment; their time is taken there from what the gap was believed to be; cause unknown. They prove
     a frame in the gap; so does one that begins with the event, also where that opens a segment. Where the counters
-    cannot tell (background, or which of two segments), the gap stays unverified. An ad's begin or end may be what was
-    lost: beside an ad nothing is repaired or proved, and the gap is unverified; where one may have lain in it (one was
-    shown in the segment; or the event leaves to the one before whether an ad is on, and one was shown or the title is
-    another), stalls are taken for the content's, unverified. The end of an ad that never began (an event that says
-    that none is on, after one that leaves it open) takes one verified gap of its open segment back (-1, in its moment).
-    An ad whose end is lost goes on until an event says that none is on, or an e, f or q: no other state, title or
-    playhead does. Nothing tells of the session's first ad if both its ends are lost in a gap: its stalls and playing
+    cannot tell (background, or which of two segments), the gap stays unverified; so does one that a stall ends in,
+    while the event stalls and none is counted since: by a seek, or one not counted yet. An ad's begin or end may be
+    what was lost: beside an ad nothing is repaired or proved, and the gap is unverified; where one may have lain in it
+    (one was shown in the segment; or the event leaves to the one before whether an ad is on, and one was shown or the
+    title is another), stalls are taken for the content's, unverified. The end of an ad that never began (an event that
+    says that none is on, after one that leaves it open) takes one verified gap of its open segment back (-1, in its
+    moment). An ad whose end is lost goes on until an event says that none is on, or an e, f or q: no other state, title
+    or playhead does. Nothing tells of the session's first ad if both its ends are lost in a gap: its stalls and playing
     are the content's.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
     distinct content (`models.playback.cover`). A position that is not told goes on from the last one. In a gap content
