@@ -25,19 +25,19 @@ The law (each engine implements it; tests hold them together row by row)
     length_cap), else the event before.
  6. *A closed segment* takes in (counts, nothing more) further e, f, q, and paused events after pause_limit; any other
     event opens the next segment.
- 7. *Moments.* Attempt: the first starting or playing event of a segment. Play: its first content frame. The start delay
-    is the time from attempt to play without ads and pauses, measured only if the attempt was a starting event and no
-    number is missing in the segment so far; to the first frame of an ad or content, without pauses, likewise.
-    Stall: once per run of rebuffering, when first on screen (no ad, foreground); it is connection-induced (CIR) if it
-    then is more than `cause_ms` after the last seek's frame, resume, rate change (to or from 0, CMCD's word for not
-    playing, is none) or ad end. Switch: bitrate differs
-    from the last known one of playing content in foreground; within `startup_ms` of the first frame it is a startup
-    switch. Failure: f after the attempt, before or after the play; business by its own error code, or the last event's
-    if it has none (`schemas.error_codes`), else technical. Exit before start: any other end of an attempt without play;
-    a long wait if it took more than `long_wait_ms`, without ads and pauses. CIR exit: quit or timeout within `exit_ms`
-    of a CIR stall, unless paused then. At the end of a play: its smoothness score and its bin of stalled time.
-    A moment is carried by the span that begins there, or by one of length 0. A play that recovered has been scored
-    already, where it failed.
+ 7. *Moments.* Attempt: the first starting or playing event of a segment, of one that follows an end (e) the first
+    without ad, as an ad after the end is of what ended. Play: its first content frame. The start delay is the time from
+    attempt to play without ads and pauses, measured only if the attempt was a starting event and no number is missing
+    in the segment so far; to the first frame of an ad or content, without pauses, likewise. Stall: once per run of
+    rebuffering, when first on screen (no ad, foreground); it is connection-induced (CIR) if it then is more than
+    `cause_ms` after the last seek's frame, resume, rate change (to or from 0, CMCD's word for not playing, is none) or
+    ad end. Switch: bitrate differs from the last known one of playing content in foreground; within `startup_ms` of the
+    first frame it is a startup switch. Failure: f after the attempt, before or after the play; business by its own
+    error code, or the last event's if it has none (`schemas.error_codes`), else technical. Exit before start: any other
+    end of an attempt without play; a long wait if it took more than `long_wait_ms`, without ads and pauses. CIR exit:
+    quit or timeout within `exit_ms` of a CIR stall, unless paused then. At the end of a play: its smoothness score and
+    its bin of stalled time. A moment is carried by the span that begins there, or by one of length 0. A play that
+    recovered has been scored already, where it failed.
  8. *Retry.* A segment opened within `retry_ms` after a technical failure is no new attempt, unless its first event
     tells another title (an ad's own is none, and none is another if no content's was told before the failure); a
     content frame within that time recovers the failure, and is a play if there was none. Later it is like any other:
@@ -190,6 +190,8 @@ class _Segment:
     wanted_at: int | None = None
     """The first starting or playing event: the attempt, unless it retries; it counts later then, if at all."""
     wanted_seen: bool = False
+    after_end: bool = False
+    """Content ended before it, with nothing but ads between: an ad is of that, no attempt."""
     attempted: bool = False
     excluded_ms: int = 0
     paused_ms: int = 0
@@ -306,6 +308,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         following = _Segment(len(segments), at, missing, event, at)
         if current is not None:
             _retried(following, current, policy)
+            following.after_end = current.end_reason == "ended" or (current.after_end and current.wanted_at is None)
         segments.append(following)
         _apply(following, event, titled, at, state, proved, found, policy)
         if following.state in TERMINAL:
@@ -448,7 +451,7 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
     """Attempt, first frame, play; or the recovery of a failure."""
     event, at, moment = segment.last, segment.at, segment.moment
     retry = segment.failed_at is not None and at - segment.failed_at <= policy.retry_ms
-    wanted = proved or segment.state in ("starting", "playing")
+    wanted = _wanted(segment, proved)
     if wanted and segment.wanted_at is None:
         segment.wanted_at, segment.wanted_seen = at, segment.state == "starting" and not proved
     if wanted and not segment.attempted and not segment.played and not retry:
@@ -477,6 +480,11 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
         _count(moment, "start_delay_ms", delay)
         _count(moment, "startup_score_milli", scores.startup_milli(delay))
         _count(moment, START_TIME.bin_of(delay), 1)
+
+
+def _wanted(segment: _Segment, proved: bool) -> bool:
+    """7: whether the newest event shows that somebody wants content."""
+    return proved or (segment.state in ("starting", "playing") and not (segment.after_end and segment.last.ad))
 
 
 def _count(moment: dict[str, int], measure: str, amount: int) -> None:

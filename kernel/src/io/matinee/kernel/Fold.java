@@ -196,6 +196,7 @@ public final class Fold {
         segment.last = event;
         if (current != null) {
             retried(segment, current, event);
+            segment.afterEnd = current.reason == Reason.ENDED || current.afterEnd && current.wantedAt == Segment.NEVER;
             if (current.number == 0) {
                 first = current;
             }
@@ -271,7 +272,7 @@ public final class Fold {
         Event event = s.last;
         boolean playing = s.state == State.PLAYING;
         boolean retry = s.failedAt != Segment.NEVER && at - s.failedAt <= policy.retryMs();
-        boolean wanted = proved || s.state == State.STARTING || playing;
+        boolean wanted = proved || ((s.state == State.STARTING || playing) && !(s.afterEnd && event.ad));
         if (wanted && s.wantedAt == Segment.NEVER) {
             s.wantedAt = at;
             s.wantedSeen = s.state == State.STARTING && !proved;
