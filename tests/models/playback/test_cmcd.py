@@ -224,8 +224,16 @@ def test_a_title_told_late_is_no_other_content() -> None:
             "|20000 ps p t1|60000 ps e t1",
             (1, 1, 10_000, 49_500),
         ),
+        ("0 ps s t1|500 as p ad1|5000 sk - ad1|5001 ps p t1|60000 ps e t1", (1, 1, 4_500, 55_000)),
+        ("0 ps s t1|500 ps p t1|10000 as p ad1|12000 sk p t1|60000 ps e t1", (1, 1, 2_000, 57_500)),
+        (
+            "0 ps s t1|500 ps p t1|10000 abs - t1|10000 as - ad1|15000 sk - ad1|15000 as p ad2|20000 abe p t1"
+            "|60000 ps e t1",
+            (1, 1, 10_000, 49_500),
+        ),
+        ("0 ps s t1|500 ps p t1|10000 as p ad1|12000 sk k t1|14000 ae p ad1|60000 ps e t1", (1, 1, 4_000, 55_500)),
     ],
-    ids=["before content", "before any title", "break inside"],
+    ids=["before content", "before any title", "break inside", "skipped", "skipped inside", "in a break", "seek"],
 )
 def test_the_cid_of_an_ad_is_not_content(said: str, sums: tuple[int, ...]) -> None:
     """Of what begins and ends an ad or a break: it may be the ad's own."""
