@@ -15,14 +15,14 @@ The law (each engine implements it; tests hold them together row by row)
     The first content frame is the first p without ad.
  4. *Hold.* A state holds from its event to the next one, also over missing numbers (the span is then `unobserved`), if
     that is at most `hold_ms` away; else nothing after the event is counted.
- 5. *Segments.* Between consecutive events the first of these that applies closes the segment:
-    received more than `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q:
-    ended, failed, quit; the title changes: content_change (an ad's own title is no change, nor an untold one, see 12;
-    nor the first one told of a segment's content, however one closed before was called); paused for longer than
-    `pause_limit_ms`: pause_limit; more than `hold_ms` apart: timeout; `session_cap_ms` since the segment began:
-    length_cap. The end of the set is a timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at
-    its last proven moment: the closing event, if within the hold (always for e, f, q; at the limit for pause_limit and
-    length_cap), else the event before.
+ 5. *Segments.* Between consecutive events the first of these that applies closes the segment: received more than
+    `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q: ended, failed, quit;
+    the title changes: content_change (an ad's own title is no change, nor an untold one, see 12; nor the first one told
+    of a segment's content, however one closed before was called; nor that of an e, f or q, which ends the title that
+    was on, and whose playhead is then nobody's); paused for longer than `pause_limit_ms`: pause_limit; more than
+    `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a timeout.
+    Timeout, pause_limit and length_cap are `inferred`. A segment ends at its last proven moment: the closing event, if
+    within the hold (always for e, f, q; at the limit for pause_limit and length_cap), else the event before.
  6. *A closed segment* takes in (counts, nothing more) further e, f, q, and paused events after pause_limit; any other
     event opens the next segment.
  7. *Moments.* Attempt: the first starting or playing event of a segment, of one that follows an end (e) the first
@@ -266,10 +266,12 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         titled = event.tells_title or (current is not None and not current.end_reason and not current.untitled)
         if current is not None:
             event = event.after(current.last)
-        if current is not None and event.ad and not current.end_reason:
-            event = event.with_title_of(current.last)
         shown = current is not None and current.sums["ad_ms"] > 0
         ads = ads_around(said, event, current.last if current is not None else None, shown)
+        if current is not None and event.ad and not current.end_reason:
+            event = event.with_title_of(current.last)
+        elif current is not None and STATES[event.state] in TERMINAL and not (current.end_reason or current.untitled):
+            event = event.ending(current.last)
         if current is not None and not current.end_reason:
             reason, end_at = _closing(current, event, at, policy)
             stays = not reason or reason in TERMINAL

@@ -68,6 +68,11 @@ def _same_title_alone(following: Any, before: Any, policy: Policy) -> None:
         _retried(following, before, policy)
 
 
+class _Naming(Event):
+    def ending(self, before: Event) -> Event:
+        return self
+
+
 def _any_ad(segment: Any, proved: bool) -> bool:
     return proved or segment.state in ("starting", "playing")
 
@@ -96,6 +101,7 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "a retry begins with its title": ("_retried", _same_title_alone),
     "an ad outlives the end": ("Event", _Outliving),
     "an ad after the end is an attempt": ("_wanted", _any_ad),
+    "an end is of the title that it tells": ("Event", _Naming),
     "an unknown title is a title": ("Event", _Telling),
     "the first title told is another one": ("Event", _Certain),
     "a break ends with its first ad": ("Event", _Flat),

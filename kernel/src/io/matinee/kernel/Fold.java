@@ -66,8 +66,11 @@ public final class Fold {
     void add(Event said, Sink sink) {
         Event event = current == null ? said : Kept.resolved(said, current.last);
         titled = said.tellsTitle() || (current != null && !current.closed() && !current.untitled);
+        ads = Ads.around(said, event, current);
         if (event.ad && current != null && !current.closed()) {
             event = event.withTitleOf(current.last, event != said);
+        } else if (event.state.terminal() && current != null && !current.closed() && !current.untitled) {
+            event = event.ending(current.last, event != said);
         }
         at = Math.max(at, event.deviceAt + clockOffsetMs);
         long missing = event.seq - before - 1L;
@@ -75,7 +78,6 @@ public final class Fold {
         Arrays.fill(moment, 0);
         boolean accounted = false;
         begins = false;
-        ads = Ads.around(said, event, current);
         endsUnseen = current != null && current.last.silentOfAd() && !said.silentOfAd() && !said.ad && !current.last.ad;
         if (current != null && !current.closed()) {
             Reason reason = step(event, missing, sink);
