@@ -41,7 +41,8 @@ The law (each engine implements it; tests hold them together row by row)
  8. *Retry.* A segment opened within `retry_ms` after a technical failure is no new attempt, unless its first event
     tells another title (an ad's own is none, and none is another if no content's was told before the failure); a
     content frame within that time recovers the failure, and is a play if there was none. Later it is like any other:
-    its attempt counts then, its start delays run from its first starting or playing event.
+    its attempt counts then, with its first event after that time, whatever it is; its start delays run from its first
+    starting or playing event.
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
     gap, count in its moment; their time is taken there from what the gap was believed to be; cause unknown. They prove
     a frame in the gap; so does one that begins with the event, also where that opens a segment. Where the counters
@@ -453,10 +454,9 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
     """Attempt, first frame, play; or the recovery of a failure."""
     event, at, moment = segment.last, segment.at, segment.moment
     retry = segment.failed_at is not None and at - segment.failed_at <= policy.retry_ms
-    wanted = _wanted(segment, proved)
-    if wanted and segment.wanted_at is None:
+    if segment.wanted_at is None and _wanted(segment, proved):
         segment.wanted_at, segment.wanted_seen = at, segment.state == "starting" and not proved
-    if wanted and not segment.attempted and not segment.played and not retry:
+    if segment.wanted_at is not None and not segment.attempted and not segment.played and not retry:
         segment.attempted = True
         _count(moment, "attempts", 1)
     exact = segment.attempted and segment.wanted_seen and segment.missing == 0

@@ -279,7 +279,7 @@ public final class Fold {
             s.wantedAt = at;
             s.wantedSeen = s.state == State.STARTING && !proved;
         }
-        if (wanted && !s.attempted && !s.played && !retry) {
+        if (s.wantedAt != Segment.NEVER && !s.attempted && !s.played && !retry) {
             s.attempted = true;
             Measure.ATTEMPTS.add(moment, 1);
         }
