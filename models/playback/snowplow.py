@@ -113,7 +113,7 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
         state = "" if not isinstance(paused, bool) else "a" if paused else "p"
     ad = _AD.get(kind)
     kbps = _kbps(said.get("bitrate")) if kind == "bc" else None
-    title = _text(player.get("label"))
+    title = None if kind in _AD else _text(player.get("label"))  # of what begins or ends an ad it may be the ad's
     for column, value in (("state", state or None), ("ad", ad), ("bitrate_kbps", kbps), ("title_id", title)):
         if value is None:
             kept.append(column)

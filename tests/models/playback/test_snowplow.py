@@ -68,6 +68,20 @@ def test_a_break_of_two_ads_is_one_ad_to_the_content_around_it() -> None:
     assert session["play_ms"] == 49_000 - 2_000 - 2_000 - 10_000 - 4_000
 
 
+def _folded(*story: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [row | {"kafka_partition": 0, "kafka_offset": n} for n, row in enumerate(snowplow.adapt(story).rows)]
+    return fold(rows, Policy(), "final").sessions
+
+
+def test_what_begins_and_ends_an_ad_tells_no_title() -> None:
+    """An ad without a break, before the content and in it, under a label of its own."""
+    first = [event("ad_start", 0.5, 20, label="ad"), event("ad_complete", 0.9, 21, label="ad")]
+    inside = [event("ad_start", 25, 8, label="ad"), event("ad_skip", 35, 10, label="ad")]
+    story = [one for one in STORY if not one["event_name"].startswith("ad_")]
+    [session] = _folded(*story, *first, *inside)
+    assert (session["attempts"], session["plays"], session["ad_ms"], session["title_id"]) == (1, 1, 10_000, "t1")
+
+
 def test_a_label_that_comes_late_is_no_other_content() -> None:
     """The player knows no label before it has loaded, and loses it in between."""
     story = [event("play", 0.5, 20, label=None), event("ping", 16, 21, label=None), *STORY[1:]]
