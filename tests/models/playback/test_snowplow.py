@@ -82,6 +82,20 @@ def test_what_begins_and_ends_an_ad_tells_no_title() -> None:
     assert (session["attempts"], session["plays"], session["ad_ms"], session["title_id"]) == (1, 1, 10_000, "t1")
 
 
+def test_buffering_before_the_playhead_moves_is_start_up() -> None:
+    """`play` is told when somebody presses it, before there is a frame; later the same is a stall."""
+    begun = [event("ready", 0, 0, paused=True, currentTime=0), event("play", 1, 1, currentTime=0)]
+    waits = [event("buffer_start", 1.01, 2, currentTime=0), event("buffer_end", 5, 3, currentTime=0.02)]
+    rest = [event("ping", 15, 4, currentTime=10), event("buffer_start", 16, 5, currentTime=11)]
+    [left] = _folded(*begun, waits[0], event("ping", 31, 6, currentTime=0))
+    assert (left["stalls"], left["cir_exits"], left["starting_ms"]) == (0, 0, 29_990)
+    [played] = _folded(*begun, *waits, *rest, event("buffer_end", 18, 6, currentTime=11), event("end", 20, 7))
+    assert (played["stalls"], played["stall_ms"], played["starting_ms"]) == (1, 2_000, 3_990)
+    assert (played["attempts"], played["plays"], played["starts_measured"]) == (1, 1, 0)
+    again = [event("play", 22, 8, currentTime=0, label="t2"), event("buffer_start", 23, 9, currentTime=0, label="t2")]
+    assert [one["stalls"] for one in _folded(*begun, *waits, *rest, event("end", 20, 7), *again)] == [1, 0]
+
+
 def test_a_label_that_comes_late_is_no_other_content() -> None:
     """The player knows no label before it has loaded, and loses it in between."""
     story = [event("play", 0.5, 20, label=None), event("ping", 16, 21, label=None), *STORY[1:]]
