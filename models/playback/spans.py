@@ -392,9 +392,9 @@ def _apply(
     segment.untitled = segment.untitled and (event.ad or not titled)
     segment.impression_id = event.impression_id if segment.impression_id is None else segment.impression_id
     segment.page_id = event.page_id if segment.page_id is None else segment.page_id
-    if event.playhead_ms is not None:
+    if event.playhead_ms is not None and not event.ad:
         segment.max_playhead_ms = max(event.playhead_ms, segment.max_playhead_ms or 0)
-        segment.position_ms = segment.position_ms if event.ad else event.playhead_ms
+        segment.position_ms = event.playhead_ms
     if state == "paused":
         segment.paused_at = at if segment.paused_at is None else segment.paused_at
     elif state not in TERMINAL:

@@ -233,8 +233,8 @@ public final class Fold {
         s.untitled &= event.ad || !titled;
         s.impressionId = s.impressionId == null ? event.impressionId : s.impressionId;
         s.pageId = s.pageId == null ? event.pageId : s.pageId;
-        s.maxPlayheadMs = Math.max(s.maxPlayheadMs, event.playheadMs);
         if (event.playheadMs >= 0 && !event.ad) {
+            s.maxPlayheadMs = Math.max(s.maxPlayheadMs, event.playheadMs);
             s.positionMs = event.playheadMs;
         }
         if (now == State.PAUSED) {
