@@ -25,19 +25,19 @@ The law (each engine implements it; tests hold them together row by row)
     within the hold (always for e, f, q; at the limit for pause_limit and length_cap), else the event before.
  6. *A closed segment* takes in (counts, nothing more) further e, f, q, and paused events after pause_limit; any other
     event opens the next segment.
- 7. *Moments.* Attempt: the first starting or playing event of a segment, of one that follows an end (e) the first
-    without ad, as an ad after the end is of what ended. Play: its first content frame. The start delay is the time from
-    attempt to play without ads and pauses, measured only if the attempt was a starting event and no number is missing
-    in the segment so far; to the first frame of an ad or content, without pauses, likewise. Stall: once per run of
-    rebuffering, when first on screen (no ad, foreground); it is connection-induced (CIR) if it then is more than
-    `cause_ms` after the last seek's frame, resume, rate change (to or from 0, CMCD's word for not playing, is none) or
-    ad end. Switch: bitrate differs from the last known one of playing content in foreground; within `startup_ms` of the
-    first frame it is a startup switch. Failure: f after the attempt, before or after the play; business by its own
-    error code, or the last event's if it has none (`schemas.error_codes`), else technical. Exit before start: any other
-    end of an attempt without play; a long wait if it took more than `long_wait_ms`, without ads and pauses. CIR exit:
-    quit or timeout within `exit_ms` of a CIR stall, unless paused then. At the end of a play: its smoothness score and
-    its bin of stalled time. A moment is carried by the span that begins there, or by one of length 0. A play that
-    recovered has been scored already, where it failed.
+ 7. *Moments.* Attempt: the first starting or playing event of a segment. After an end (e) an ad is of what ended: there
+    the first without ad counts, and a playing one behind that ad only if it tells its title. Play: its first content
+    frame, none of those. The start delay is the time from attempt to play without ads and pauses, measured only if the
+    attempt was a starting event and no number is missing in the segment so far; to the first frame of an ad or content,
+    without pauses, likewise. Stall: once per run of rebuffering, when first on screen (no ad, foreground); it is
+    connection-induced (CIR) if it then is more than `cause_ms` after the last seek's frame, resume, rate change (to or
+    from 0, CMCD's word for not playing, is none) or ad end. Switch: bitrate differs from the last known one of playing
+    content in foreground; within `startup_ms` of the first frame it is a startup switch. Failure: f after the attempt,
+    before or after the play; business by its own error code, or the last event's if it has none
+    (`schemas.error_codes`), else technical. Exit before start: any other end of an attempt without play; a long wait if
+    it took more than `long_wait_ms`, without ads and pauses. CIR exit: quit or timeout within `exit_ms` of a CIR stall,
+    unless paused then. At the end of a play: its smoothness score and its bin of stalled time. A moment is carried by
+    the span that begins there, or by one of length 0. A play that recovered has been scored already, where it failed.
  8. *Retry.* A segment opened within `retry_ms` after a technical failure is no new attempt, unless its first event
     tells another title (an ad's own is none, and none is another if no content's was told before the failure); a
     content frame within that time recovers the failure, and is a play if there was none. Later it is like any other:
@@ -403,7 +403,7 @@ def _apply(
         code = last.error_code if event.error_code is None else event.error_code
         segment.business = code is not None and error_codes.is_business(code)
     _causes(segment, before, last, proved)
-    _starts(segment, proved, policy)
+    _starts(segment, titled, proved, policy)
     if state != "rebuffering" or before != "rebuffering":
         segment.stall_counted = False
     if not event.ad and not event.background:
@@ -450,11 +450,12 @@ def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:
             _count(moment, "switch_up_kbps" if step > 0 else "switch_down_kbps", abs(step))
 
 
-def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
+def _starts(segment: _Segment, titled: bool, proved: bool, policy: Policy) -> None:
     """Attempt, first frame, play; or the recovery of a failure."""
     event, at, moment = segment.last, segment.at, segment.moment
+    over = _over(segment, titled)
     retry = segment.failed_at is not None and at - segment.failed_at <= policy.retry_ms
-    if segment.wanted_at is None and _wanted(segment, proved):
+    if segment.wanted_at is None and (proved or (segment.state in ("starting", "playing") and not over)):
         segment.wanted_at, segment.wanted_seen = at, segment.state == "starting" and not proved
     if segment.wanted_at is not None and not segment.attempted and not segment.played and not retry:
         segment.attempted = True
@@ -466,7 +467,7 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
         if exact:
             _count(moment, "any_starts_measured", 1)
             _count(moment, "any_start_delay_ms", waited - segment.paused_ms)
-    if segment.played or not (proved or (segment.state == "playing" and not event.ad)):
+    if segment.played or not (proved or (segment.state == "playing" and not event.ad and not over)):
         return
     segment.any_frame = segment.played = True
     segment.played_at = at
@@ -484,9 +485,10 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
         _count(moment, START_TIME.bin_of(delay), 1)
 
 
-def _wanted(segment: _Segment, proved: bool) -> bool:
-    """7: whether the newest event shows that somebody wants content."""
-    return proved or (segment.state in ("starting", "playing") and not (segment.after_end and segment.last.ad))
+def _over(segment: _Segment, titled: bool) -> bool:
+    """7: whether the newest event is of an ad after the end, or of nothing: it ends such a one, or goes on after it."""
+    goes_on = segment.sums["ad_ms"] > 0 and segment.state == "playing" and not titled
+    return segment.after_end and segment.wanted_at is None and (segment.last.ad or goes_on)
 
 
 def _count(moment: dict[str, int], measure: str, amount: int) -> None:

@@ -73,10 +73,6 @@ class _Naming(Event):
         return self
 
 
-def _any_ad(segment: Any, proved: bool) -> bool:
-    return proved or segment.state in ("starting", "playing")
-
-
 class _Outliving(Event):
     def without_ad(self) -> Event:
         return self
@@ -100,7 +96,7 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "an ad with a title of its own opens a session": ("Event", _Opening),
     "a retry begins with its title": ("_retried", _same_title_alone),
     "an ad outlives the end": ("Event", _Outliving),
-    "an ad after the end is an attempt": ("_wanted", _any_ad),
+    "an ad after the end is an attempt": ("_over", lambda segment, titled: False),
     "an end is of the title that it tells": ("Event", _Naming),
     "an unknown title is a title": ("Event", _Telling),
     "the first title told is another one": ("Event", _Certain),

@@ -274,7 +274,8 @@ public final class Fold {
         Event event = s.last;
         boolean playing = s.state == State.PLAYING;
         boolean retry = s.failedAt != Segment.NEVER && at - s.failedAt <= policy.retryMs();
-        boolean wanted = proved || ((s.state == State.STARTING || playing) && !(s.afterEnd && event.ad));
+        boolean over = s.afterEnd && s.wantedAt == Segment.NEVER && over(s, event);
+        boolean wanted = proved || ((s.state == State.STARTING || playing) && !over);
         if (wanted && s.wantedAt == Segment.NEVER) {
             s.wantedAt = at;
             s.wantedSeen = s.state == State.STARTING && !proved;
@@ -291,7 +292,7 @@ public final class Fold {
                 Measure.ANY_START_DELAY_MS.add(moment, at - s.wantedAt - s.pausedMs);
             }
         }
-        if (s.played || !(proved || (playing && !event.ad))) {
+        if (s.played || !(proved || (playing && !event.ad && !over))) {
             return;
         }
         s.anyFrame = true;
@@ -310,6 +311,11 @@ public final class Fold {
             Measure.STARTUP_SCORE_MILLI.add(moment, Scores.startup(delay));
             Measure.startBin(delay).add(moment, 1);
         }
+    }
+
+    /** 7: after an end and nothing but ads, whether the event is of an ad, or of nothing: it ended one, or goes on after it. */
+    private boolean over(Segment s, Event event) {
+        return event.ad || (s.state == State.PLAYING && !titled && Measure.AD_MS.of(s.sums) > 0);
     }
 
     private void stallsAndSwitches(Segment s) {
