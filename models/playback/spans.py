@@ -10,9 +10,9 @@ The law (each engine implements it; tests hold them together row by row)
  2. *Clock.* One offset per session: `received_at - post_device_at` of the record lowest in the topic. An event's time
     is `device_at + offset`, and never before its predecessor's. Beyond 24 hours no reader lets an event come here
     (`schemas.validate.strays`).
- 3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed,
-    q quit; before the first content frame r and k are starting; after k, r is seeking until the next content frame.
-    The first content frame is the first p without ad.
+ 3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed, q
+    quit; before the first content frame r and k are starting; after k, r is seeking until the next content frame, which
+    ends the seek, also one that began before the first. The first content frame is the first p without ad.
  4. *Hold.* A state holds from its event to the next one, also over missing numbers (the span is then `unobserved`), if
     that is at most `hold_ms` away; else nothing after the event is counted.
  5. *Segments.* Between consecutive events the first of these that applies closes the segment: received more than
@@ -424,7 +424,7 @@ def _causes(segment: _Segment, before: str, last: Event, proved: bool) -> None:
         if happened:
             segment.caused_at, segment.caused_by = segment.at, cause
             break
-    segment.seek_open = state == "seeking" or (segment.seek_open and not first_frame)
+    segment.seek_open = STATES[event.state] == "seeking" or (segment.seek_open and not first_frame)
 
 
 def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:

@@ -267,7 +267,7 @@ public final class Fold {
                 || (last.rateMilli != event.rateMilli && last.rateMilli != 0 && event.rateMilli != 0)) {
             s.causedAt = at;
         }
-        s.seekOpen = s.state == State.SEEKING || s.seekOpen && !firstFrame;
+        s.seekOpen = event.state == State.SEEKING || s.seekOpen && !firstFrame;
     }
 
     private void starts(Segment s, boolean proved) {
