@@ -1,6 +1,6 @@
 """One law in four engines: ``.venv/bin/python -m bench.qoe_exact`` holds them together on a hostile stream.
 
-A million events with 5 % duplicates, 5 % out of order up to 10 minutes, 2 % lost, clocks up to an hour wrong, 3 % of
+A million events with 5 % duplicates, 5 % out of order up to 10 minutes, 2 % lost, clocks up to 22 hours wrong, 3 % of
 the sessions without an end, half of them around midnight. Four ways to the same integers:
 
 - Python: `models.playback.spans` folds, pandas adds up;

@@ -14,6 +14,7 @@ import click
 
 from conf.errors import InputMissing, UsageError
 from conf.settings import load
+from jobs.registry import SESSION_DAYS
 from models.playback.spans import REVISIONS, Policy, Revision
 from models.playback.story import Report, Story, Stretch, tell
 from schemas import tables as t
@@ -41,8 +42,9 @@ URGENT = ("failed", "rebuffering", "seeking", "starting", "paused", "unknown", "
 """Of the states within one cell of the timeline, the first of these is drawn: a short stall must not vanish."""
 LEVELS = "▁▂▃▄▅▆▇█"
 PAGE_WIDTH = 150
-AROUND_DAYS = (1, 2)
-"""Raw events are read from this many days before the session's first to this many after its last."""
+AROUND_DAYS = (1, SESSION_DAYS)
+"""Raw events are read from this many days before the session's first to this many after its last: letters too, which
+`sessionize` takes in."""
 EVENT_DETAILS = (
     ("bitrate_kbps", "kbps"),
     ("buffer_ms", "ms buffered"),

@@ -67,7 +67,8 @@ _SWITCH = "The same value again is no switch; the first 10 s after the first fra
 # fmt: off
 METRICS: tuple[Metric, ...] = (
     Metric("attempts", "attempts", None, "1", NEITHER, "Intents to play.", "CTA-2066 playbackRequest",
-           "Preloading alone is none, nor a title told late, nor a request within 5 s after a technical failure."),
+           "Preloading alone is none, nor a title told late, nor a request within 5 s after a technical failure, nor "
+           "an ad after the end."),
     Metric("plays", "plays", None, "1", HIGHER, "Attempts that showed a content frame.", "CTA-2066 playbackStart",
            "An ad's frame is none; a stall in the player's counters proves a frame that was lost."),
     Metric("video_start_time", "start_delay_ms", "starts_measured", "ms", LOWER,

@@ -54,9 +54,10 @@ NO_COUNTRY, ANY_DEVICE = "ZZ", "web"
 
 SILENT = frozenset({"ce", "m", "pc", "pe", "rr", "um"})
 EVERYTHING = "*"
-AD_ON, AD_OFF = frozenset({"abs", "as"}), frozenset({"abe", "ae"})
-ONE_AD = frozenset({"as", "ae"})
-"""Events that begin and end one ad and say nothing of the break around it, which may hold more of them."""
+AD_ON, AD_OFF = frozenset({"abs", "as"}), frozenset({"abe", "ae", "sk"})
+ONE_AD = frozenset({"as", "ae", "sk"})
+"""Events that begin and end one ad and say nothing of the break around it, which may hold more of them; `sk`, a skip,
+is sent instead of `ae`, and is a seek where that is its state."""
 
 PARTITIONS_FROM, LINES = 1_000_000, 1_024
 """Positions of this topic beside those of `playback_event`: partition + 1,000,000; offset x 1,024 + line (from 1)."""
@@ -156,6 +157,7 @@ def event(record: Record, post: Mapping[str, Any]) -> dict[str, Any]:
     silent = said["e"] in SILENT
     kept: list[str] = []
     dropped = list(record.dropped)
+    kind = None if said["e"] == "sk" and said.get("sta") == "k" else said["e"]
     row: dict[str, Any] = {
         "session_id": said["sid"],
         "seq": said["sn"],
@@ -165,14 +167,14 @@ def event(record: Record, post: Mapping[str, Any]) -> dict[str, Any]:
         "post_device_at": post["newest"],
         "state": str(_or_kept(said.get("sta"), "d", "state", kept)),
         "background": not silent and (said.get("bg") is True or said.get("nr") is True),
-        "ad": _or_kept(True if said["e"] in AD_ON else False if said["e"] in AD_OFF else None, False, "ad", kept),
+        "ad": _or_kept(True if kind in AD_ON else False if kind in AD_OFF else None, False, "ad", kept),
         "bitrate_kbps": _bitrate(said, silent, kept, dropped),
         "isp": post.get("isp") or UNKNOWN,
         "country": post.get("country") or NO_COUNTRY,
         "device": str(post.get("device", ANY_DEVICE)),
     }
-    row |= _names(said, post, kept)
-    if said["e"] in ONE_AD:
+    row |= _names(said, post, kept, kind in AD_ON | AD_OFF)
+    if kind in ONE_AD:
         kept.append(AD_BREAK)
     for column, name, highest in _NUMBERS:
         row[column] = _number(said, name, highest, dropped)
@@ -218,8 +220,8 @@ def best(items: tuple[Item, ...]) -> int | None:
     return None
 
 
-def _names(said: Mapping[str, Any], post: Mapping[str, Any], kept: list[str]) -> dict[str, Any]:
-    of_ad = said["e"] in AD_ON | AD_OFF
+def _names(said: Mapping[str, Any], post: Mapping[str, Any], kept: list[str], of_ad: bool) -> dict[str, Any]:
+    """`of_ad`: it begins or ends an ad or a break, and may bear the ad's own title and asset."""
     title = None if of_ad else said.get("cid") or None
     asset = None if of_ad else said.get("io.matinee-asset") or title
     host = said.get("h") or None

@@ -100,6 +100,11 @@ class Event:
         """This event of an ad with the content's title and asset, which the event before it had."""
         return replace(self, title_id=before.title_id, asset_id=before.asset_id)
 
+    def ending(self, before: Event) -> Event:
+        """This end of content with the title that the event before it had: another one it tells is of what comes next,
+        as is its playhead."""
+        return self if self.title_id == before.title_id else replace(self.with_title_of(before), playhead_ms=None)
+
     def without_ad(self) -> Event:
         """This event as what follows it finds it once it has ended its session: no ad, no break goes on."""
         return replace(self, ad=False, ad_break=False) if self.ad or self.ad_break else self

@@ -3,12 +3,13 @@
 Input are enriched events in Snowplow's JSON form (one object an event: `event_name`, `unstruct_event_...`,
 `contexts_...`), of the schemas com.snowplowanalytics.snowplow.media/* with entity media_player (version 1 or 2) and
 entity session. What Snowplow does not say stays unsaid: it has no sequence number, so a session's events are numbered
-here by device time, and a lost one leaves no gap; it has no first frame, so a start is never measured; it has no CDN.
+here by device time, and a lost one leaves no gap; it has no first frame, so a start is never measured, and buffering is
+no stall before the playhead has moved; it has no CDN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +54,8 @@ _AD = {"abs": True, "as": True, "abe": False, "ae": False, "sk": False}
 _ONE_AD = frozenset({"as", "ae", "sk"})
 _DEVICES = {"mob": "mobile", "tv": "tv", "cnsl": "console"}
 _MAX_PLAYHEAD_MS, _MAX_KBPS, _MAX_RATE = 86_400_000, 1_000_000, 16.0
+_STILL_MS = 100
+"""So little a playhead may move while nothing is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,25 @@ def adapt(events: Iterable[Mapping[str, Any]]) -> Adapted:
             refused.append((place, str(why)))
         else:
             by_session.setdefault(row["session_id"], []).append((row["device_at"], place, row))
-    rows = [
-        row | {"seq": seq}
-        for held in by_session.values()
-        for seq, (_, _, row) in enumerate(sorted(held, key=lambda one: one[:2]))
-    ]
+    sessions = ([row for _, _, row in sorted(held, key=lambda one: one[:2])] for held in by_session.values())
+    rows = [row | {"seq": seq} for held in sessions for seq, row in enumerate(_started(held))]
     return Adapted(rows, refused)
+
+
+def _started(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A session's rows in order; buffering is starting until the playhead has moved from where `play` found it."""
+    begun, moved, title, ad = None, False, None, False
+    for row in rows:
+        told = row["title_id"] != UNKNOWN
+        if row["state"] in "ef" or (told and title not in (None, row["title_id"])):
+            begun, moved = None, False
+        title = row["title_id"] if told else title
+        ad = _AD.get(row["event"], ad)
+        at = None if ad else row["playhead_ms"]
+        begun = at if begun is None and row["state"] == "p" else begun
+        moved = moved or (begun is not None and at is not None and abs(at - begun) > _STILL_MS)
+        waits = row["state"] == "r" and begun is not None and at is not None and not moved
+        yield row | {"state": "s"} if waits else row
 
 
 def _row(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +129,7 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
         state = "" if not isinstance(paused, bool) else "a" if paused else "p"
     ad = _AD.get(kind)
     kbps = _kbps(said.get("bitrate")) if kind == "bc" else None
-    title = _text(player.get("label"))
+    title = None if kind in _AD else _text(player.get("label"))  # of what begins or ends an ad it may be the ad's
     for column, value in (("state", state or None), ("ad", ad), ("bitrate_kbps", kbps), ("title_id", title)):
         if value is None:
             kept.append(column)

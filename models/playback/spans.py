@@ -10,48 +10,50 @@ The law (each engine implements it; tests hold them together row by row)
  2. *Clock.* One offset per session: `received_at - post_device_at` of the record lowest in the topic. An event's time
     is `device_at + offset`, and never before its predecessor's. Beyond 24 hours no reader lets an event come here
     (`schemas.validate.strays`).
- 3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed,
-    q quit; before the first content frame r and k are starting; after k, r is seeking until the next content frame.
-    The first content frame is the first p without ad.
+ 3. *State.* s starting, p playing, k seeking, r rebuffering, a paused, w unknown, d preloading, e ended, f failed, q
+    quit; before the first content frame r and k are starting; after k, r is seeking until the next content frame, which
+    ends the seek, also one that began before the first. The first content frame is the first p without ad.
  4. *Hold.* A state holds from its event to the next one, also over missing numbers (the span is then `unobserved`), if
     that is at most `hold_ms` away; else nothing after the event is counted.
- 5. *Segments.* Between consecutive events the first of these that applies closes the segment:
-    received more than `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q:
-    ended, failed, quit; the title changes: content_change (an ad's own title is no change, nor an untold one, see 12;
-    nor the first one told of a segment's content, however one closed before was called); paused for longer than
-    `pause_limit_ms`: pause_limit; more than `hold_ms` apart: timeout; `session_cap_ms` since the segment began:
-    length_cap. The end of the set is a timeout. Timeout, pause_limit and length_cap are `inferred`. A segment ends at
-    its last proven moment: the closing event, if within the hold (always for e, f, q; at the limit for pause_limit and
-    length_cap), else the event before.
+ 5. *Segments.* Between consecutive events the first of these that applies closes the segment: received more than
+    `hold_ms + lateness_ms` apart: timeout (a stream cannot wait longer); the second is e, f or q: ended, failed, quit;
+    the title changes: content_change (an ad's own title is no change, nor an untold one, see 12; nor the first one told
+    of a segment's content, however one closed before was called; nor that of an e, f or q, which ends the title that
+    was on, and whose playhead is then nobody's); paused for longer than `pause_limit_ms`: pause_limit; more than
+    `hold_ms` apart: timeout; `session_cap_ms` since the segment began: length_cap. The end of the set is a timeout.
+    Timeout, pause_limit and length_cap are `inferred`. A segment ends at its last proven moment: the closing event, if
+    within the hold (always for e, f, q; at the limit for pause_limit and length_cap), else the event before.
  6. *A closed segment* takes in (counts, nothing more) further e, f, q, and paused events after pause_limit; any other
     event opens the next segment.
- 7. *Moments.* Attempt: the first starting or playing event of a segment. Play: its first content frame. The start delay
-    is the time from attempt to play without ads and pauses, measured only if the attempt was a starting event and no
-    number is missing in the segment so far; to the first frame of an ad or content, without pauses, likewise.
-    Stall: once per run of rebuffering, when first on screen (no ad, foreground); it is connection-induced (CIR) if it
-    then is more than `cause_ms` after the last seek's frame, resume, rate change (to or from 0, CMCD's word for not
-    playing, is none) or ad end. Switch: bitrate differs
-    from the last known one of playing content in foreground; within `startup_ms` of the first frame it is a startup
-    switch. Failure: f after the attempt, before or after the play; business by its own error code, or the last event's
-    if it has none (`schemas.error_codes`), else technical. Exit before start: any other end of an attempt without play;
-    a long wait if it took more than `long_wait_ms`, without ads and pauses. CIR exit: quit or timeout within `exit_ms`
-    of a CIR stall, unless paused then. At the end of a play: its smoothness score and its bin of stalled time.
-    A moment is carried by the span that begins there, or by one of length 0. A play that recovered has been scored
-    already, where it failed.
+ 7. *Moments.* Attempt: the first starting or playing event of a segment. After an end (e) an ad is of what ended: there
+    the first without ad counts, and a playing one behind that ad only if it tells its title. Play: its first content
+    frame, none of those. The start delay is the time from attempt to play without ads and pauses, measured only if the
+    attempt was a starting event and no number is missing in the segment so far; to the first frame of an ad or content,
+    without pauses, likewise. Stall: once per run of rebuffering, when first on screen (no ad, foreground); it is
+    connection-induced (CIR) if it then is more than `cause_ms` after the last seek's frame, resume, rate change (to or
+    from 0, CMCD's word for not playing, is none) or ad end. Switch: bitrate differs from the last known one of playing
+    content in foreground; within `startup_ms` of the first frame it is a startup switch. Failure: f after the attempt,
+    before or after the play; business by its own error code, or the last event's if it has none
+    (`schemas.error_codes`), else technical. Exit before start: any other end of an attempt without play; a long wait if
+    it took more than `long_wait_ms`, without ads and pauses. CIR exit: quit or timeout within `exit_ms` of a CIR stall,
+    unless paused then. At the end of a play: its smoothness score and its bin of stalled time. A moment is carried by
+    the span that begins there, or by one of length 0. A play that recovered has been scored already, where it failed.
  8. *Retry.* A segment opened within `retry_ms` after a technical failure is no new attempt, unless its first event
     tells another title (an ad's own is none, and none is another if no content's was told before the failure); a
     content frame within that time recovers the failure, and is a play if there was none. Later it is like any other:
-    its attempt counts then, its start delays run from its first starting or playing event.
+    its attempt counts then, with its first event after that time, whatever it is; its start delays run from its first
+    starting or playing event.
  9. *Loss* (`models.playback.repair`). Stalls that the player's counters show beyond those seen, on the event after a
     gap, count in its moment; their time is taken there from what the gap was believed to be; cause unknown. They prove
     a frame in the gap; so does one that begins with the event, also where that opens a segment. Where the counters
-    cannot tell (background, or which of two segments), the gap stays unverified. An ad's begin or end may be what was
-    lost: beside an ad nothing is repaired or proved, and the gap is unverified; where one may have lain in it (one was
-    shown in the segment; or the event leaves to the one before whether an ad is on, and one was shown or the title is
-    another), stalls are taken for the content's, unverified. The end of an ad that never began (an event that says
-    that none is on, after one that leaves it open) takes one verified gap of its open segment back (-1, in its moment).
-    An ad whose end is lost goes on until an event says that none is on, or an e, f or q: no other state, title or
-    playhead does. Nothing tells of the session's first ad if both its ends are lost in a gap: its stalls and playing
+    cannot tell (background, or which of two segments), the gap stays unverified; so does one that a stall ends in,
+    while the event stalls and none is counted since: by a seek, or one not counted yet. An ad's begin or end may be
+    what was lost: beside an ad nothing is repaired or proved, and the gap is unverified; where one may have lain in it
+    (one was shown in the segment; or the event leaves to the one before whether an ad is on, and one was shown or the
+    title is another), stalls are taken for the content's, unverified. The end of an ad that never began (an event that
+    says that none is on, after one that leaves it open) takes one verified gap of its open segment back (-1, in its
+    moment). An ad whose end is lost goes on until an event says that none is on, or an e, f or q: no other state, title
+    or playhead does. Nothing tells of the session's first ad if both its ends are lost in a gap: its stalls and playing
     are the content's.
 10. *Content.* Playing time times rate is media time; the playheads it covers, ads and background left out, are
     distinct content (`models.playback.cover`). A position that is not told goes on from the last one. In a gap content
@@ -189,6 +191,8 @@ class _Segment:
     wanted_at: int | None = None
     """The first starting or playing event: the attempt, unless it retries; it counts later then, if at all."""
     wanted_seen: bool = False
+    after_end: bool = False
+    """Content ended before it, with nothing but ads between: an ad is of that, no attempt."""
     attempted: bool = False
     excluded_ms: int = 0
     paused_ms: int = 0
@@ -263,10 +267,12 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         titled = event.tells_title or (current is not None and not current.end_reason and not current.untitled)
         if current is not None:
             event = event.after(current.last)
-        if current is not None and event.ad and not current.end_reason:
-            event = event.with_title_of(current.last)
         shown = current is not None and current.sums["ad_ms"] > 0
         ads = ads_around(said, event, current.last if current is not None else None, shown)
+        if current is not None and event.ad and not current.end_reason:
+            event = event.with_title_of(current.last)
+        elif current is not None and STATES[event.state] in TERMINAL and not (current.end_reason or current.untitled):
+            event = event.ending(current.last)
         if current is not None and not current.end_reason:
             reason, end_at = _closing(current, event, at, policy)
             stays = not reason or reason in TERMINAL
@@ -305,6 +311,7 @@ def _segments(events: list[Event], offset: int, policy: Policy) -> list[_Segment
         following = _Segment(len(segments), at, missing, event, at)
         if current is not None:
             _retried(following, current, policy)
+            following.after_end = current.end_reason == "ended" or (current.after_end and current.wanted_at is None)
         segments.append(following)
         _apply(following, event, titled, at, state, proved, found, policy)
         if following.state in TERMINAL:
@@ -385,9 +392,9 @@ def _apply(
     segment.untitled = segment.untitled and (event.ad or not titled)
     segment.impression_id = event.impression_id if segment.impression_id is None else segment.impression_id
     segment.page_id = event.page_id if segment.page_id is None else segment.page_id
-    if event.playhead_ms is not None:
+    if event.playhead_ms is not None and not event.ad:
         segment.max_playhead_ms = max(event.playhead_ms, segment.max_playhead_ms or 0)
-        segment.position_ms = segment.position_ms if event.ad else event.playhead_ms
+        segment.position_ms = event.playhead_ms
     if state == "paused":
         segment.paused_at = at if segment.paused_at is None else segment.paused_at
     elif state not in TERMINAL:
@@ -396,7 +403,7 @@ def _apply(
         code = last.error_code if event.error_code is None else event.error_code
         segment.business = code is not None and error_codes.is_business(code)
     _causes(segment, before, last, proved)
-    _starts(segment, proved, policy)
+    _starts(segment, titled, proved, policy)
     if state != "rebuffering" or before != "rebuffering":
         segment.stall_counted = False
     if not event.ad and not event.background:
@@ -417,7 +424,7 @@ def _causes(segment: _Segment, before: str, last: Event, proved: bool) -> None:
         if happened:
             segment.caused_at, segment.caused_by = segment.at, cause
             break
-    segment.seek_open = (segment.seek_open or state == "seeking") and not first_frame
+    segment.seek_open = STATES[event.state] == "seeking" or (segment.seek_open and not first_frame)
 
 
 def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:
@@ -443,14 +450,14 @@ def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:
             _count(moment, "switch_up_kbps" if step > 0 else "switch_down_kbps", abs(step))
 
 
-def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
+def _starts(segment: _Segment, titled: bool, proved: bool, policy: Policy) -> None:
     """Attempt, first frame, play; or the recovery of a failure."""
     event, at, moment = segment.last, segment.at, segment.moment
+    over = _over(segment, titled)
     retry = segment.failed_at is not None and at - segment.failed_at <= policy.retry_ms
-    wanted = proved or segment.state in ("starting", "playing")
-    if wanted and segment.wanted_at is None:
+    if segment.wanted_at is None and (proved or (segment.state in ("starting", "playing") and not over)):
         segment.wanted_at, segment.wanted_seen = at, segment.state == "starting" and not proved
-    if wanted and not segment.attempted and not segment.played and not retry:
+    if segment.wanted_at is not None and not segment.attempted and not segment.played and not retry:
         segment.attempted = True
         _count(moment, "attempts", 1)
     exact = segment.attempted and segment.wanted_seen and segment.missing == 0
@@ -460,7 +467,7 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
         if exact:
             _count(moment, "any_starts_measured", 1)
             _count(moment, "any_start_delay_ms", waited - segment.paused_ms)
-    if segment.played or not (proved or (segment.state == "playing" and not event.ad)):
+    if segment.played or not (proved or (segment.state == "playing" and not event.ad and not over)):
         return
     segment.any_frame = segment.played = True
     segment.played_at = at
@@ -476,6 +483,12 @@ def _starts(segment: _Segment, proved: bool, policy: Policy) -> None:
         _count(moment, "start_delay_ms", delay)
         _count(moment, "startup_score_milli", scores.startup_milli(delay))
         _count(moment, START_TIME.bin_of(delay), 1)
+
+
+def _over(segment: _Segment, titled: bool) -> bool:
+    """7: whether the newest event is of an ad after the end, or of nothing: it ends such a one, or goes on after it."""
+    goes_on = segment.sums["ad_ms"] > 0 and segment.state == "playing" and not titled
+    return segment.after_end and segment.wanted_at is None and (segment.last.ad or goes_on)
 
 
 def _count(moment: dict[str, int], measure: str, amount: int) -> None:

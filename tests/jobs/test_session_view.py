@@ -21,6 +21,7 @@ from tests.models.playback import golden
 
 CASES = ("stall", "gap", "seek", "duplicate", "late_event", "content_change")
 MINUTE = 60_000
+DAY, LETTER_DAYS = 86_400_000, 6
 
 
 def _at_rest(table: t.Table, rows: list[dict]) -> list[dict]:  # type: ignore[type-arg]
@@ -57,6 +58,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     events += [
         row | {"session_id": "raw", "kafka_offset": 9000 + n} for n, row in enumerate(golden.events("plain_play"))
     ]
+    late = [row | {"session_id": "letter", "kafka_offset": 8000 + n} for n, row in enumerate(golden.events("stall"))]
+    late[2] |= {name: late[2][name] + LETTER_DAYS * DAY for name in ("received_at", "post_device_at")}
+    late[2]["kafka_offset"] = 8999
+    folded = fold(late, Policy(), "final")
+    events, spans, sessions = events + late, spans + folded.spans, sessions + folded.sessions
     for row in events:
         row["received_date"] = datetime.fromtimestamp(row["received_at"] / 1000, UTC).date()
     for table, rows in ((t.BRONZE_PLAYBACK_EVENT, events), (t.SPAN, spans), (t.SESSION, sessions)):
@@ -100,6 +106,13 @@ def test_flags_say_what_is_missing_repeated_and_late(drawn) -> None:  # type: ig
     assert "revision live" in live and live != late
     _, chained, _ = drawn("content_change")
     assert "segment 0: title t1" in chained and "segment 1: title " in chained
+
+
+def test_a_letter_that_came_days_later_is_drawn(drawn) -> None:  # type: ignore[no-untyped-def]
+    """`sessionize` takes it in up to seven days later: the events beside the spans are those that were folded."""
+    _, out, _ = drawn("letter")
+    assert "1 late" in out and "<late: not in revision live>" in out and "missing" not in out
+    assert [line for line in out.splitlines() if "rebuffering" in line and " #2 " in line]
 
 
 def golden_duplicates() -> int:

@@ -68,6 +68,11 @@ def _same_title_alone(following: Any, before: Any, policy: Policy) -> None:
         _retried(following, before, policy)
 
 
+class _Naming(Event):
+    def ending(self, before: Event) -> Event:
+        return self
+
+
 class _Outliving(Event):
     def without_ad(self) -> Event:
         return self
@@ -91,6 +96,8 @@ MUTANTS: dict[str, tuple[str, Any] | Policy] = {
     "an ad with a title of its own opens a session": ("Event", _Opening),
     "a retry begins with its title": ("_retried", _same_title_alone),
     "an ad outlives the end": ("Event", _Outliving),
+    "an ad after the end is an attempt": ("_over", lambda segment, titled: False),
+    "an end is of the title that it tells": ("Event", _Naming),
     "an unknown title is a title": ("Event", _Telling),
     "the first title told is another one": ("Event", _Certain),
     "a break ends with its first ad": ("Event", _Flat),

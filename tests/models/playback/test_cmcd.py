@@ -214,6 +214,15 @@ def test_a_title_told_late_is_no_other_content() -> None:
     assert found == [("t1", "t1", 1, 1_000, "content_change"), ("t2", "t2", 1, 0, "timeout")]
 
 
+def _told(said: str) -> list[dict[str, Any]]:
+    """Events of "milliseconds event state title|...", where - is not said."""
+    lines = []
+    for n, (ms, e, sta, cid) in enumerate(word.split() for word in said.split("|")):
+        keys = [f'cid="{cid}"'] * (cid != "-") + [f"e={e}", 'sid="s1"', f"sn={n}"] + [f"sta={sta}"] * (sta != "-")
+        lines.append(",".join([*keys, f"ts={1_790_000_000_000 + int(ms)}", "v=2"]).encode())
+    return cmcd_event.decode(cmcd_golden.message(lines), b"s1").rows
+
+
 @pytest.mark.parametrize(
     ("said", "sums"),
     [
@@ -224,19 +233,34 @@ def test_a_title_told_late_is_no_other_content() -> None:
             "|20000 ps p t1|60000 ps e t1",
             (1, 1, 10_000, 49_500),
         ),
+        ("0 ps s t1|500 as p ad1|5000 sk - ad1|5001 ps p t1|60000 ps e t1", (1, 1, 4_500, 55_000)),
+        ("0 ps s t1|500 ps p t1|10000 as p ad1|12000 sk p t1|60000 ps e t1", (1, 1, 2_000, 57_500)),
+        (
+            "0 ps s t1|500 ps p t1|10000 abs - t1|10000 as - ad1|15000 sk - ad1|15000 as p ad2|20000 abe p t1"
+            "|60000 ps e t1",
+            (1, 1, 10_000, 49_500),
+        ),
+        ("0 ps s t1|500 ps p t1|10000 as p ad1|12000 sk k t1|14000 ae p ad1|60000 ps e t1", (1, 1, 4_000, 55_500)),
     ],
-    ids=["before content", "before any title", "break inside"],
+    ids=["before content", "before any title", "break inside", "skipped", "skipped inside", "in a break", "seek"],
 )
 def test_the_cid_of_an_ad_is_not_content(said: str, sums: tuple[int, ...]) -> None:
     """Of what begins and ends an ad or a break: it may be the ad's own."""
-    lines = []
-    for n, (ms, e, sta, cid) in enumerate(word.split() for word in said.split("|")):
-        keys = [f'cid="{cid}"'] * (cid != "-") + [f"e={e}", 'sid="s1"', f"sn={n}"] + [f"sta={sta}"] * (sta != "-")
-        lines.append(",".join([*keys, f"ts={1_790_000_000_000 + int(ms)}", "v=2"]).encode())
-    rows = cmcd_event.decode(cmcd_golden.message(lines), b"s1").rows
-    [session] = fold(rows, Policy(), "final").sessions
+    [session] = fold(_told(said), Policy(), "final").sessions
     assert (session["attempts"], session["plays"], session["ad_ms"], session["play_ms"]) == sums
     assert (session["title_id"], session["end_reason"]) == ("t1", "ended")
+
+
+@pytest.mark.parametrize("ends", ["20000 ae p ad1|20000 abe p t1", "20000 ae - ad1|20000 abe - t1", "20000 sk p -"])
+@pytest.mark.parametrize("then", ["20100 ps e t1", "22000 t p -|25000 ps e t1"])
+def test_an_ad_after_the_end_leaves_nothing_playing(ends: str, then: str) -> None:
+    """A player that says its state with every record says playing of the ad, also of the moment when it ends."""
+    said = f"0 ps s t1|500 ps p t1|10000 ps e t1|10100 abs - t1|10100 as p ad1|{ends}|{then}"
+    played, ad = fold(_told(said), Policy(), "final").sessions
+    assert (played["attempts"], played["plays"], played["end_reason"]) == (1, 1, "ended")
+    assert (ad["attempts"], ad["plays"], ad["exits_before_start"], ad["ad_ms"]) == (0, 0, 0, 9_900)
+    later = fold(_told(f"{said}|26000 ps s t2|27000 ps p t2|60000 ps e t2"), Policy(), "final").sessions
+    assert [(one["title_id"], one["attempts"], one["start_delay_ms"]) for one in later[2:]] == [("t2", 1, 1_000)]
 
 
 def test_what_is_kept() -> None:

@@ -85,9 +85,10 @@ def test_sums(rows: list[Row]) -> None:
         # A segment that goes on after a recovered failure has no play of its own, but may fail or be left.
         assert session["playback_failures"] <= session["plays"] + recovered[1]
         assert session["cir_exits"] <= session["plays"] + recovered[1]
-        # A session whose first event is an ad that plays has shown frames before its attempt: that start has no length.
-        opening = next((span for span in folded.spans if span["segment"] == session["segment"]), None)
-        shown = opening is not None and opening["ad"] and opening["state"] == "playing" and not opening["attempts"]
+        # An ad that plays before the attempt counts (after a failure, after an end) showed the first frame of any kind.
+        mine = (span for span in folded.spans if span["segment"] == session["segment"])
+        opening = itertools.takewhile(lambda span: not span["attempts"], mine)
+        shown = any(span["ad"] and span["state"] == "playing" for span in opening)
         assert session["starts_measured"] <= session["any_starts_measured"] or shown
         assert session["starts_measured"] <= session["plays"]
         for part, whole in PARTS.items():

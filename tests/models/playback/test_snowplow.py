@@ -68,6 +68,34 @@ def test_a_break_of_two_ads_is_one_ad_to_the_content_around_it() -> None:
     assert session["play_ms"] == 49_000 - 2_000 - 2_000 - 10_000 - 4_000
 
 
+def _folded(*story: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [row | {"kafka_partition": 0, "kafka_offset": n} for n, row in enumerate(snowplow.adapt(story).rows)]
+    return fold(rows, Policy(), "final").sessions
+
+
+def test_what_begins_and_ends_an_ad_tells_no_title() -> None:
+    """An ad without a break, before the content and in it, under a label of its own."""
+    first = [event("ad_start", 0.5, 20, label="ad"), event("ad_complete", 0.9, 21, label="ad")]
+    inside = [event("ad_start", 25, 8, label="ad"), event("ad_skip", 35, 10, label="ad")]
+    story = [one for one in STORY if not one["event_name"].startswith("ad_")]
+    [session] = _folded(*story, *first, *inside)
+    assert (session["attempts"], session["plays"], session["ad_ms"], session["title_id"]) == (1, 1, 10_000, "t1")
+
+
+def test_buffering_before_the_playhead_moves_is_start_up() -> None:
+    """`play` is told when somebody presses it, before there is a frame; later the same is a stall."""
+    begun = [event("ready", 0, 0, paused=True, currentTime=0), event("play", 1, 1, currentTime=0)]
+    waits = [event("buffer_start", 1.01, 2, currentTime=0), event("buffer_end", 5, 3, currentTime=0.02)]
+    rest = [event("ping", 15, 4, currentTime=10), event("buffer_start", 16, 5, currentTime=11)]
+    [left] = _folded(*begun, waits[0], event("ping", 31, 6, currentTime=0))
+    assert (left["stalls"], left["cir_exits"], left["starting_ms"]) == (0, 0, 29_990)
+    [played] = _folded(*begun, *waits, *rest, event("buffer_end", 18, 6, currentTime=11), event("end", 20, 7))
+    assert (played["stalls"], played["stall_ms"], played["starting_ms"]) == (1, 2_000, 3_990)
+    assert (played["attempts"], played["plays"], played["starts_measured"]) == (1, 1, 0)
+    again = [event("play", 22, 8, currentTime=0, label="t2"), event("buffer_start", 23, 9, currentTime=0, label="t2")]
+    assert [one["stalls"] for one in _folded(*begun, *waits, *rest, event("end", 20, 7), *again)] == [1, 0]
+
+
 def test_a_label_that_comes_late_is_no_other_content() -> None:
     """The player knows no label before it has loaded, and loses it in between."""
     story = [event("play", 0.5, 20, label=None), event("ping", 16, 21, label=None), *STORY[1:]]

@@ -278,6 +278,7 @@ public final class CmcdMessage {
         kept |= switch (e) {
             case "abs", "abe" -> 0;
             case "as", "ae" -> Kept.AD_BREAK;
+            case "sk" -> "k".equals(state) ? Kept.AD : Kept.AD_BREAK;
             default -> Kept.AD;
         };
         row[C_AD] = on;

@@ -70,6 +70,16 @@ public final class Event {
         return e;
     }
 
+    /** This end of content with the title that the event before had: another one it tells is of what comes next, as is its playhead. */
+    Event ending(Event before, boolean own) {
+        if (title().equals(before.title())) {
+            return this;
+        }
+        Event e = withTitleOf(before, own);
+        e.playheadMs = -1;
+        return e;
+    }
+
     /** This event as what follows it finds it once it has ended its session: no ad, no break goes on. */
     Event withoutAd() {
         if (!ad && !adBreak) {

@@ -66,8 +66,11 @@ public final class Fold {
     void add(Event said, Sink sink) {
         Event event = current == null ? said : Kept.resolved(said, current.last);
         titled = said.tellsTitle() || (current != null && !current.closed() && !current.untitled);
+        ads = Ads.around(said, event, current);
         if (event.ad && current != null && !current.closed()) {
             event = event.withTitleOf(current.last, event != said);
+        } else if (event.state.terminal() && current != null && !current.closed() && !current.untitled) {
+            event = event.ending(current.last, event != said);
         }
         at = Math.max(at, event.deviceAt + clockOffsetMs);
         long missing = event.seq - before - 1L;
@@ -75,7 +78,6 @@ public final class Fold {
         Arrays.fill(moment, 0);
         boolean accounted = false;
         begins = false;
-        ads = Ads.around(said, event, current);
         endsUnseen = current != null && current.last.silentOfAd() && !said.silentOfAd() && !said.ad && !current.last.ad;
         if (current != null && !current.closed()) {
             Reason reason = step(event, missing, sink);
@@ -196,6 +198,7 @@ public final class Fold {
         segment.last = event;
         if (current != null) {
             retried(segment, current, event);
+            segment.afterEnd = current.reason == Reason.ENDED || current.afterEnd && current.wantedAt == Segment.NEVER;
             if (current.number == 0) {
                 first = current;
             }
@@ -230,8 +233,8 @@ public final class Fold {
         s.untitled &= event.ad || !titled;
         s.impressionId = s.impressionId == null ? event.impressionId : s.impressionId;
         s.pageId = s.pageId == null ? event.pageId : s.pageId;
-        s.maxPlayheadMs = Math.max(s.maxPlayheadMs, event.playheadMs);
         if (event.playheadMs >= 0 && !event.ad) {
+            s.maxPlayheadMs = Math.max(s.maxPlayheadMs, event.playheadMs);
             s.positionMs = event.playheadMs;
         }
         if (now == State.PAUSED) {
@@ -264,19 +267,20 @@ public final class Fold {
                 || (last.rateMilli != event.rateMilli && last.rateMilli != 0 && event.rateMilli != 0)) {
             s.causedAt = at;
         }
-        s.seekOpen = (s.seekOpen || s.state == State.SEEKING) && !firstFrame;
+        s.seekOpen = event.state == State.SEEKING || s.seekOpen && !firstFrame;
     }
 
     private void starts(Segment s, boolean proved) {
         Event event = s.last;
         boolean playing = s.state == State.PLAYING;
         boolean retry = s.failedAt != Segment.NEVER && at - s.failedAt <= policy.retryMs();
-        boolean wanted = proved || s.state == State.STARTING || playing;
+        boolean over = s.afterEnd && s.wantedAt == Segment.NEVER && over(s, event);
+        boolean wanted = proved || ((s.state == State.STARTING || playing) && !over);
         if (wanted && s.wantedAt == Segment.NEVER) {
             s.wantedAt = at;
             s.wantedSeen = s.state == State.STARTING && !proved;
         }
-        if (wanted && !s.attempted && !s.played && !retry) {
+        if (s.wantedAt != Segment.NEVER && !s.attempted && !s.played && !retry) {
             s.attempted = true;
             Measure.ATTEMPTS.add(moment, 1);
         }
@@ -288,7 +292,7 @@ public final class Fold {
                 Measure.ANY_START_DELAY_MS.add(moment, at - s.wantedAt - s.pausedMs);
             }
         }
-        if (s.played || !(proved || (playing && !event.ad))) {
+        if (s.played || !(proved || (playing && !event.ad && !over))) {
             return;
         }
         s.anyFrame = true;
@@ -307,6 +311,11 @@ public final class Fold {
             Measure.STARTUP_SCORE_MILLI.add(moment, Scores.startup(delay));
             Measure.startBin(delay).add(moment, 1);
         }
+    }
+
+    /** 7: after an end and nothing but ads, whether the event is of an ad, or of nothing: it ended one, or goes on after it. */
+    private boolean over(Segment s, Event event) {
+        return event.ad || (s.state == State.PLAYING && !titled && Measure.AD_MS.of(s.sums) > 0);
     }
 
     private void stallsAndSwitches(Segment s) {

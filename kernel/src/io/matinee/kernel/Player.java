@@ -45,7 +45,7 @@ final class Player {
             long more = event.stallCount - count;
             boolean whose = more > 0 && state == null && event.state == State.REBUFFERING;
             if (known && told(event) && !whose) {
-                repaired = repair(event, ads, began, before, last, heldMs, connection, more, event.stallTotalMs - ms, to);
+                repaired = repair(event, ads, began, state, before, last, heldMs, connection, more, event.stallTotalMs - ms, to);
             }
         }
         if (told(event)) {
@@ -61,8 +61,8 @@ final class Player {
     }
 
     /** Returns whether the counters have put the timeline right. */
-    private static boolean repair(Event event, Ads ads, boolean began, State before, Event last, long heldMs, boolean connection,
-            long more, long moreMs, long[] to) {
+    private static boolean repair(Event event, Ads ads, boolean began, State state, State before, Event last, long heldMs,
+            boolean connection, long more, long moreMs, long[] to) {
         boolean stalled = before == State.REBUFFERING;
         boolean hidden = event.background || ads == Ads.BESIDE || (last != null && last.background);
         if (more == 0 && moreMs == 0) {
@@ -74,7 +74,9 @@ final class Player {
         if (!plausible || hidden) {
             return false;
         }
-        Measure.GAPS_VERIFIED.add(to, ads == Ads.NONE ? 1 : 0);
+        // It was over before, so what stalls now is not it, nor one that they have counted.
+        boolean another = stalled && state == State.REBUFFERING && more == 0;
+        Measure.GAPS_VERIFIED.add(to, ads == Ads.NONE && !another ? 1 : 0);
         Measure.REPAIRED_STALLS.add(to, more);
         Measure.STALLS.add(to, more);
         Measure.REPAIRED_STALL_MS.add(to, moreMs);

@@ -22,6 +22,8 @@ public final class Segment implements Cloneable {
     /** The first starting or playing event: the attempt, unless it retries; it counts later then, if at all. */
     long wantedAt = NEVER;
     boolean wantedSeen;
+    /** Content ended before it, with nothing but ads between: an ad is of that, no attempt. */
+    boolean afterEnd;
     boolean attempted;
     long excludedMs;
     long pausedMs;
@@ -94,8 +96,8 @@ public final class Segment implements Cloneable {
         out.string(impressionId);
         out.string(pageId);
         Measure.write(sums, out);
-        out.number(bit(attempted, 9) | bit(untitled, 8) | bit(wantedSeen, 7) | bit(anyFrame, 6) | bit(played, 5) | bit(failedPlayed, 4) | bit(business, 3)
-                | bit(stallCounted, 2) | bit(connection, 1) | bit(seekOpen, 0));
+        out.number(bit(afterEnd, 10) | bit(attempted, 9) | bit(untitled, 8) | bit(wantedSeen, 7) | bit(anyFrame, 6) | bit(played, 5)
+                | bit(failedPlayed, 4) | bit(business, 3) | bit(stallCounted, 2) | bit(connection, 1) | bit(seekOpen, 0));
         time(out, wantedAt);
         time(out, playedAt);
         time(out, failedAt);
@@ -126,6 +128,7 @@ public final class Segment implements Cloneable {
         s.pageId = in.string();
         Measure.read(s.sums, in);
         int flags = (int) in.number();
+        s.afterEnd = (flags >> 10 & 1) != 0;
         s.attempted = (flags >> 9 & 1) != 0;
         s.untitled = (flags >> 8 & 1) != 0;
         s.wantedSeen = (flags >> 7 & 1) != 0;
