@@ -439,7 +439,8 @@ def _stalls_and_switches(segment: _Segment, policy: Policy) -> None:
         if segment.connection:
             segment.connection_until = at
             _count(moment, "cir_stalls", 1)
-    if segment.state == "playing" and event.bitrate_kbps is not None:
+    # Without a play nothing of content is on screen: what seems to play is behind an ad after the end (7).
+    if segment.state == "playing" and segment.played and event.bitrate_kbps is not None:
         step = 0 if segment.play_kbps is None else event.bitrate_kbps - segment.play_kbps
         segment.play_kbps = event.bitrate_kbps
         if step and at - segment.played_at <= policy.startup_ms:

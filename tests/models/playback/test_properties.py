@@ -85,6 +85,11 @@ def test_sums(rows: list[Row]) -> None:
         # A segment that goes on after a recovered failure has no play of its own, but may fail or be left.
         assert session["playback_failures"] <= session["plays"] + recovered[1]
         assert session["cir_exits"] <= session["plays"] + recovered[1]
+        # Nothing of content was on screen that could stall or switch.
+        unseen = not (session["plays"] or recovered[1])
+        assert not (
+            unseen and any(session[name] for name in ("stalls", "startup_switches", "switches_up", "switches_down"))
+        )
         # An ad that plays before the attempt counts (after a failure, after an end) showed the first frame of any kind.
         mine = (span for span in folded.spans if span["segment"] == session["segment"])
         opening = itertools.takewhile(lambda span: not span["attempts"], mine)

@@ -329,7 +329,8 @@ public final class Fold {
             }
         }
         int kbps = s.last.bitrateKbps;
-        if (s.state == State.PLAYING && kbps >= 0) {
+        // Without a play nothing of content is on screen: what seems to play is behind an ad after the end.
+        if (s.state == State.PLAYING && s.played && kbps >= 0) {
             int step = s.playKbps < 0 ? 0 : kbps - s.playKbps;
             s.playKbps = kbps;
             if (step != 0 && at - s.playedAt <= policy.startupMs()) {
