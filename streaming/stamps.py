@@ -36,9 +36,8 @@ class Stamps:
     place: tuple[int, int] = (0, 0)
     """Partition and offset of the farthest."""
 
-    def count(self, message: Message) -> None:
-        """Take in an event that bears a wrong timestamp."""
-        off = message.at_ms - (_received_ms(message) or 0)
+    def count(self, message: Message, off: int) -> None:
+        """Take in an event whose timestamp is `off` ms wrong."""
         self.ahead += off > 0
         self.behind += off < 0
         if abs(off) > abs(self.farthest_ms):
@@ -62,7 +61,7 @@ def judge(messages: Iterable[Message], slack_ms: int) -> Stamps:
     Args:
         slack_ms: how far a timestamp may be off (`flink.watermark_slack_ms`).
     """
-    found, newest, ahead = Stamps(), dict[int, int](), defaultdict[int, list[Message]](list)
+    found, newest, ahead = Stamps(), dict[int, int](), defaultdict[int, list[tuple[Message, int]]](list)
     for message in messages:
         before = newest.get(message.partition, -1)
         newest[message.partition] = max(before, message.at_ms)
@@ -72,19 +71,19 @@ def judge(messages: Iterable[Message], slack_ms: int) -> Stamps:
         found.events += 1
         off, waiting = message.at_ms - received_ms, ahead[message.partition]
         if abs(off) <= slack_ms:
-            for one in waiting:
+            for one, its in waiting:
                 if one.at_ms > received_ms + slack_ms:
-                    found.count(one)
+                    found.count(one, its)
             waiting.clear()
         elif off > 0 and message.at_ms == before:
             continue
         elif off > 0 and len(waiting) < WAITING:
-            waiting.append(message)
+            waiting.append((message, off))
         else:
-            found.count(message)
+            found.count(message, off)
     for waiting in ahead.values():
-        for one in waiting:
-            found.count(one)
+        for one, its in waiting:
+            found.count(one, its)
     return found
 
 

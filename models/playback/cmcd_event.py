@@ -54,7 +54,8 @@ NO_COUNTRY, ANY_DEVICE = "ZZ", "web"
 
 SILENT = frozenset({"ce", "m", "pc", "pe", "rr", "um"})
 EVERYTHING = "*"
-AD_ON, AD_OFF = frozenset({"abs", "as"}), frozenset({"abe", "ae", "sk"})
+AD = {"abs": True, "as": True, "abe": False, "ae": False, "sk": False}
+"""Whether an ad is on after the events that begin and end an ad or a break of them."""
 ONE_AD = frozenset({"as", "ae", "sk"})
 """Events that begin and end one ad and say nothing of the break around it, which may hold more of them; `sk`, a skip,
 is sent instead of `ae`, and is a seek where that is its state."""
@@ -157,7 +158,7 @@ def event(record: Record, post: Mapping[str, Any]) -> dict[str, Any]:
     silent = said["e"] in SILENT
     kept: list[str] = []
     dropped = list(record.dropped)
-    kind = None if said["e"] == "sk" and said.get("sta") == "k" else said["e"]
+    kind = "" if said["e"] == "sk" and said.get("sta") == "k" else str(said["e"])
     row: dict[str, Any] = {
         "session_id": said["sid"],
         "seq": said["sn"],
@@ -167,13 +168,13 @@ def event(record: Record, post: Mapping[str, Any]) -> dict[str, Any]:
         "post_device_at": post["newest"],
         "state": str(_or_kept(said.get("sta"), "d", "state", kept)),
         "background": not silent and (said.get("bg") is True or said.get("nr") is True),
-        "ad": _or_kept(True if kind in AD_ON else False if kind in AD_OFF else None, False, "ad", kept),
+        "ad": _or_kept(AD.get(kind), False, "ad", kept),
         "bitrate_kbps": _bitrate(said, silent, kept, dropped),
         "isp": post.get("isp") or UNKNOWN,
         "country": post.get("country") or NO_COUNTRY,
         "device": str(post.get("device", ANY_DEVICE)),
     }
-    row |= _names(said, post, kept, kind in AD_ON | AD_OFF)
+    row |= _names(said, post, kept, kind in AD)
     if kind in ONE_AD:
         kept.append(AD_BREAK)
     for column, name, highest in _NUMBERS:

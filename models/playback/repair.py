@@ -105,8 +105,7 @@ class Player:
             more, more_ms = told[0] - stalls, told[1] - stall_ms
             # Where another segment takes a stalled event, nobody knows which of the two a hidden stall belongs to.
             if not (more > 0 and state == "" and event.state == "r"):
-                lasts = before == state == "rebuffering"
-                found |= _repair(event, ads, began > 0, lasts, before, last, held_ms, connection, more, more_ms)
+                found |= _repair(event, ads, began > 0, state, before, last, held_ms, connection, more, more_ms)
         lasting = state == "rebuffering" and "repaired_stalls" not in found
         self.stalls, self.stall_ms = (max(stalls, told[0]), max(stall_ms, told[1])) if lasting else told
         self.known = True
@@ -124,7 +123,7 @@ def _repair(
     event: Event,
     ads: Ads,
     began: bool,
-    lasts: bool,
+    state: str,
     before: str,
     last: Event | None,
     held_ms: int,
@@ -141,9 +140,9 @@ def _repair(
     plausible = stalls >= 0 and least <= ms <= most and (stalls > 0 or began or stalled or last is None)
     if not plausible or hidden:
         return {}
-    another = lasts and stalls == 0  # it was over before, so what stalls now is not it, nor one they have counted
-    told = ads == Ads.NONE and not another
-    found = {"gaps_verified": int(told), "repaired_stalls": stalls, "repaired_stall_ms": ms}
+    # It was over before, so what stalls now is not it, nor one that they have counted.
+    another = stalled and state == "rebuffering" and stalls == 0
+    found = {"gaps_verified": int(ads == Ads.NONE and not another), "repaired_stalls": stalls, "repaired_stall_ms": ms}
     found |= {"stalls": stalls, "stall_ms": ms, "watched_ms": ms, "alive_ms": ms}
     if connection and stalled:
         found["cir_stall_ms"] = ms

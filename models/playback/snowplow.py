@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from models.playback.cmcd_event import ANY_DEVICE, EVERYTHING, NO_COUNTRY
+from models.playback.cmcd_event import AD, ANY_DEVICE, EVERYTHING, NO_COUNTRY, ONE_AD
 from models.playback.events import AD_BREAK, UNKNOWN
 from schemas.validate import strays
 
@@ -50,8 +50,6 @@ EVENTS: Mapping[str, tuple[str, str | None]] = {
 }
 """CMCD event and state of each; None: as the player entity says (paused or playing), '': as before."""
 
-_AD = {"abs": True, "as": True, "abe": False, "ae": False, "sk": False}
-_ONE_AD = frozenset({"as", "ae", "sk"})
 _DEVICES = {"mob": "mobile", "tv": "tv", "cnsl": "console"}
 _MAX_PLAYHEAD_MS, _MAX_KBPS, _MAX_RATE = 86_400_000, 1_000_000, 16.0
 _STILL_MS = 100
@@ -105,7 +103,7 @@ def _started(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if row["state"] in "ef" or (told and title not in (None, row["title_id"])):
             begun, moved = None, False
         title = row["title_id"] if told else title
-        ad = _AD.get(row["event"], ad)
+        ad = AD.get(row["event"], ad)
         at = None if ad else row["playhead_ms"]
         begun = at if begun is None and row["state"] == "p" else begun
         moved = moved or (begun is not None and at is not None and abs(at - begun) > _STILL_MS)
@@ -127,15 +125,15 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
     if state is None:
         paused = player.get("paused")
         state = "" if not isinstance(paused, bool) else "a" if paused else "p"
-    ad = _AD.get(kind)
+    ad = AD.get(kind)
     kbps = _kbps(said.get("bitrate")) if kind == "bc" else None
-    title = None if kind in _AD else _text(player.get("label"))  # of what begins or ends an ad it may be the ad's
+    title = None if kind in AD else _text(player.get("label"))  # of what begins or ends an ad it may be the ad's
     for column, value in (("state", state or None), ("ad", ad), ("bitrate_kbps", kbps), ("title_id", title)):
         if value is None:
             kept.append(column)
     if title is None:
         kept.append("asset_id")
-    if kind in _ONE_AD:
+    if kind in ONE_AD:
         kept.append(AD_BREAK)
     device_at = _moment(event, "dvce_created_tstamp")
     sent_at = _moment(event, "dvce_sent_tstamp") if event.get("dvce_sent_tstamp") else device_at

@@ -63,11 +63,20 @@ def test_spans_tile_their_segment(rows: list[Row]) -> None:
             assert span["end_at"] <= following["start_at"]
 
 
+def _ad_frames(rows: list[Row], offset_ms: int) -> list[int]:
+    """When an ad was said to play: also for no time, of which no span tells."""
+    events = sorted(deduplicate(map(Event.of, rows))[0], key=lambda event: event.seq)
+    told = itertools.accumulate(events, lambda before, event: event.after(before))
+    at = itertools.accumulate((event.device_at + offset_ms for event in events), max)
+    return [moment for event, moment in zip(told, at, strict=True) if event.ad and event.state == "p"]
+
+
 @given(sessions)
 @example(_session(638740))  # an ad plays for no time, then content is wanted
 @settings(max_examples=150, deadline=None)
 def test_sums(rows: list[Row]) -> None:
     folded = fold(rows, SMALL, "final")
+    frames = _ad_frames(rows, folded.sessions[0]["clock_offset_ms"])
     by_segment: dict[int, Counter[str]] = {session["segment"]: Counter() for session in folded.sessions}
     for span in folded.spans:
         by_segment[span["segment"]].update({name: span[name] for name in MEASURES})
@@ -89,9 +98,10 @@ def test_sums(rows: list[Row]) -> None:
         # Nothing of content was on screen that could switch.
         unseen = not (session["plays"] or recovered[1])
         assert not (unseen and any(session[name] for name in ("startup_switches", "switches_up", "switches_down")))
-        # An ad that plays before the attempt counts (after a failure, after an end) showed the first frame of any kind;
-        # it may have played for no time, so that no span tells.
-        shown = any(row["ad"] for row in rows)
+        # An ad that plays before the attempt counts (after a failure, after an end) showed the first frame of any kind.
+        mine = (span for span in folded.spans if span["segment"] == session["segment"])
+        until = next((span["start_at"] for span in mine if span["attempts"]), session["start_at"])
+        shown = any(session["start_at"] <= at <= until for at in frames)
         assert session["starts_measured"] <= session["any_starts_measured"] or shown
         assert session["starts_measured"] <= session["plays"]
         for part, whole in PARTS.items():

@@ -274,7 +274,7 @@ public final class Fold {
         Event event = s.last;
         boolean playing = s.state == State.PLAYING;
         boolean retry = s.failedAt != Segment.NEVER && at - s.failedAt <= policy.retryMs();
-        boolean over = s.afterEnd && s.wantedAt == Segment.NEVER && over(s, event);
+        boolean over = over(s, event);
         boolean wanted = proved || ((s.state == State.STARTING || playing) && !over);
         if (wanted && s.wantedAt == Segment.NEVER) {
             s.wantedAt = at;
@@ -315,7 +315,8 @@ public final class Fold {
 
     /** 7: after an end and nothing but ads, whether the event is of an ad, or of nothing: it ended one, or goes on after it. */
     private boolean over(Segment s, Event event) {
-        return event.ad || (s.state == State.PLAYING && !titled && Measure.AD_MS.of(s.sums) > 0);
+        return s.afterEnd && s.wantedAt == Segment.NEVER
+                && (event.ad || (s.state == State.PLAYING && !titled && Measure.AD_MS.of(s.sums) > 0));
     }
 
     private void stallsAndSwitches(Segment s) {
