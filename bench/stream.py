@@ -8,13 +8,14 @@ of 40 lines over rows that Flink decoded, TUMBLE behind it, state on the heap; `
 decodes, one `SUM` behind it, state on the heap; `rocks`: the same with state in RocksDB; `python`: the same as a
 PyFlink process function. The slope between the sizes leaves out start-up; a TaskManager that has just been started
 compiles Flink itself in its first run, which makes the slope too good, so every job reads a small size before. CPU
-seconds are those of the TaskManager and its children. Full size: ``--small 5000000 --large 20000000 --warm 1000000
+seconds are those of the TaskManager and what it starts. Full size: ``--small 5000000 --large 20000000 --warm 1000000
 --turns 3``, where at each size the jobs take turns and the median of a job's turns counts. Take a quiet machine: a
 checkpoint each second costs the same whether many events or few were read in it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -65,18 +66,32 @@ class Run:
     wall_s: float
 
 
-def taskmanager_cpu_s(settings: Settings) -> float:
-    """CPU seconds of the stack's TaskManager and its living children so far."""
+class Meter:
+    """CPU seconds of a process and all below it, those that have ended too, as the looks saw them.
+
+    Who is left to init takes its seconds along: so do PyFlink's workers, whose shell is killed before them, and they
+    are most of what its job costs. So look often; what a process uses after the last look at it is lost.
+    """
+
+    def __init__(self, root: psutil.Process) -> None:
+        self._root = root
+        self._spent: dict[psutil.Process, float] = {}
+
+    def look(self) -> float:
+        """All so far."""
+        for process in (self._root, *self._root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                self._spent[process] = times.user + times.system
+        return sum(self._spent.values())
+
+
+def taskmanager(settings: Settings) -> psutil.Process:
+    """The stack's."""
     state = supervisor.read_state(settings.stack.dir)
     if state is None:
         raise InputMissing("no stack runs here: `matinee up` starts it")
-    manager = psutil.Process(next(child.pid for child in state.children if child.name == "taskmanager"))
-    own = manager.cpu_times()
-    total = own.user + own.system + own.children_user + own.children_system
-    for child in manager.children(recursive=True):
-        times = child.cpu_times()
-        total += times.user + times.system
-    return float(total)
+    return psutil.Process(next(child.pid for child in state.children if child.name == "taskmanager"))
 
 
 def universe(base: Settings, name: str) -> Settings:
@@ -124,7 +139,8 @@ def measure(form: str, settings: Settings, events: int) -> Run:
     if form == "notes":
         jars += map(str, jar_paths("bench", settings))
     request = {"settings": settings.model_dump(mode="json"), "jars": jars, "options": dict(FORMS[form])}
-    cpu, began = taskmanager_cpu_s(settings), time.monotonic()
+    meter, began = Meter(taskmanager(settings)), time.monotonic()
+    cpu = meter.look()
     done = subprocess.run(
         [str(environments.python("streaming")), "-m", "bench.flink_stream", form],
         input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, env=_environment(settings),
@@ -133,10 +149,11 @@ def measure(form: str, settings: Settings, events: int) -> Run:
         raise MatineeError(f"job {form} was not taken: {launch.root_cause(done.stderr)}")
     job_id = json.loads(done.stdout.splitlines()[-1])["job_id"]
     while (job := rest.look(settings, job_id)) is None or job.state not in rest.ENDED:
+        meter.look()
         time.sleep(0.2)
     if job.state != "FINISHED":
         raise MatineeError(f"job {form} ended as {job.state}: {root_exception(settings, job_id)}")
-    return Run(events, taskmanager_cpu_s(settings) - cpu, time.monotonic() - began)
+    return Run(events, meter.look() - cpu, time.monotonic() - began)
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -13,7 +13,7 @@ from models.playback.spans import Policy
 from tests.kernel import jvm
 
 pytestmark = pytest.mark.jvm
-OLDER_AND_NEWER = ("1", "4", "5", "7", "60")
+OLDER_AND_NEWER = ("1", "4", "5", "7", "8", "60")
 
 
 def test_another_version_is_refused() -> None:

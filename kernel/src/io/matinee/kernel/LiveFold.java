@@ -35,7 +35,7 @@ public final class LiveFold {
         default void again(int events) {}
     }
 
-    private static final byte VERSION = 8;
+    private static final byte VERSION = 9;
 
     /**
      * A fold's state: what nearly every event changes, and the texts in it, which stay and are most of the bytes. They
