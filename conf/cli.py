@@ -59,7 +59,7 @@ def status() -> int:
     for child in found.children:
         state = child.status if child.alive or child.status != "running" else "gone"
         processes.add_row(child.name, str(child.pid), state, str(child.restarts), _text(child.last_exit))
-    console = Console()
+    console = Console(markup=False, emoji=False)  # a failure's text may hold `[/tmp/x]`
     if found.children:
         console.print(processes)
     if not found.supervised:

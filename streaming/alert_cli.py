@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def list_(every: bool, as_json: bool) -> None:
             row["explanation"],
             f"docs/runbooks/{row['runbook']}",
         )
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # a provider or an app's version may be called `[x]`
 
 
 @alerts.command()
@@ -156,5 +157,13 @@ def _say(incident_id: str, action: str, until: datetime | None = None) -> None:
 
     if not incident_id.strip():
         raise UsageError("name an incident: `matinee alerts list` shows them")
-    command(load(), incident_id, action, getpass.getuser(), until)
+    command(load(), incident_id, action, _user(), until)
     click.echo(f"{action} {incident_id}: said; the alert process takes it in with its next step")
+
+
+def _user() -> str:
+    """Who speaks; a container may run under a number that no user's name belongs to."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return str(os.getuid())

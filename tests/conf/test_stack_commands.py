@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
-from conf import stack, supervisor
+from conf import cli, flink, stack, supervisor
 from conf.settings import ROOT, Settings, load
 from conf.supervisor import Bounds, Process
 from tests.fixtures.stack import stack_variables
@@ -73,6 +75,17 @@ def test_status_tells_a_process_that_failed_from_one_that_runs(variables: dict[s
     assert found.supervised
     assert not found.well
     assert [(child.name, child.alive) for child in found.children] == [("broker", True)]
+
+
+def test_status_shows_any_failure_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Square brackets are no markup: `[/tmp/x]` in a job's failure ended the command."""
+    why = "NoSuchFileException: [/tmp/x]"
+    job = flink.Job("1", "qoe", "RESTARTING", 2, 1, 1, why)
+    found = SimpleNamespace(children=(), supervised=True, ills={"cluster": why}, jobs=(job,), well=False)
+    monkeypatch.setattr(stack, "status", lambda: found)
+    monkeypatch.setenv("COLUMNS", "200")
+    done = CliRunner().invoke(cli.status, standalone_mode=False)
+    assert (done.return_value, done.output.count(why)) == (5, 2), done.exception
 
 
 def test_an_interrupted_up_leaves_no_process(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -303,6 +303,31 @@ def test_nothing_is_said_of_an_incident_that_is_over(monkeypatch: pytest.MonkeyP
         assert "said" not in done.output
 
 
+@pytest.mark.parametrize("name", ["Net [de]", "Net [/de]", "[red]Net", "Net :cat:", "[b]"])
+def test_a_list_shows_any_name_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Square brackets are no markup: an app's version `7.1 [beta]` lost its end, `[/x]` ended the command."""
+    at = datetime(2026, 1, 5, 6, tzinfo=UTC)
+    row = {"incident_id": "x", "state": "open", "signal": "attempts", "cohort": f"isp={name}", "onset_at": at,
+           "impacted_sessions": 1, "explanation": f"isp={name} (99% of the excess)", "runbook": "x.md"}  # fmt: skip
+    monkeypatch.setattr("streaming.alerts.incidents", lambda _: [row])
+    monkeypatch.setenv("COLUMNS", "200")
+    done = CliRunner().invoke(alert_cli.alerts, ["list"])
+    assert done.exit_code == 0, done.exception
+    assert f"isp={name} " in done.output and f"isp={name} (99% of the excess)" in done.output
+
+
+def test_a_word_is_taken_from_a_user_whom_the_machine_has_no_name_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a bare number."""
+    said: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("streaming.alerts.command", lambda _, *words: said.append(words))
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 1_234_567_890)
+    done = CliRunner().invoke(alert_cli.alerts, ["ack", "x"])
+    assert done.exit_code == 0, done.exception
+    assert said == [("x", "ack", "1234567890", None)]
+
+
 def test_a_mute_is_for_a_year_at_most() -> None:
     for minutes in ("0", "527041", "99999999999", "9999999999999999999"):
         told = CliRunner().invoke(alert_cli.alerts, ["mute", "x", "--minutes", minutes])
