@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -87,6 +88,10 @@ class MaintenanceRule(_Part):
     def _ordered(self) -> MaintenanceRule:
         if self.from_at.tzinfo is None or self.until_at.tzinfo is None:
             raise ValueError("from_at and until_at need a time zone: 2026-01-05T02:00:00Z")
+        try:
+            self.seconds()
+        except OverflowError:  # 9999-12-31T23:00:00-02:00 is of the year 10000, which no engine knows
+            raise ValueError("from_at or until_at is outside the years 1 to 9999 in UTC") from None
         if self.until_at <= self.from_at:
             raise ValueError(f"until_at {self.until_at} is not after from_at {self.from_at}")
         return self
@@ -128,6 +133,12 @@ class WebhookRule(_Part):
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
+def _name(value: str) -> str:
+    if not value.strip() or "," in value:
+        raise ValueError("a signal has a name without commas: an incident's `signals` lists names with commas between")
+    return value
+
+
 class Rules(_Part):
     """The whole file."""
 
@@ -135,7 +146,7 @@ class Rules(_Part):
     least_profiles: Annotated[int, Field(ge=LEAST_PROFILES)] = LEAST_PROFILES
     history_days: Annotated[int, Field(ge=1, le=3_660)] = 28
     false_alarms_a_day: Annotated[float, Field(gt=0, le=100)] = 0.5
-    signals: Annotated[dict[str, SignalRule], Field(min_length=1)]
+    signals: Annotated[dict[Annotated[str, AfterValidator(_name)], SignalRule], Field(min_length=1)]
     resolve_after_s: PositiveInt = 600
     maintenance: tuple[MaintenanceRule, ...] = ()
     webhook: WebhookRule = WebhookRule()
@@ -157,7 +168,8 @@ def _sentence(path: Path, problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
         found = re.sub(r"//.*@", "//***@", repr(problem["input"]), flags=re.DOTALL)  # a password is not for the log
-        return f"{path}: {'.'.join(place) or 'the file'} = {found}: {problem['msg']}"
+        hint = "; YAML takes this for no text: put it in quotes" if problem["type"] == "string_type" else ""
+        return f"{path}: {'.'.join(place) or 'the file'} = {found}: {problem['msg']}{hint}"
     known = _known(place[:-1])
     near = difflib.get_close_matches(place[-1], known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"

@@ -75,7 +75,14 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Strict(yaml.SafeLoader):
-    """YAML forbids a key twice in one mapping; PyYAML takes the last one without a word."""
+    """YAML forbids a key twice in one mapping; PyYAML takes the last one without a word. And a value that looks like a
+    time or number and is none, as 2026-02-30, is an error of the file, at its place."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise yaml.constructor.ConstructorError(None, None, f"{node.value}: {error}", node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -101,7 +108,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         loaded = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"settings file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"settings file {path} cannot be read: {error}") from None
     if loaded is None:
         return {}
@@ -131,7 +138,7 @@ def from_environment(
             if ".".join(words) in structured and raw:
                 try:
                     raw = load_yaml(raw)
-                except yaml.YAMLError as error:
+                except (yaml.YAMLError, RecursionError) as error:
                     raise ConfigError(f"{name}={raw!r} is neither JSON nor YAML: {error}") from None
             layer: Any = raw
             for word in reversed(words):

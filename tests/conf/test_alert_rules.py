@@ -11,6 +11,9 @@ from conf.errors import ConfigError
 from conf.settings import ROOT, load
 
 SIGNAL = "signals: {attempts: {num: attempts, runbook: traffic-fall.md}}\n"
+WINDOW = (
+    "cohorts: [[isp]]\nmaintenance: [{cohort: {%s}, from_at: 2026-01-05T02:00:00Z, until_at: %s}]\n" + SIGNAL
+)
 
 
 def test_the_committed_rules_hold_and_every_runbook_is_there() -> None:
@@ -30,6 +33,14 @@ def test_the_committed_rules_hold_and_every_runbook_is_there() -> None:
     ("cohorts: [[isp]]\nmaintenance: [{cohort: {isp: a}, from_at: 2026-01-05T02:00:00,"
      " until_at: 2026-01-06T02:00:00}]\n"
      + SIGNAL, "need a time zone"),
+    (WINDOW % ("isp: a", "2026-02-30T02:00:00Z"), "2026-02-30T02:00:00Z: day is out of range for month"),
+    (WINDOW % ("isp: a", "2026-02-30T02:00:00Z"), "line 2, column"),
+    (WINDOW % ("isp: a", "9999-12-31T23:59:59-01:00"), "outside the years 1 to 9999 in UTC"),
+    (WINDOW % ("country: NO", "2026-01-06T02:00:00Z"), "country = False: Input should be a valid string; YAML takes"),
+    (WINDOW % ("app_version: 7.1", "2026-01-06T02:00:00Z"), "put it in quotes"),
+    ("cohorts: %s\n" % ("[" * 5_000) + SIGNAL, "cannot be read"),
+    ("cohorts: [[isp]]\nsignals: {'a,b': {num: attempts, runbook: traffic-fall.md}}\n", "a name without commas"),
+    ("cohorts: [[isp]]\nsignals: {' ': {num: attempts, runbook: traffic-fall.md}}\n", "a signal has a name"),
     ("cohorts: [[isp]]\nwebhook: {url: ftp://x}\n" + SIGNAL, "webhook.url = 'ftp://x'"),
     ("cohorts: [[isp]]\nwebhook: {url: 'http://'}\n" + SIGNAL, "names a host"),
     ("cohorts: [[isp]]\nwebhook: {url: 'http://a:99999/x'}\n" + SIGNAL, "out of range"),
