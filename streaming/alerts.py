@@ -141,6 +141,8 @@ class Alerts:
         self.looked_s: dict[int, int] = {}
         self.silent: set[int] = set()
         self.late: dict[int, np.ndarray] = {}
+        self.ahead: set[int] = set()
+        """Steps with counters that this machine's clock has not come to."""
         self.following = False
         self.past = False
         """Whether a day of the past is gone through: what the topic knows of later days is not to be known."""
@@ -194,10 +196,17 @@ class Alerts:
         """`grid` from what was taken from the topic; the start of its newest step. Older rows than are learned from
         are forgotten."""
         self.grid = Grid.of(self._counters(self.rows.values()))
-        newest = int(self.grid.steps["at_s"].max()) if len(self.grid.steps) else 0
+        newest = self._begun(self.grid.steps["at_s"].unique())
         oldest = newest - self.rules.history_days * DAY_S - RELEARN_S
         self.rows = {key: value for key, value in self.rows.items() if _step_of(key) >= oldest}
         return newest
+
+    def _begun(self, at_s: Iterable[int] = ()) -> int:
+        """The newest of these steps, and of those that were ahead, that has begun; 0 if none has. The others wait: one
+        clock that is wrong would make an outage of the time until then."""
+        now, steps = self.wall(), self.ahead.union(at_s)
+        self.ahead = {at for at in steps if at > now}
+        return int(max(steps - self.ahead, default=0))
 
     def _counters(self, values: Iterable[bytes]) -> pd.DataFrame:
         """Rows of `qoe_step` with the sums that signals need; what cannot be read, or lies in a future that has not
@@ -620,7 +629,7 @@ class Alerts:
 
     def _counted_until(self, day: date, begin: int) -> int:
         """The end of a day that lies in the topic, or of its last step there: what has not come is no outage."""
-        newest = max(map(_step_of, self.rows), default=-1)
+        newest = max((at for at in map(_step_of, self.rows) if at <= self.wall()), default=-1)
         if newest < begin:
             there = f"its newest are of {_at(newest):%Y-%m-%d %H:%M:%S}" if newest >= 0 else "it is empty"
             name = topics.real_name(catalogue.QOE_STEP, self.settings)
@@ -677,6 +686,8 @@ class Alerts:
                         fresh.update((record.key or b"", record.value) for record in told)
                 if fresh:
                     newest = max(newest, self._add(fresh, done))
+                if self.ahead:
+                    newest = max(newest, self._begun())
                 complete = pace.complete(newest, done)
                 for at, cells in self._steps(done, complete):
                     self.judge(at, cells)
@@ -732,7 +743,7 @@ class Alerts:
         self._count_late(kept, new[new["at_s"] < done])
         steps = pd.concat([kept, new], ignore_index=True).drop_duplicates(["at_s", "cell"], keep="last")
         self.grid = Grid(self.grid.cells, steps)
-        return int(at_s.max(initial=0))
+        return self._begun(np.unique(at_s))
 
     def _count_late(self, kept: pd.DataFrame, new: pd.DataFrame) -> None:
         """What came for judged steps, less what was there when they were judged."""

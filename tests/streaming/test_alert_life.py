@@ -278,6 +278,38 @@ def test_what_comes_after_its_step_was_judged_counts_in_the_next(
     assert live.judged == total(frame, T, T + 200)
 
 
+@pytest.mark.parametrize("ahead_s", [40, 600, 3_500])
+def test_one_clock_that_is_ahead_is_no_outage(
+    ahead_s: int, started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector's clock is ahead for one POST: its counters are of a step to come. Until then nothing is missing."""
+    frame = counted(6, T + 900, rate=8)
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    one = between(frame, T + 200, T + 210).head(1)
+    one = one.assign(step_at=one["step_at"] + pd.Timedelta(seconds=ahead_s), attempts=1)
+    ((key, value),) = keyed(one.astype(frame.dtypes)).items()
+    stray = [SimpleNamespace(key=key, value=value, topic="qoe_step")]
+    poll = lambda timeout_ms: {  # noqa: E731
+        **Live.poll(live, timeout_ms), **({"stray": [stray.pop()]} if stray and live.now > T + 212 else {})
+    }  # fmt: skip
+    monkeypatch.setattr(live, "poll", poll)
+    assert live.go(T + 900) == [] and not stray
+    assert max(live.delays) <= qoe_alerts.VISIBLE_S + 1e-6 and min(live.delays) >= pace.SETTLE_S
+    kept = total(frame, T, T + 890)  # a message of the same key that comes later takes the stray one's place
+    assert live.judged == kept
+
+
+def test_a_start_waits_for_what_is_ahead_of_the_clock(
+    started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins where the counters are, not where one wrong clock is."""
+    frame = counted(6, T, rate=8)
+    one = frame.tail(1).assign(step_at=pd.Timestamp(T + 2_400, unit="s", tz="UTC")).astype(frame.dtypes)
+    alerts = started(pd.concat([frame, one], ignore_index=True))
+    monkeypatch.setattr(alerts, "wall", lambda: T + 5.0)
+    assert alerts._gather() == T - STEP_S
+
+
 @pytest.mark.parametrize("skew_s", [0, 40])
 def test_a_pause_of_the_stream_is_no_outage(
     skew_s: int, started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
@@ -460,6 +492,24 @@ def test_a_day_that_has_not_come_is_no_outage(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(InputMissing, match="no counters of 2026-01-06 or later: its newest are of 2026-01-05 00:19:50"):
         alerts.replay(day + timedelta(days=1))
     assert alerts.producer.rows == []  # type: ignore[attr-defined]
+
+
+def test_a_day_under_way_ends_where_its_counters_do_also_with_one_from_the_future(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row that is left out, as it lies in the future, does not make an outage of the rest of the day."""
+    monkeypatch.setattr("streaming.alerts.DAY_S", 3_600)
+    back = pd.Timedelta(hours=HOURS)
+    frame = counted(1, T + 1_200)
+    one = frame.tail(1).assign(step_at=pd.Timestamp(T + 9 * 86_400, unit="s", tz="UTC"))
+    frame = pd.concat([frame, one.astype(frame.dtypes)], ignore_index=True)
+    frame["step_at"] = (frame["step_at"] - back).astype("datetime64[ms, UTC]")
+    people = sessions([40] * len(CELLS))
+    people[["start_at", "end_at"]] -= back
+    alerts = past(frame, people, monkeypatch)
+    monkeypatch.setattr(alerts, "wall", lambda: BEGIN_S + 1_230.0)
+    assert alerts.replay(datetime.fromtimestamp(BEGIN_S, UTC).date()) == []
+    assert any("end at 00:20:00" in text for text in alerts.said)  # type: ignore[attr-defined]
 
 
 def test_an_old_day_starts_from_its_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
