@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,13 @@ def end_day(day: date) -> None:
 
     settings = load()
     admin.create(settings)
+    newest = max(stamp for topic in sending.ENDED for stamp in admin.newest_timestamps(topic, settings))
+    begun = max(newest / 1_000, time.time())  # a universe may lie in the future: its topic's clock counts too
+    if datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() > begun:
+        raise UsageError(
+            f"{day} has not begun: it is {datetime.fromtimestamp(begun, UTC):%Y-%m-%d %H:%M:%S} UTC. The stream would "
+            "close every session until then, and nothing takes that back"
+        )
     sending.end_day(day, settings)
     click.echo(f"{day} ended on {settings.kafka.partitions} partitions")
 

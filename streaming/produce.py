@@ -31,6 +31,8 @@ IN_FLIGHT = 2
 """Slices that may wait for the broker's answer; kafka-python itself sets no bound to what it buffers."""
 STEP_MS = 50
 DELIVERY_S = 120
+ENDED = (catalogue.PLAYBACK_EVENT, catalogue.CMCD)
+"""Topics that are told the end of a day."""
 
 Progress = Callable[[int, int], None]
 """Called with (messages handed over, messages in all)."""
@@ -147,9 +149,8 @@ def produce_frame(topic: Topic, frame: pd.DataFrame, settings: Settings, *, day:
 
 def end_day(day: date, settings: Settings) -> None:
     """Say on every partition of both event topics that every event received on `day` has been sent (decision 5)."""
-    both = (catalogue.PLAYBACK_EVENT, catalogue.CMCD)
-    topics.create(settings, both)
-    wanted = [lanes.control(day, settings, topics.newest_timestamps(topic, settings), topic) for topic in both]
+    topics.create(settings, ENDED)
+    wanted = [lanes.control(day, settings, topics.newest_timestamps(topic, settings), topic) for topic in ENDED]
     with clients.reaching(settings), _sending(settings) as producer:
         send(producer, wanted)
 
