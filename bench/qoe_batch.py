@@ -31,6 +31,7 @@ import psutil
 from pyspark.sql import functions as F
 
 from bench import verdict
+from bench.stream import SOME, ordered
 from conf.settings import Settings, load
 from jobs import topics
 from jobs.runner import Runner
@@ -153,12 +154,13 @@ def multiply(runner: Runner, landed: int, first: int, last: int) -> int:
 
 
 @click.command()
-@click.option("--small", default=1_000_000, show_default=True, help="Events of the small size, about.")
-@click.option("--large", default=4_000_000, show_default=True, help="Events of the large size, about.")
+@click.option("--small", default=1_000_000, show_default=True, type=SOME, help="Events of the small size, about.")
+@click.option("--large", default=4_000_000, show_default=True, type=SOME, help="Events of the large size, about.")
 @click.option("--profiles", default=2_000, show_default=True, help="Profiles of the world whose day is repeated.")
 @click.option("--only", type=click.Choice(["ingest", "sessionize"]), help="One figure alone.")
 def main(small: int, large: int, profiles: int, only: str | None) -> None:
     """Print both sizes and the slope of each figure; exit 4 where the large size as a whole is slower than claimed."""
+    ordered(small, large)
     folder = load().paths.var / "bench" / "batch"
     shutil.rmtree(folder, ignore_errors=True)
     settings, folded = at(folder, "landed"), at(folder, "folded")

@@ -76,13 +76,13 @@ def incidents(folder: Path) -> list[Incident]:
     """Every incident of the folder, by date.
 
     Raises:
-        SystemExit: there is no anomaly.yaml, or a file it names is absent.
+        SystemExit: there is no anomaly.yaml, it names fewer than two incidents, or a file it names is absent.
     """
     index = folder / "anomaly.yaml"
     if not index.is_file():
         raise SystemExit(f"{index} is absent: --incidents names the folder with anomaly.yaml and one CSV an incident")
     found = []
-    for entry in yaml.safe_load(index.read_text(encoding="utf-8")):
+    for entry in yaml.safe_load(index.read_text(encoding="utf-8")) or ():
         file = folder / f"{entry['data']}.csv"
         if not file.is_file():
             raise SystemExit(f"{file} is absent, but {index} names it")
@@ -92,6 +92,8 @@ def incidents(folder: Path) -> list[Incident]:
         causes = entry["cause"] if isinstance(entry["cause"], list) else [entry["cause"]]
         labels = tuple({name: str(value) for name, value in cause.items()} for cause in causes)
         found.append(Incident(entry["data"], int(entry["timestamp"]), rows, dimensions, labels))
+    if len(found) < 2:
+        raise SystemExit(f"{index} names {len(found)} incidents: two folds need two at least")
     return sorted(found, key=lambda incident: (incident.minute, incident.name))
 
 

@@ -178,8 +178,8 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 @click.command()
-@click.option("--rate", default=1_000.0, show_default=True, help="POSTs a second.")
-@click.option("--seconds", default=20.0, show_default=True)
+@click.option("--rate", default=1_000.0, show_default=True, type=click.FloatRange(min=1), help="POSTs a second.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=1))
 @click.option("--prefix", default="benchcollector.", show_default=True)
 def main(rate: float, seconds: float, prefix: str) -> None:
     """POSTs of ten records at a steady rate: latency, CPU, and what was acknowledged is in the topic, or exit 4."""

@@ -142,9 +142,11 @@ def _share(deltas: int, negative: int) -> str:
 
 @click.command()
 @click.option("--rate", default=5_000, show_default=True, type=click.IntRange(min=0), help="Events a second beside it.")
-@click.option("--seconds", default=60.0, show_default=True, help="How long; as long again before it, not counted.")
+@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(min=1),
+              help="How long; as long again before it, not counted.")
 @click.option("--profiles", default=2_000, show_default=True, help="Viewers of the day that is copied.")
-@click.option("--faster", default=20.0, show_default=True, help="How fast the day runs; 1: more viewers, as it was.")
+@click.option("--faster", default=20.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+              help="How fast the day runs; 1: more viewers, as it was.")
 def main(rate: int, seconds: float, profiles: int, faster: float) -> None:
     """Print the delays, and what was corrected later."""
     settings = load()

@@ -52,7 +52,7 @@ FORMS: Mapping[str, Mapping[str, str]] = {
     "python": YARDSTICK_STATE,
 }
 
-
+SOME = click.IntRange(min=1)
 LEAST, BESIDE = 60_000, {"notes": 0.7, "python": 8.0}
 """Events per CPU second that the live job must reach, and how many times those of another job in the same run."""
 
@@ -173,21 +173,30 @@ def middle(runs: Sequence[Run]) -> Run:
     return sorted(runs, key=lambda run: run.cpu_s)[(len(runs) - 1) // 2]
 
 
+def ordered(small: int, large: int) -> None:
+    """Refuse two sizes that no slope lies between."""
+    if small >= large:
+        raise click.UsageError(f"--small {small:,} is not below --large {large:,}: there is no slope between them")
+
+
 def slope(small: Run, large: Run) -> float:
     """Events per CPU second between two sizes."""
     return (large.events - small.events) / (large.cpu_s - small.cpu_s)
 
 
 @click.command()
-@click.option("--small", default=1_000_000, show_default=True, help="Events of the small size, about.")
-@click.option("--large", default=4_000_000, show_default=True, help="Events of the large size, about.")
-@click.option("--python-share", default=20, show_default=True, help="PyFlink reads one of so many events.")
-@click.option("--warm", default=300_000, show_default=True, help="Events that every job reads before it is measured.")
-@click.option("--profiles", default=2_000, show_default=True, help="Viewers of the day that is copied.")
-@click.option("--turns", default=1, show_default=True, help="How often every job reads each size, one after the other.")
+@click.option("--small", default=1_000_000, show_default=True, type=SOME, help="Events of the small size, about.")
+@click.option("--large", default=4_000_000, show_default=True, type=SOME, help="Events of the large size, about.")
+@click.option("--python-share", default=20, show_default=True, type=SOME, help="PyFlink reads one of so many events.")
+@click.option("--warm", default=300_000, show_default=True, type=SOME, help="Events every job reads before it counts.")
+@click.option("--profiles", default=2_000, show_default=True, type=SOME, help="Viewers of the day that is copied.")
+@click.option("--turns", default=1, show_default=True, type=SOME, help="How often every job reads each size, by turns.")
 @click.option("--forms", default=",".join(FORMS), show_default=True, help="Which jobs.")
 def main(small: int, large: int, python_share: int, warm: int, profiles: int, turns: int, forms: str) -> None:
     """Print every run, and the slope of every job between the medians of its turns; exit 4 where a claim is missed."""
+    ordered(small, large)
+    if unknown := set(forms.split(",")) - set(FORMS):
+        raise click.UsageError(f"--forms {forms}: no {', '.join(sorted(unknown))!r} among {', '.join(FORMS)}")
     settings = load()
     origin = universe(settings, "day")
     day = base_day(origin, profiles)

@@ -19,7 +19,7 @@ import numpy as np
 from kafka import TopicPartition
 
 from bench import verdict
-from bench.stream import FIRST, MIX, Meter, flooded, fold_vertex, taskmanager, universe
+from bench.stream import FIRST, MIX, SOME, Meter, flooded, fold_vertex, taskmanager, universe
 from conf import flink
 from conf.settings import Settings, load
 from models.world import World, WorldConfig
@@ -79,7 +79,7 @@ def later(settings: Settings, newest_ms: int) -> None:
 
 
 @click.command()
-@click.option("--copies", default=10, show_default=True, help="How often the day is copied.")
+@click.option("--copies", default=10, show_default=True, type=SOME, help="How often the day is copied.")
 @click.option("--profiles", default=2_000, show_default=True, help="Viewers of the day that is copied.")
 def main(copies: int, profiles: int) -> None:
     """Print bytes per session that lives, per session that is kept, and after; exit 4 above a KB or where some stay."""

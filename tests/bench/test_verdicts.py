@@ -23,6 +23,7 @@ from bench import (
     qoe_kills,
     qoe_truth,
     stream,
+    stream_state,
 )
 from conf.errors import InputMissing
 
@@ -195,9 +196,29 @@ def test_what_proves_nothing_is_refused(tmp_path: Path) -> None:
     assert qoe_alerts._missed("uniform", [good, few]) == []
     for group in ([], [good, far], [few], [good, {**few, "signal": "b"}]):
         assert qoe_alerts._missed("uniform", group)
+    (tmp_path / "anomaly.yaml").write_text("[]")
+    with pytest.raises(SystemExit, match="names 0 incidents"):
+        qoe_cause.main(["--incidents", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         qoe_alerts.main(["--quiet-days", "0"])
     assert ended.value.code == 2
     with pytest.raises(SystemExit) as ended:
         qoe_alerts.main(["--cohorts"])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("bench", "words"), [
+    (stream, "--turns 0"), (stream, "--small 0"), (stream, "--python-share 0"), (stream, "--forms qoe,noets"),
+    (stream, "--forms "), (stream, "--small 5 --large 5"), (stream, "--small 5000000"),
+    (qoe_batch, "--small 5 --large 5"), (qoe_batch, "--small 5000000"), (qoe_batch, "--small -1"),
+    (stream_state, "--copies 0"), (qoe_collector, "--rate 0"), (qoe_collector, "--seconds 0"),
+    (qoe_freshness, "--seconds 0"), (qoe_freshness, "--faster 0"),
+])  # fmt: skip
+def test_arguments_that_measure_nothing_are_refused_at_once(
+    bench: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each ended as an internal error, most of them after minutes of work."""
+    begun: Callable[..., None] = lambda: pytest.fail("the bench has begun")  # noqa: E731
+    monkeypatch.setattr(bench, "load", begun)
+    done = CliRunner().invoke(bench.main, words.split(" "))
+    assert done.exit_code == 2, done.exception
