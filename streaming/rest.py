@@ -50,17 +50,19 @@ def send(settings: Settings, method: str, path: str, body: dict[str, Any] | None
 
 
 def last_checkpoint(settings: Settings, job_id: str) -> str | None:
-    """Address of a job's newest completed checkpoint that still exists, or None.
+    """Address of a job's newest completed checkpoint or savepoint that still exists, or None.
 
-    Asks the JobManager; if that has forgotten the job, looks into the one-machine stack's own folder.
+    Asks the JobManager; if that has forgotten the job, looks into the one-machine stack's own folder. A job that was
+    stopped with a savepoint has no checkpoint any more, and whoever asked for it may be gone before it was told of.
     """
     try:
-        latest = flink.get(settings, f"/jobs/{job_id}/checkpoints")["latest"]["completed"]
-        address = None if latest is None else str(latest["external_path"])
+        latest = flink.get(settings, f"/jobs/{job_id}/checkpoints")["latest"]
+        found = [one for kind in ("completed", "savepoint") if (one := latest.get(kind)) is not None]
     except (ServiceUnavailable, KeyError):
-        address = None
-    if address is not None and there(address):
-        return address
+        found = []
+    for one in sorted(found, key=lambda one: int(one["id"]), reverse=True):
+        if there(address := str(one["external_path"])):
+            return address
     folder = settings.stack.dir / "flink" / "checkpoints" / job_id
     kept = [path.parent for path in folder.glob("chk-*/_metadata")]
     return max(kept, key=lambda path: int(path.name.removeprefix("chk-"))).as_uri() if kept else None

@@ -87,3 +87,29 @@ def test_a_record_without_the_id_of_cmcd_is_gone_on_from_once(
     assert client.origins == [state.as_uri() if goes_on else None]
     monkeypatch.setattr(topics, "identity", lambda topic, _: f"{topic.name} made anew")
     assert launch.resumable(settings) is None
+
+
+@pytest.mark.parametrize(("checkpoint", "savepoint", "newest"), [
+    ((7, False), (8, True), "savepoint-1"),
+    ((9, True), (8, True), "chk-9"),
+    ((9, True), None, "chk-9"),
+    (None, (8, True), "savepoint-1"),
+    ((7, False), None, None),
+])  # fmt: skip
+def test_a_savepoint_that_nobody_waited_for_is_gone_on_from(
+    checkpoint: tuple[int, bool] | None, savepoint: tuple[int, bool] | None, newest: str | None,
+    settings: Settings, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """`matinee stream savepoint` was interrupted after Flink had taken the request: the job ended with it, and with the
+    job its checkpoints."""
+    latest: dict[str, Any] = {"failed": None, "restored": None}
+    for kind, name, told in (("completed", "chk-9", checkpoint), ("savepoint", "savepoint-1", savepoint)):
+        path = settings.paths.var / name
+        latest[kind] = None if told is None else {"id": told[0], "external_path": path.as_uri()}
+        if told is not None and told[1]:
+            _state(settings, name)
+    monkeypatch.setattr(flink, "get", lambda _, path: {"latest": latest} if path.endswith("/checkpoints") else {})
+    ids = launch._topic_ids(settings)
+    launch._remember(settings, {"job_id": "0" * 32, "topic_ids": ids, "state_backend": settings.flink.state_backend})
+    found = launch.resumable(settings)
+    assert (found and found.rpartition("/")[2]) == newest
