@@ -138,8 +138,10 @@ def await_checkpoint(settings: Settings, since: float) -> float:
                 completed = (path / "_metadata").stat().st_mtime
             except FileNotFoundError:
                 continue
-            if completed > since + GUARD_S and _broker_answers(settings):
-                return completed
+            if completed > since + GUARD_S:
+                if _broker_answers(settings):
+                    return completed
+                since = completed  # it was on its way too: nothing has recovered while no broker answers
         time.sleep(0.02)
     raise MatineeError(f"no checkpoint within {PATIENCE_S:.0f} s; see {settings.stack.dir / 'logs'}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -170,6 +172,29 @@ def test_kills_are_held_to_their_number_and_recovery() -> None:
         "recovery of the jobmanager, p95, s: 32.00, needed at most 30",
         "recovery of the broker, p95, s: 25.60, needed at most 20",
     ]
+
+
+def test_a_stream_has_not_recovered_while_no_broker_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A checkpoint whose sinks had flushed is completed without one, soon after the kill."""
+    moments = iter((0.4, 9.0))
+    folder, answers = tmp_path / "flink" / "checkpoints" / "job", iter((False, True))
+
+    def answer(_: object) -> bool:
+        complete("chk-2")
+        return next(answers)
+
+    def complete(name: str) -> None:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "_metadata").touch()
+        at = killed + next(moments, 9.0)
+        os.utime(folder / name / "_metadata", (at, at))
+
+    killed = time.time()
+    monkeypatch.setattr(qoe_kills, "_broker_answers", answer)
+    monkeypatch.setattr(qoe_kills, "checkpoints", lambda _: dict.fromkeys(sorted(folder.iterdir()), True))
+    complete("chk-1")
+    settings: Any = SimpleNamespace(stack=SimpleNamespace(dir=tmp_path))
+    assert qoe_kills.await_checkpoint(settings, killed) - killed == pytest.approx(9, abs=0.01)
 
 
 def test_freshness_is_held() -> None:
