@@ -11,7 +11,7 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cache
@@ -39,7 +39,7 @@ from schemas import records, wire
 from schemas import topics as catalogue
 from streaming import clients, consume, topics
 from streaming.jobs import plan
-from streaming.pace import LATE_S, POLL_S, Pace
+from streaming.pace import GRACE_S, LATE_S, POLL_S, Pace
 from streaming.webhook import Webhook
 
 LOG = logging.getLogger(__name__)
@@ -143,6 +143,8 @@ class Alerts:
         self.late: dict[int, np.ndarray] = {}
         self.ahead: set[int] = set()
         """Steps with counters that this machine's clock has not come to."""
+        self.timely_s = 0.0
+        """When, by that clock, counters of a step last came that it had come to."""
         self.following = False
         self.past = False
         """Whether a day of the past is gone through: what the topic knows of later days is not to be known."""
@@ -196,16 +198,21 @@ class Alerts:
         """`grid` from what was taken from the topic; the start of its newest step. Older rows than are learned from
         are forgotten."""
         self.grid = Grid.of(self._counters(self.rows.values()))
-        newest = self._begun(self.grid.steps["at_s"].unique())
+        newest = self._begun(set(self.grid.steps["at_s"].unique().tolist()))
         oldest = newest - self.rules.history_days * DAY_S - RELEARN_S
         self.rows = {key: value for key, value in self.rows.items() if _step_of(key) >= oldest}
         return newest
 
-    def _begun(self, at_s: Iterable[int] = ()) -> int:
+    def _begun(self, fresh: Collection[int] = ()) -> int:
         """The newest of these steps, and of those that were ahead, that has begun; 0 if none has. The others wait: one
-        clock that is wrong would make an outage of the time until then."""
-        now, steps = self.wall(), self.ahead.union(at_s)
+        clock that is wrong would make an outage of the time until then. Where nothing but such has come for a while,
+        the wrong clock is this machine's, and they are taken as they come."""
+        now, steps = self.wall(), self.ahead.union(fresh)
         self.ahead = {at for at in steps if at > now}
+        if not self.ahead.issuperset(fresh):
+            self.timely_s = now
+        elif fresh and not 0 <= now - self.timely_s < GRACE_S:
+            self.ahead.difference_update(fresh)
         return int(max(steps - self.ahead, default=0))
 
     def _counters(self, values: Iterable[bytes]) -> pd.DataFrame:
@@ -743,7 +750,7 @@ class Alerts:
         self._count_late(kept, new[new["at_s"] < done])
         steps = pd.concat([kept, new], ignore_index=True).drop_duplicates(["at_s", "cell"], keep="last")
         self.grid = Grid(self.grid.cells, steps)
-        return self._begun(np.unique(at_s))
+        return self._begun(set(at_s.tolist()))
 
     def _count_late(self, kept: pd.DataFrame, new: pd.DataFrame) -> None:
         """What came for judged steps, less what was there when they were judged."""

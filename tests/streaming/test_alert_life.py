@@ -299,6 +299,19 @@ def test_one_clock_that_is_ahead_is_no_outage(
     assert live.judged == kept
 
 
+@pytest.mark.parametrize("behind_s", [5, 600])
+def test_a_clock_of_this_machine_that_is_behind_delays_nothing_for_long(
+    behind_s: int, started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = counted(6, T + 400, rate=8)
+    live = Live(started(between(frame, 0, T)), frame, monkeypatch)
+    monkeypatch.setattr(live.alerts, "wall", lambda: live.now - behind_s)
+    live.alerts.timely_s = T - behind_s
+    assert live.go(T + 400) == []
+    assert live.judged == total(frame, T, T + 390)
+    assert max(live.delays[5:]) <= qoe_alerts.VISIBLE_S + min(behind_s, STEP_S) + 1e-6
+
+
 def test_a_start_waits_for_what_is_ahead_of_the_clock(
     started: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
