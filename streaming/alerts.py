@@ -494,6 +494,8 @@ class Alerts:
         self.looked_s[incident.number] = incident.updated_s
         new = incident.number not in self.ids
         name = f"{datetime.fromtimestamp(incident.opened_s, UTC):%Y%m%dT%H%M%SZ}-{_slug(incident.name)}"
+        if new and name in self.ids.values():  # a provider and a CDN of one name, hurt at once
+            name += "".join(f"+{dimension}" for dimension, _ in incident.name)
         key = self.ids.setdefault(incident.number, name)
         old = self.books.rows.get(key)
         if new and old is not None and (self.past or old["state"] == State.RESOLVED.value):

@@ -4,6 +4,7 @@ after a restart, a fault that is over before the word, a row that keeps up."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -301,6 +302,21 @@ def test_nothing_is_said_of_an_incident_that_is_over(monkeypatch: pytest.MonkeyP
         done = CliRunner().invoke(alert_cli.alerts, [verb, "x"])
         assert isinstance(done.exception, UsageError) and "is over since 2026-01-05 07:00:00 UTC" in str(done.exception)
         assert "said" not in done.output
+
+
+def test_two_faults_of_one_step_are_two_incidents_whatever_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider and a CDN may bear one name; the row of the one stood in the place of the other's."""
+    alerts = start(counters(T + 300, T, T + 300, {0}), monkeypatch)
+    go(alerts, T, T + 300)
+    (one,) = alerts.ledger.live
+    names = ((7, "isp"), (8, "cdn_id"))
+    same = [replace(one, number=number, name=((dimension, "net"),)) for number, dimension in names]
+    monkeypatch.setattr(alerts, "_may_be_told", lambda _: lambda _: True)
+    for incident in [*same, *same]:
+        alerts._publish(incident)
+    rows = {row["cohort"]: row["incident_id"] for row in told(alerts)[-4:]}
+    assert len(set(rows.values())) == 2 and set(rows) == {"isp=net", "cdn_id=net"}
+    assert [row["revision"] for row in told(alerts)[-4:]] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["Net [de]", "Net [/de]", "[red]Net", "Net :cat:", "[b]"])
