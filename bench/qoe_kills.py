@@ -4,9 +4,10 @@
 
 The same day is sent twice, once to a stream left alone and once while processes are killed. At the end the compacted
 state of every result topic, and the dead letters, must be equal byte for byte; exit code 4 if not, and from fifty kills
-on also where recovery takes longer than claimed. A third of the kills falls inside a checkpoint (its folder is there,
-its metadata not yet), a third inside a commit (right after the metadata, when the sinks commit their transactions), the
-rest anywhere. Recovery is the time from the kill to the next completed checkpoint.
+on also where recovery takes longer than claimed. A third of the kills is aimed inside a checkpoint (its folder is
+there, its metadata not yet), a third inside a commit (right after the metadata, when the sinks commit their
+transactions), the rest anywhere. Inside a commit was a kill after which the broker still wrote that transactions were
+committed, before another checkpoint was complete. Recovery is the time from the kill to the next completed checkpoint.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import struct
 import threading
 import time
 from collections import Counter
@@ -25,6 +27,7 @@ from pathlib import Path
 import click
 import numpy as np
 from kafka import TopicPartition
+from kafka.record.memory_records import MemoryRecords
 
 from bench import verdict
 from conf import stack, supervisor
@@ -48,16 +51,20 @@ RECOVERY_S = {"taskmanager": 15.0, "jobmanager": 30.0, "broker": 20.0}
 """What is claimed of fifty kills: so many inside each moment, and the 95th percentile of recovery."""
 GUARD_S = 0.3
 """A checkpoint completed so soon after a kill was on its way already: no sign of recovery."""
+COMMITTED = 1
+"""Type of the control record that commits a transaction, after two bytes of version in its key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill: what, inside what, whether it was seen to be inside, seconds to the next completed checkpoint."""
+    """One kill: what, inside what, whether it was (of commits the broker's log tells that at the end), seconds to the
+    next completed checkpoint, and when (epoch s)."""
 
     target: str
     moment: str
     inside: bool
     recovery_s: float
+    at: float = 0.0
 
 
 class Load:
@@ -157,14 +164,33 @@ def _broker_answers(settings: Settings) -> bool:
 def kill(settings: Settings, target: str, moment: str, rng: random.Random) -> Kill:
     """One kill, and the wait until the stream works again."""
     await_checkpoint(settings, time.time())
-    inside = await_moment(settings, moment, rng)
     state = supervisor.read_state(settings.stack.dir)
     assert state is not None
     pid = next(child.pid for child in state.children if child.name == target)
+    aimed = await_moment(settings, moment, rng)
     os.kill(pid, signal.SIGKILL)
     at = time.time()
-    seen = inside is not None and (moment == "commit" or not (inside / "_metadata").exists())
-    return Kill(target, moment, seen, await_checkpoint(settings, at) - at)
+    inside = moment == "checkpoint" and aimed is not None and not (aimed / "_metadata").exists()
+    return Kill(target, moment, inside, await_checkpoint(settings, at) - at, at)
+
+
+def commits(settings: Settings) -> np.ndarray:
+    """When the stack's broker wrote that a transaction is committed (epoch s, in order), by the log of our topics."""
+    found = []
+    for path in settings.stack.dir.glob(f"broker/**/{settings.kafka.topic_prefix}*/*.log"):
+        records = MemoryRecords(path.read_bytes())
+        while (batch := records.next_batch()) is not None:
+            if batch.is_control_batch:
+                found += [one.timestamp / 1000 for one in batch if struct.unpack(">hh", one.key[:4])[1] == COMMITTED]
+    return np.sort(np.array(found, dtype=np.float64))
+
+
+def judged(done: Sequence[Kill], committed: np.ndarray) -> list[Kill]:
+    """With what the log tells of those that were aimed at a commit."""
+    first = np.searchsorted(committed, [k.at for k in done], side="right")
+    last = np.searchsorted(committed, [k.at + k.recovery_s for k in done])
+    cut = last > first
+    return [replace(k, inside=bool(c)) if k.moment == "commit" else k for k, c in zip(done, cut, strict=True)]
 
 
 def settings_of(name: str) -> Settings:
@@ -205,8 +231,8 @@ def storm(settings: Settings, lane: Lane, kills: int, seed: int, per_second: flo
         load_.allowed = 0.95 * number / len(wanted)
         found = kill(settings, target, moment, rng)
         done.append(found)
-        click.echo(f"{number:>3} of {kills}: {target:<12} {moment:<11} {'inside' if found.inside else '':<7}"
-                   f" back after {found.recovery_s:5.1f} s")  # fmt: skip
+        seen = "inside" if found.inside else ""
+        click.echo(f"{number:>3} of {kills}: {target:<12} {moment:<11} {seen:<7} back after {found.recovery_s:5.1f} s")
     load_.finish()
     produce.end_day(DAY, settings)
     job = None
@@ -276,6 +302,7 @@ def main(kills: int, seed: int, profiles: int, per_second: float) -> None:
         launch.cancel(stormy)
     finally:
         stack.down(quiet)
+    done = judged(done, commits(stormy))
     for moment in MOMENTS[:2]:
         click.echo(f"inside a {moment}: {sum(k.inside for k in done if k.moment == moment)}")
     for target in TARGETS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from kafka.record.memory_records import MemoryRecordsBuilder
 
 from bench import (
     qoe_alerts,
@@ -172,6 +174,41 @@ def test_kills_are_held_to_their_number_and_recovery() -> None:
         "recovery of the jobmanager, p95, s: 32.00, needed at most 30",
         "recovery of the broker, p95, s: 25.60, needed at most 20",
     ]
+
+
+def batch(at_s: float, kind: int, *, control: bool) -> bytes:
+    """One record of a topic's log as the broker writes it; as a control record its key says abort (0) or commit (1)."""
+    builder = MemoryRecordsBuilder(2, 0, 1_000, transactional=True, producer_id=1, producer_epoch=0, base_sequence=0)
+    builder.append(timestamp=int(at_s * 1000), key=struct.pack(">hh", 0, kind), value=b"\0" * 6, headers=[])
+    builder.close()
+    out = bytearray(builder.buffer())
+    out[22] |= 0x20 if control else 0  # the attributes' low byte
+    return bytes(out)
+
+
+def test_a_kill_was_inside_a_commit_if_the_log_commits_after_it(tmp_path: Path) -> None:
+    mine, others = (tmp_path / "broker" / "kafka" / f"{name}.qoe_minute-0" for name in ("storm", "calm"))
+    for folder in (mine, others):
+        folder.mkdir(parents=True)
+    written = [batch(20, 1, control=True), batch(13, 0, control=True), batch(13.5, 1, control=False)]
+    (mine / "0.log").write_bytes(b"".join(written))
+    (mine / "9.log").write_bytes(batch(10, 1, control=True) + batch(99, 1, control=True)[:-1])
+    (others / "0.log").write_bytes(batch(13, 1, control=True))
+    settings: Any = SimpleNamespace(
+        stack=SimpleNamespace(dir=tmp_path), kafka=SimpleNamespace(topic_prefix="storm.")
+    )  # fmt: skip
+    committed = qoe_kills.commits(settings)
+    assert committed.tolist() == [10, 20]
+    kill = qoe_kills.Kill
+    done = [
+        kill("broker", "commit", False, 5.0, 8.0),
+        kill("broker", "commit", True, 5.0, 10.0),  # a marker of that very moment is of before
+        kill("broker", "commit", True, 7.0, 12.0),  # what was aborted in between, and data
+        kill("broker", "commit", False, 7.0, 14.0),
+        kill("broker", "checkpoint", True, 5.0, 12.0),
+        kill("broker", "any", False, 5.0, 8.0),
+    ]
+    assert [k.inside for k in qoe_kills.judged(done, committed)] == [True, False, False, True, True, False]
 
 
 def test_a_stream_has_not_recovered_while_no_broker_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
