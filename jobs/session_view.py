@@ -305,7 +305,10 @@ def _events(reports: list[Report], begin: int | None, before: dict[str, Any]) ->
         before |= {name: row.get(name) for name, _ in EVENT_DETAILS}
         since = f"{(report.at - begin) / 1000:+.3f} s " if begin is not None else f"{_moment(report.at)} "
         marks = "".join(mark for mark, on in ((" ad", row["ad"]), (" bg", row["background"])) if on)
-        text = escape(f"{since}#{row['seq']} {row['event']} {row['state']}{marks} {', '.join(details)}".rstrip())
+        # Where it says nothing of its state, the column holds one all the same, for a session that begins with it.
+        told = {"state", "*"}.isdisjoint((row.get("kept") or "").split(","))
+        state = f" {row['state']}" if told else ""
+        text = escape(f"{since}#{row['seq']} {row['event']}{state}{marks} {', '.join(details)}".rstrip())
         lines.append(text + "".join(f" [yellow]<{escape(flag)}>[/]" for flag in report.flags))
     return "\n".join(lines)
 
