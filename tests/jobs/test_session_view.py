@@ -150,7 +150,8 @@ def test_an_unknown_session_is_said_with_some_that_exist(drawn, tmp_path: Path) 
 
 def test_an_event_that_says_no_state_shows_none() -> None:
     """Its column holds one all the same, that of a session which begins with it: here "preloading", while it plays."""
-    rows = _played((10, "d", {"event": "t", "kept": "ad,state"}), (11, "d", {"event": "rr", "kept": "*"}), (12, "a", {}))
+    silent = (10, "d", {"event": "t", "kept": "ad,state"}), (11, "d", {"event": "rr", "kept": "*"})
+    rows = _played(*silent, (12, "a", {}))
     story = tell([], [], rows, Policy(), "final")
     lines = _events(list(story.reports), story.reports[0].at, {})
     assert [line.split(" s ", 1)[1].split(" ")[:3] for line in lines.splitlines()[2:]] == [
