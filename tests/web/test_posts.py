@@ -206,6 +206,10 @@ def test_a_table_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("headers", "address"), [
     ([], ""), (["203.0.113.9"], "203.0.113.9"), (["198.51.100.1, 203.0.113.9"], "203.0.113.9"),
     (["198.51.100.1", "203.0.113.9"], "203.0.113.9"),  # HAProxy adds a header of its own: the viewer wrote the first
+    (["198.51.100.1:443, 203.0.113.9:51234"], "203.0.113.9"), (["2001:db8::1"], "2001:db8::1"),
+    (["[2001:db8::1]:4711"], "2001:db8::1"), (["[2001:db8::1]"], "2001:db8::1"),
+    (["for=198.51.100.1, For=203.0.113.9:80;proto=https"], "203.0.113.9"),
+    (['by=10.0.0.1; for="[2001:db8::1]:4711";host=x'], "2001:db8::1"), (["for=unknown"], "unknown"),
 ])  # fmt: skip
 def test_the_nearest_proxy_is_believed(headers: list[str], address: str) -> None:
     settings = load()
