@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import matinee
 from conf.errors import InputMissing, UsageError
-from jobs.session_view import _events
+from jobs.session_view import _events, draw, page
 from models.playback.spans import Policy, fold
 from models.playback.story import tell
 from schemas import tables as t
@@ -159,6 +162,19 @@ def test_an_event_that_says_no_state_shows_none() -> None:
         ["#3", "rr"],
         ["#4", "ps", "a"],
     ]
+
+
+def test_what_a_player_says_gives_the_terminal_no_orders() -> None:
+    rows = _played((10, "f", {"error_code": "\x1b]0;mine\x07\x1b[2J[red]x\ny"}))
+    for row in rows:
+        row["title_id"] = "\x9b31mt\u202e"
+    folded = fold(rows, Policy(), "final")
+    story = tell(folded.sessions, folded.spans, rows, Policy(), "final")
+    shown = io.StringIO()
+    draw(Console(file=shown, width=200, highlight=False), story, "s", "final")
+    assert all(line.isprintable() for line in shown.getvalue().splitlines())
+    assert "title \ufffd31mt\ufffd," in shown.getvalue() and "[2J[red]x\ufffdy" in shown.getvalue()
+    ElementTree.fromstring(page(story, "s", "final", "svg"))  # a control character would break it
 
 
 def test_of_a_start_that_was_not_seen_nothing_is_said_to_be_missing() -> None:
