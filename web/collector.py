@@ -55,7 +55,7 @@ class Collector:
         self.counts: Counter[str] = Counter()
         self.sink: Sink | None = None
         self.long_ones = ThreadPoolExecutor(1, "long-bodies")
-        self.cors = {origin: self._cors(origin) for origin in self.held.origins}
+        self.cors = {origin: self._cors(origin) for origin in map(str.lower, self.held.origins)}  # as browsers say it
 
     @staticmethod
     def _cors(origin: str) -> dict[str, str]:

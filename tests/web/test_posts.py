@@ -219,6 +219,19 @@ def test_the_nearest_proxy_is_believed(headers: list[str], address: str) -> None
     assert collector._address(Request({"type": "http", "headers": raw, "client": ("127.0.0.1", 1)})) == address
 
 
+def test_an_origin_is_what_browsers_call_it() -> None:
+    settings = load()
+    held = settings.collector.model_copy(update={"origins": ("https://Player.Example", "http://localhost:8080")})
+    collector = Collector(settings.model_copy(update={"collector": held}))
+
+    def allowed(origin: str) -> str | None:
+        request = Request({"type": "http", "headers": [(b"origin", origin.encode())]})
+        return collector._allowed(request).get("access-control-allow-origin")
+
+    assert allowed("https://player.example") == "https://player.example"
+    assert (allowed("http://localhost:8080"), allowed("https://other.example")) == ("http://localhost:8080", None)
+
+
 @pytest.mark.parametrize(("text", "words"), [
     ("net,isp,country\n", "first line"), ("network,isp,country\n10.0.0.1/8,a,DE\n", "line 2"),
     ("network,isp,country\n10.0.0.0/8,a,Germany\n", "line 2"), ("network,isp,country\n10.0.0.0/8,a\n", "line 2"),
