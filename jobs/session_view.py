@@ -190,10 +190,12 @@ def _heading(story: Story, session_id: str, revision: str) -> list[RenderableTyp
         ]
         lines.append(
             Text(
-                f"segment {row['segment']}: title {row['title_id']}, profile {row['profile_id']}, {row['device']}, app "
-                f"{row['app_version']}, {row['isp']} {row['country']}, CDN {row['cdn_id']}\n"
-                f"  {_moment(row['start_at'], True)} to {_moment(row['end_at'], True)}, {row['end_reason']}; played "
-                f"{_span_of(row['play_ms'])}, stalls {row['stalls']} of {_span_of(row['stall_ms'])}, "
+                _plain(
+                    f"segment {row['segment']}: title {row['title_id']}, profile {row['profile_id']}, {row['device']}, "
+                    f"app {row['app_version']}, {row['isp']} {row['country']}, CDN {row['cdn_id']}"
+                )
+                + f"\n  {_moment(row['start_at'], True)} to {_moment(row['end_at'], True)}, {row['end_reason']}; "
+                f"played {_span_of(row['play_ms'])}, stalls {row['stalls']} of {_span_of(row['stall_ms'])}, "
                 f"watched {_span_of(row['watched_ms'])}, {row['events']} events"
             )
         )
@@ -305,9 +307,17 @@ def _events(reports: list[Report], begin: int | None, before: dict[str, Any]) ->
         before |= {name: row.get(name) for name, _ in EVENT_DETAILS}
         since = f"{(report.at - begin) / 1000:+.3f} s " if begin is not None else f"{_moment(report.at)} "
         marks = "".join(mark for mark, on in ((" ad", row["ad"]), (" bg", row["background"])) if on)
-        text = escape(f"{since}#{row['seq']} {row['event']} {row['state']}{marks} {', '.join(details)}".rstrip())
+        # Where it says nothing of its state, the column holds one all the same, for a session that begins with it.
+        told = {"state", "*"}.isdisjoint((row.get("kept") or "").split(","))
+        state = f" {row['state']}" if told else ""
+        text = escape(_plain(f"{since}#{row['seq']} {row['event']}{state}{marks} {', '.join(details)}".rstrip()))
         lines.append(text + "".join(f" [yellow]<{escape(flag)}>[/]" for flag in report.flags))
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """What a player said, without what a terminal would obey or a picture could not hold."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _moment(at: int, with_day: bool = False) -> str:

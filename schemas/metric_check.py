@@ -18,6 +18,8 @@ from schemas.records import Scalar
 COUNT = "1"
 """The expression that counts rows."""
 _TERMS = re.compile(r"[a-z][a-z0-9_]*( [+-] [a-z][a-z0-9_]*)*")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TOLD = ("unit", "doc", "source", "edges", "owner")
 
 
 def check() -> None:
@@ -51,9 +53,20 @@ def problems(registry: str, entries: Sequence[Metric]) -> Iterator[str]:
     """What is wrong with the entries of a registry, one line for each mistake."""
     known = columns(ROWS[registry])
     for metric in entries:
+        yield from (f"metric {metric.name}: {text}" for text in _entry_problems(metric))
         for expression in (metric.num, metric.den):
             if expression is not None:
                 yield from (f"metric {metric.name}: {text}" for text in _problems(expression, ROWS[registry], known))
+
+
+def _entry_problems(metric: Metric) -> Iterator[str]:
+    """A name that Avro refuses would be found by the kernel's build alone, when the lock holds it already."""
+    if not _NAME.fullmatch(metric.name):
+        yield "a name becomes columns: a small letter, then small letters, digits and `_`"
+    if metric.scale < 1:
+        yield f"scale is {metric.scale}: the value is divided by it, so it must be 1 or more"
+    if empty := [name for name in _TOLD if not getattr(metric, name).strip()]:
+        yield f"{', '.join(empty)}: the dictionary shows it, so it must not be empty"
 
 
 def _problems(expression: str, record: str, known: Mapping[str, Scalar]) -> Iterator[str]:

@@ -126,10 +126,12 @@ def _version(name: str, text: str) -> int:
         return newest
     before = {field["name"]: field for field in old.avro["fields"]}
     for field in new.avro["fields"]:
-        was = before.get(field["name"], field)
-        if ids.meaning(was) != ids.meaning(field):
+        was, now = ids.meaning(before.get(field["name"], field)), ids.meaning(field)
+        if was != now:
+            part = next(k for k in ("sum_of", "type", *was, *now) if was.get(k) != now.get(k))
+            called = "" if part in ("sum_of", "type") else f"{part} "
             raise SchemaError(
-                f"{field['name']} of {old.label} is locked as {was.get('sum_of', was['type'])} and would become "
-                f"{field.get('sum_of', field['type'])}: bytes are written that mean the old one; give it another name"
+                f"{field['name']} of {old.label} is locked as {called}{was.get(part)} and would become "
+                f"{called}{now.get(part)}: bytes are written that mean the old one; give it another name"
             )
     return newest + 1

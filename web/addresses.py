@@ -18,6 +18,7 @@ from conf.errors import ConfigError
 UNKNOWN = ("unknown", "ZZ")
 _COLUMNS = ["network", "isp", "country"]
 _COUNTRY = re.compile(r"[A-Z]{2}")
+_FOR = re.compile(r'(?:^|;) *for="?([^";]*)', re.IGNORECASE)
 
 
 @dataclass
@@ -77,6 +78,16 @@ class Addresses:
             return UNKNOWN
         at = bisect_right(starts, int(found)) - 1
         return UNKNOWN if at < 0 else self.places[found.version][at]
+
+
+def bare(told: str) -> str:
+    """The address of what a proxy tells of its peer: also with a port, in brackets, or as `Forwarded` has it (RFC 7239:
+    ``for="[2001:db8::1]:4711";proto=https``)."""
+    found = _FOR.search(told)
+    text = (told if found is None else found[1]).strip()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def _line(networks: list[tuple[int, int, tuple[str, str]]]) -> tuple[list[int], list[tuple[str, str]]]:

@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from conf.settings import Settings, load
 from web import posts
-from web.addresses import Addresses
+from web.addresses import Addresses, bare
 from web.sink import Full, NotWritten, Sink
 
 CONTENT_TYPES = ("application/cmcd", "text/cmcd")
@@ -55,7 +55,7 @@ class Collector:
         self.counts: Counter[str] = Counter()
         self.sink: Sink | None = None
         self.long_ones = ThreadPoolExecutor(1, "long-bodies")
-        self.cors = {origin: self._cors(origin) for origin in self.held.origins}
+        self.cors = {origin: self._cors(origin) for origin in map(str.lower, self.held.origins)}  # as browsers say it
 
     @staticmethod
     def _cors(origin: str) -> dict[str, str]:
@@ -177,7 +177,7 @@ class Collector:
         """The peer's, or the one the nearest proxy added behind those it was told, in that header or one of its own."""
         if self.held.forwarded_header:
             told = request.headers.getlist(self.held.forwarded_header)
-            return told[-1].rpartition(",")[2].strip() if told else ""
+            return bare(told[-1].rpartition(",")[2]) if told else ""
         return request.client.host if request.client else ""
 
     async def health(self, _request: Request) -> Response:

@@ -96,15 +96,25 @@ def adapt(events: Iterable[Mapping[str, Any]]) -> Adapted:
 
 
 def _started(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A session's rows in order; buffering is starting until the playhead has moved from where `play` found it."""
+    """A session's rows in order; buffering is starting until the playhead has moved from where `play` found it. Where
+    it moves before anything was said to play, or after an error, content plays: `play` was sent before the tracker was
+    there, or what erred goes on by itself."""
     begun, moved, title, ad = None, False, None, False
-    for row in rows:
+    state, before = "d", None
+    for said in rows:
+        row = said
         told = row["title_id"] != UNKNOWN
         if row["state"] in "ef" or (told and title not in (None, row["title_id"])):
             begun, moved = None, False
         title = row["title_id"] if told else title
         ad = AD.get(row["event"], ad)
         at = None if ad else row["playhead_ms"]
+        kept = row["kept"].split(",")
+        silent = not {"state", EVERYTHING}.isdisjoint(kept)
+        on = row["event"] == "t" and at is not None and before is not None and at - before > _STILL_MS
+        if silent and on and state in "df":
+            row, silent = row | {"state": "p", "kept": ",".join(name for name in kept if name != "state")}, False
+        state, before = state if silent else row["state"], at
         begun = at if begun is None and row["state"] == "p" else begun
         moved = moved or (begun is not None and at is not None and abs(at - begun) > _STILL_MS)
         waits = row["state"] == "r" and begun is not None and at is not None and not moved

@@ -130,7 +130,7 @@ def _notes(stretch: Stretch, stalls: Sequence[Stall]) -> list[str]:
     if row.get("starts_measured"):
         notes.append(f"start took {row['start_delay_ms']:,} ms")
     elif row.get("plays"):
-        notes.append("start not exact: an event before it is missing")
+        notes.append("start not measured: its begin was not seen, or an event before it is missing")
     if row["state"] == "rebuffering":
         notes.append(_cause(stretch, stalls))
     if row.get("gaps"):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import matinee
 from conf.errors import InputMissing, UsageError
+from jobs.session_view import _events, draw, page
 from models.playback.spans import Policy, fold
 from models.playback.story import tell
 from schemas import tables as t
@@ -145,6 +149,40 @@ def test_an_unknown_session_is_said_with_some_that_exist(drawn, tmp_path: Path) 
     assert "session 'stal' is not in this lake" in err and "There are e.g. stall, " in err
     code, _, err = drawn("stall", "--revision", "newest")
     assert code == UsageError.exit_code and "must be live or final" in err
+
+
+def test_an_event_that_says_no_state_shows_none() -> None:
+    """Its column holds one all the same, that of a session which begins with it: here "preloading", while it plays."""
+    silent = (10, "d", {"event": "t", "kept": "ad,state"}), (11, "d", {"event": "rr", "kept": "*"})
+    rows = _played(*silent, (12, "a", {}))
+    story = tell([], [], rows, Policy(), "final")
+    lines = _events(list(story.reports), story.reports[0].at, {})
+    assert [line.split(" s ", 1)[1].split(" ")[:3] for line in lines.splitlines()[2:]] == [
+        ["#2", "t"],
+        ["#3", "rr"],
+        ["#4", "ps", "a"],
+    ]
+
+
+def test_what_a_player_says_gives_the_terminal_no_orders() -> None:
+    rows = _played((10, "f", {"error_code": "\x1b]0;mine\x07\x1b[2J[red]x\ny"}))
+    for row in rows:
+        row["title_id"] = "\x9b31mt\u202e"
+    folded = fold(rows, Policy(), "final")
+    story = tell(folded.sessions, folded.spans, rows, Policy(), "final")
+    shown = io.StringIO()
+    draw(Console(file=shown, width=200, highlight=False), story, "s", "final")
+    assert all(line.isprintable() for line in shown.getvalue().splitlines())
+    assert "title \ufffd31mt\ufffd," in shown.getvalue() and "[2J[red]x\ufffdy" in shown.getvalue()
+    ElementTree.fromstring(page(story, "s", "final", "svg"))  # a control character would break it
+
+
+def test_of_a_start_that_was_not_seen_nothing_is_said_to_be_missing() -> None:
+    rows = _played()[1:]
+    rows[0] |= {"seq": 0}
+    folded = fold(rows, Policy(), "final")
+    story = tell(folded.sessions, folded.spans, rows, Policy(), "final")
+    assert "start not measured: its begin was not seen, or an event before it is missing" in story.stretches[0].notes
 
 
 SPAN = {

@@ -98,6 +98,15 @@ def test_a_changed_formula_stays_red_after_generating(tree: Path) -> None:
     assert run(tree, "check").returncode == 0, "nothing had been written"
 
 
+def test_another_rollup_is_refused_with_what_differs(tree: Path) -> None:
+    with (tree / "schemas/metrics.py").open("a") as source:
+        source.write('ROLLUPS += (Rollup("asset", ("asset_id",)),)\n')
+    done = run(tree, "generate")
+    locked = "['total', 'delivery', 'client', 'place', 'title'"
+    assert done.returncode == 2
+    assert f"rollup of {SUMS} is locked as values {locked}] and would become values {locked}, 'asset']" in done.stderr
+
+
 def test_a_metric_of_other_rows_generates_nothing(tree: Path) -> None:
     before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
     append_metric(tree, "METRICS", "missing")

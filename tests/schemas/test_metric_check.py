@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from schemas import metric_check, metrics
@@ -43,6 +46,23 @@ def test_is_refused(monkeypatch: pytest.MonkeyPatch, registry: str, expression: 
     with pytest.raises(SchemaError) as refused:
         metric_check.check()
     assert str(refused.value).startswith("metric x: ") and words in str(refused.value)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"name": "pause-share"}, "metric pause-share: a name becomes columns"),
+    ({"name": "Pause share"}, "metric Pause share: a name becomes columns"),
+    ({"scale": 0}, "metric x: scale is 0: the value is divided by it"),
+    ({"unit": "", "edges": " "}, "metric x: unit, edges: the dictionary shows it"),
+    ({"owner": ""}, "metric x: owner: the dictionary shows it"),
+])  # fmt: skip
+def test_an_entry_without_a_good_name_scale_or_words_is_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
+) -> None:
+    """Before the lock of ids holds a record that Avro does not take, or a report divides by 0."""
+    monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, replace(metric("pause_ms"), **change)))
+    with pytest.raises(SchemaError) as refused:
+        metric_check.check()
+    assert str(refused.value).startswith(words)
 
 
 def test_what_the_rows_have_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

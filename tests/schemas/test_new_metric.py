@@ -29,9 +29,9 @@ from tests.schemas.row_engines import flink_rows, in_flink
 ADD = """
 import schemas.metrics as m
 formula = "pause_ms", "alive_ms - background_ms"
-m.METRICS += (m.Metric("pause_share", *formula, "1", m.NEITHER, "Paused share.", "here", "None."),)
+m.METRICS += (m.Metric("x_pauses", *formula, "1", m.NEITHER, "Paused share.", "here", "None."),)
 formula = "late", "events + missing"
-m.SESSION_METRICS += (m.Metric("late_share", *formula, "1", m.LOWER, "Late share.", "here", "None."),)
+m.SESSION_METRICS += (m.Metric("x_late", *formula, "1", m.LOWER, "Late share.", "here", "None."),)
 """
 SPANS = pd.DataFrame(
     [
@@ -61,7 +61,7 @@ import sys, duckdb, pandas as pd
 from schemas.render import sql
 spans = pd.read_csv(sys.argv[1])
 sums = duckdb.sql(sql.rollup_sums("spans", sql.DUCKDB, {"minute_ms": "minute_ms"})).df()
-print(duckdb.sql(f"SELECT {', '.join(sql.values(sql.DUCKDB))} FROM sums WHERE rollup = 'total'").df()["pause_share"][0])
+print(duckdb.sql(f"SELECT {', '.join(sql.values(sql.DUCKDB))} FROM sums WHERE rollup = 'total'").df()["x_pauses"][0])
 """
 DUCKDB_SESSIONS = """
 import sys, duckdb
@@ -79,7 +79,7 @@ class Lake:
     def sql(self, text):
         return home.execute(text).df()
 sums = gather.sums_of_the_day(Lake(), tables.SESSION, SESSION_METRICS, date(2026, 1, 12))
-print(duckdb.sql(f"SELECT {', '.join(sql.values(sql.DUCKDB, SESSION_METRICS))} FROM sums").df()["late_share"][0])
+print(duckdb.sql(f"SELECT {', '.join(sql.values(sql.DUCKDB, SESSION_METRICS))} FROM sums").df()["x_late"][0])
 """
 OF_SESSIONS = """
 import json, sys
@@ -98,20 +98,20 @@ from schemas.render import dictionary, sql
 import pandas as pd
 from demo import report
 fields = {n: [f["name"] for f in json.loads(t)["fields"]] for n, t in qoe.files().items() if n.startswith("qoe_")}
-minutes = pd.DataFrame({"rollup": ["total"], "pause_share_num": [80], "pause_share_den": [160]})
+minutes = pd.DataFrame({"rollup": ["total"], "x_pauses_num": [80], "x_pauses_den": [160]})
 names = [name for name, _ in sql.row_expressions(report.SESSION_METRICS)]
-sessions = pd.DataFrame([dict.fromkeys(names, 1) | {"late_share_num": 5, "late_share_den": 20}])
+sessions = pd.DataFrame([dict.fromkeys(names, 1) | {"x_late_num": 5, "x_late_den": 20}])
 plays = pd.DataFrame({"percent_complete_num": [1], "percent_complete_den": [1]})
 pages = report.every_metric(SimpleNamespace(qoe=minutes, plays=plays, sessions=sessions))
 shown = {row[0]: row for _, rows in pages for row in rows}
 text = {d.name: ", ".join(sql.sums(d, metrics=report.SESSION_METRICS)) for d in sql.DIALECTS}
 print(json.dumps({
-    "records": [n for n, names in fields.items() if "pause_share_den" in names],
+    "records": [n for n, names in fields.items() if "x_pauses_den" in names],
     "dictionary": [name for name in shown if f"### {name}\\n" in dictionary.glossary()],
-    "spark": "`alive_ms` - `background_ms` AS BIGINT)) AS `pause_share_den`" in sql.rollup_sums("spans", sql.SPARK),
-    "report": [shown[name] for name in ("pause_share", "late_share")],
+    "spark": "`alive_ms` - `background_ms` AS BIGINT)) AS `x_pauses_den`" in sql.rollup_sums("spans", sql.SPARK),
+    "report": [shown[name] for name in ("x_pauses", "x_late")],
     "every": list(shown),
-    "sessions": [name for name, sums in text.items() if "late_share_den" in sums],
+    "sessions": [name for name, sums in text.items() if "x_late_den" in sums],
 }))
 """
 
@@ -137,8 +137,8 @@ def test_records_dictionary_spark_text_and_report_have_it() -> None:
     assert found["spark"] and found["sessions"] == ["spark", "flink", "duckdb"]
     assert found["dictionary"] == found["every"]
     assert found["report"] == [
-        ["pause_share", "0.5", "", "Paused share."],
-        ["late_share", "0.25", "", "Late share."],
+        ["x_pauses", "0.5", "", "Paused share."],
+        ["x_late", "0.25", "", "Late share."],
     ]
 
 
@@ -151,11 +151,11 @@ def test_spark_has_its_value(spark: Any) -> None:
         )
     )
     spark.createDataFrame(SESSIONS).createOrReplaceTempView("new_session")
-    assert spark.sql(json.loads(look(OF_SESSIONS, "SPARK", "new_session"))).first().late_share == 0.25
+    assert spark.sql(json.loads(look(OF_SESSIONS, "SPARK", "new_session"))).first().x_late == 0.25
     spark.createDataFrame(SPANS).createOrReplaceTempView("new_span")
     spark.sql(texts[0]).createOrReplaceTempView("new_sums")
     [row] = spark.sql(f"SELECT {', '.join(texts[1:])} FROM new_sums WHERE rollup = 'total'").collect()
-    assert row.pause_share == 0.5
+    assert row.x_pauses == 0.5
 
 
 @pytest.mark.flink
@@ -198,7 +198,7 @@ def test_flink_has_its_sums(tmp_path: Path) -> None:
     found = run(
         "import sys\nfrom schemas import wire\n"
         "f = wire.decode_many([bytes.fromhex(v) for v in sys.argv[1:]], 'qoe_minute')\n"
-        "print(set(zip(f.pause_share_num.tolist(), f.pause_share_den.tolist())))",
+        "print(set(zip(f.x_pauses_num.tolist(), f.x_pauses_den.tolist())))",
         *values,
     )
     assert found.strip() == "{(80, 160)}"

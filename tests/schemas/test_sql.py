@@ -88,7 +88,7 @@ def test_expressions_use_span_measures_only() -> None:
     whole = {f.name for f in records.load("span").fields if f.type is records.Scalar.LONG}
     assert set(sql.measures()) <= whole
     for _, expression in sql.row_expressions():
-        assert re.fullmatch(r"[a-z_0-9]+( [+-] [a-z_]+)*", expression)
+        assert re.fullmatch(r"[a-z_0-9]+( [+-] [a-z_0-9]+)*", expression)
     assert [c for c, _ in sql.row_expressions()] == [
         *(c for m in METRICS for c in m.columns),
         *(c for h in HISTOGRAMS for c in h.columns),

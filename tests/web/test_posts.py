@@ -206,6 +206,10 @@ def test_a_table_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("headers", "address"), [
     ([], ""), (["203.0.113.9"], "203.0.113.9"), (["198.51.100.1, 203.0.113.9"], "203.0.113.9"),
     (["198.51.100.1", "203.0.113.9"], "203.0.113.9"),  # HAProxy adds a header of its own: the viewer wrote the first
+    (["198.51.100.1:443, 203.0.113.9:51234"], "203.0.113.9"), (["2001:db8::1"], "2001:db8::1"),
+    (["[2001:db8::1]:4711"], "2001:db8::1"), (["[2001:db8::1]"], "2001:db8::1"),
+    (["for=198.51.100.1, For=203.0.113.9:80;proto=https"], "203.0.113.9"),
+    (['by=10.0.0.1; for="[2001:db8::1]:4711";host=x'], "2001:db8::1"), (["for=unknown"], "unknown"),
 ])  # fmt: skip
 def test_the_nearest_proxy_is_believed(headers: list[str], address: str) -> None:
     settings = load()
@@ -213,6 +217,19 @@ def test_the_nearest_proxy_is_believed(headers: list[str], address: str) -> None
     collector = Collector(settings.model_copy(update={"collector": held}))
     raw = [(b"x-forwarded-for", text.encode()) for text in headers]
     assert collector._address(Request({"type": "http", "headers": raw, "client": ("127.0.0.1", 1)})) == address
+
+
+def test_an_origin_is_what_browsers_call_it() -> None:
+    settings = load()
+    held = settings.collector.model_copy(update={"origins": ("https://Player.Example", "http://localhost:8080")})
+    collector = Collector(settings.model_copy(update={"collector": held}))
+
+    def allowed(origin: str) -> str | None:
+        request = Request({"type": "http", "headers": [(b"origin", origin.encode())]})
+        return collector._allowed(request).get("access-control-allow-origin")
+
+    assert allowed("https://player.example") == "https://player.example"
+    assert (allowed("http://localhost:8080"), allowed("https://other.example")) == ("http://localhost:8080", None)
 
 
 @pytest.mark.parametrize(("text", "words"), [

@@ -111,6 +111,19 @@ def test_an_error_fails_the_session() -> None:
     assert (done.rows[-1]["state"], done.rows[-1]["error_code"]) == ("f", "MEDIA_ERR_NETWORK")
 
 
+def test_a_playhead_that_moves_plays_though_nothing_said_so() -> None:
+    """`play` came before the tracker was there (autoplay); or the player went on by itself after an error."""
+    [seen] = _folded(event("ping", 1, 0), event("ping", 31, 1), event("volume_change", 40, 2), event("end", 60, 3))
+    assert (seen["attempts"], seen["plays"], seen["starts_measured"], seen["play_ms"]) == (1, 1, 0, 29_000)
+    [waits] = _folded(*(event("ping", at, at, currentTime=0, paused=True) for at in (1, 31, 61)))
+    assert (waits["attempts"], waits["play_ms"]) == (0, 0)
+    begun = [event("play", 1, 0), event("ping", 11, 1), event("error", 20, 2, {"errorCode": "x"})]
+    failed, on = _folded(*begun, event("ping", 30, 3), event("ping", 60, 4), event("pause", 80, 5, paused=True))
+    assert (failed["playback_failures"], failed["play_ms"], on["plays"], on["play_ms"]) == (1, 19_000, 1, 50_000)
+    [gone] = _folded(*begun, *(event("ping", at, at, currentTime=20) for at in (30, 60)))
+    assert (gone["end_reason"], gone["plays"], gone["play_ms"]) == ("failed", 1, 19_000)
+
+
 def test_what_is_refused_says_why() -> None:
     bad = [
         STORY[0] | {"event_name": "page_view"}, STORY[1] | {"event_vendor": "com.example"}, STORY[2] | {SESSION: []},
