@@ -25,8 +25,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -52,6 +53,7 @@ BOUNDS = {
     "in_90_s": 0.90,
     "incidents_a_fault": 1.5,
     "ks": 0.05,
+    "tail": 2.0,
 }
 PARTS = ("limit", "uniform", "quiet", "faults", "falls")
 LEAST_P_VALUES = 10_000
@@ -404,6 +406,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verdict.end(missed)
 
 
+def _heavy(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with the tail, of which alerts are made and the Kolmogorov distance sees nothing: more p-values
+    below .001 than the bound's multiple and than chance has once in ten thousand."""
+    due, allowed = row["n"] * 1e-3, BOUNDS["tail"]
+    if row["below_1e-3"] * due <= max(allowed * due, stats.poisson.ppf(0.9999, due)):
+        return None
+    where = f"{row['signal']}, {row['window_s']} s, {row['own_count']}"
+    return f"p-values below .001 {row['below_1e-3']:.1f} times as many as should be ({where}), {allowed:g} allowed"
+
+
 def _missed(part: str, answer: object) -> list[str]:
     """Bounds of the issue that this part did not meet."""
     if part == "uniform":
@@ -412,9 +424,10 @@ def _missed(part: str, answer: object) -> list[str]:
         worst = max((row["ks"] for row in judged), default=np.nan)
         if unjudged:
             return [f"too few p-values of {', '.join(unjudged)} to judge"]
-        return (
+        far = (
             [] if worst <= BOUNDS["ks"] else [f"p-values {worst:.3f} from uniform (Kolmogorov), {BOUNDS['ks']} allowed"]
         )
+        return far + [tail for row in judged if (tail := _heavy(row))]
     if part == "quiet" and answer["a_day"] > BOUNDS["quiet"]:
         return [f"{answer['a_day']:.2f} false incidents a day"]
     out = []

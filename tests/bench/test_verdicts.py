@@ -254,9 +254,11 @@ def test_what_proves_nothing_is_refused(tmp_path: Path) -> None:
     assert CliRunner().invoke(qoe_cmcd.main, ["fuzz", "--records", "0"]).exit_code == 2
     done = CliRunner().invoke(qoe_cmcd.main, ["vectors", str(tmp_path)])
     assert isinstance(done.exception, InputMissing) and "holds no CMCD_" in str(done.exception)
-    good, far, few = ({"signal": "a", "ks": ks, "n": n} for ks, n in ((0.04, 10_000), (0.06, 10_000), (0.06, 3_000)))
+    place = {"signal": "a", "window_s": 60, "own_count": "1 to 10", "below_1e-3": 2.4}
+    good, far, few = (place | {"ks": ks, "n": n} for ks, n in ((0.04, 10_000), (0.06, 10_000), (0.06, 3_000)))
     assert qoe_alerts._missed("uniform", [good, few]) == []
-    for group in ([], [good, far], [few], [good, {**few, "signal": "b"}]):
+    heavy = [good | {"below_1e-3": 2.5}, good | {"n": 100_000, "below_1e-3": 2.1}]
+    for group in ([], [good, far], [few], [good, {**few, "signal": "b"}], *([one] for one in heavy)):
         assert qoe_alerts._missed("uniform", group)
     (tmp_path / "anomaly.yaml").write_text("[]")
     with pytest.raises(SystemExit, match="names 0 incidents"):
