@@ -13,9 +13,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
 _registered: WeakSet[SparkSession] = WeakSet()
+CANCEL_S = 10.0
+"""So long an interrupt waits for Spark to take in that its jobs are cancelled."""
 
 
 def submitted() -> bool:
@@ -88,12 +91,33 @@ def stop(session: SparkSession) -> None:
     session.stop()
 
 
+class _Interrupt:
+    """Ctrl-C while Spark may work: its jobs are cancelled, then the handler that was there before speaks."""
+
+    def __init__(self, then: Callable[[int, FrameType | None], Any]) -> None:
+        self.then = then
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        cancelling = threading.Thread(target=_cancel, name="cancel", daemon=True)  # a thread has its own connection
+        cancelling.start()
+        cancelling.join(CANCEL_S)
+        self.then(number, frame)
+
+
+def _cancel() -> None:
+    context = SparkContext._active_spark_context
+    if context is not None:
+        with contextlib.suppress(Exception):  # the JVM may be going already
+            context.cancelAllJobs()
+
+
 def _let_interrupts_through(handler: Any) -> None:
     """Undo PySpark's own handler of Ctrl-C, which calls the JVM from within the call it interrupts: that call then
-    ends as a broken connection, an internal error, instead of as `KeyboardInterrupt` (which py4j knows). Whoever ends
-    the session ends its jobs too."""
+    ends as a broken connection, an internal error, instead of as `KeyboardInterrupt` (which py4j knows). Jobs under way
+    are cancelled first, as by PySpark's: what cleans up may ask Spark, and would wait for the cores they hold."""
     if threading.current_thread() is threading.main_thread() and handler is not None:
-        signal.signal(signal.SIGINT, handler)
+        before = handler.then if isinstance(handler, _Interrupt) else handler
+        signal.signal(signal.SIGINT, _Interrupt(before) if callable(before) else before)
 
 
 def _no_word_of_interrupts() -> None:

@@ -12,7 +12,7 @@ import pytest
 from bench import java
 from bench.stream import Meter, Run, middle, slope
 
-BURN = "import sys, time\nwhile time.process_time() < 1: pass\nprint(); sys.stdin.read()"
+BURN = "import sys, time\nwhile time.process_time() < 1: pass\nprint(flush=True); sys.stdin.read()"
 SHELL = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]]).wait()"
 MANAGER = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', *sys.argv[1:]]).wait(); sys.stdin.read()"
 

@@ -16,18 +16,28 @@ from tests.fixtures.spark import lake_variables
 
 pytestmark = pytest.mark.spark
 ROOM = """
-import threading, click
+import threading, time, click
 
 @click.command()
 def probe():
     from conf.settings import load
     from jobs.session import start, stop
     session = start(load())
-    threading.Timer(3, lambda: print("at work", flush=True)).start()
+    context = session.sparkContext
+    cores = context.defaultParallelism
+
+    def watch():
+        tracker = context.statusTracker()
+        stages = tracker.getActiveStageIds
+        while not any((s := tracker.getStageInfo(n)) and s.numActiveTasks == cores for n in stages()):
+            time.sleep(0.1)
+        print("at work", flush=True)
+
+    threading.Thread(target=watch).start()
     try:
-        session.sql("SELECT sum(hash(a.id, b.id)) FROM range(100000000) a CROSS JOIN range(1000000) b").collect()
-    finally:
-        print(session.sql("SELECT 40 + 2 AS answer").head(), flush=True)  # what cleans up may ask Spark
+        session.sql("SELECT sum(hash(id)) FROM range(1000000000000000)").collect()
+    finally:  # what cleans up may ask Spark, and every core is busy
+        print(session.sql("SELECT count(DISTINCT id) AS answer FROM range(42)").head(), flush=True)
         stop(session)
 """
 STARTING = """
