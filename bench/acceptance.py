@@ -16,8 +16,8 @@ import time
 from dataclasses import dataclass
 
 import click
-import psutil
 
+from bench.cpu import Meter
 from conf import stack
 from conf.settings import ROOT, load
 from demo.meter import memory
@@ -34,8 +34,6 @@ COMMANDS = {
     "test": ["make", "test"],
 }
 SAMPLE_S = 1.0
-Cpu = dict[tuple[int, float], float]
-"""CPU seconds by (pid, start time)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +49,9 @@ class Spent:
 def run(command: list[str]) -> Spent:
     """Run a command to its end, its output to the terminal, and measure."""
     settings = load()
-    before: Cpu = {}
-    _look(before, [child.pid for child in stack.status(settings).children])
-    seen, peak, began = dict(before), 0, time.monotonic()
+    meter = Meter()
+    before = meter.look(*(child.pid for child in stack.status(settings).children))
+    peak, began = 0, time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT)
     while True:
         try:
@@ -61,23 +59,11 @@ def run(command: list[str]) -> Spent:
             break
         except subprocess.TimeoutExpired:
             services = [child.pid for child in stack.status(settings).children]
-            _look(seen, [process.pid, *services])
+            meter.look(process.pid, *services)
             peak = max(peak, memory(services))
     wall = time.monotonic() - began
-    _look(seen, [child.pid for child in stack.status(settings).children])
-    return Spent(wall, sum(cpu - before.get(key, 0.0) for key, cpu in seen.items()), peak, code)
-
-
-def _look(seen: Cpu, roots: list[int]) -> None:
-    """Note the CPU seconds so far of processes and their descendants."""
-    for pid in roots:
-        try:
-            root = psutil.Process(pid)
-            for member in (root, *root.children(recursive=True)):
-                times = member.cpu_times()
-                seen[member.pid, member.create_time()] = float(times.user + times.system)
-        except psutil.NoSuchProcess:
-            continue
+    after = meter.look(*(child.pid for child in stack.status(settings).children))
+    return Spent(wall, after - before, peak, code)
 
 
 def line(name: str, spent: list[Spent]) -> str:

@@ -16,6 +16,7 @@ by Spark: take sizes well above it. Take a quiet machine.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -27,10 +28,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import click
-import psutil
 from pyspark.sql import functions as F
 
 from bench import verdict
+from bench.cpu import Meter
 from bench.stream import SOME, ordered
 from conf.settings import Settings, load
 from jobs import topics
@@ -79,16 +80,11 @@ class Spent:
 @contextmanager
 def measured(what: str, events: int) -> Iterator[Spent]:
     """CPU of this process and everything below it; one line of the result."""
-    spent, began, before = Spent(events), time.monotonic(), _cpu_s()
+    meter, spent, began = Meter(), Spent(events), time.monotonic()
+    before = meter.look(os.getpid())
     yield spent
-    spent.wall_s, spent.cpu_s = time.monotonic() - began, _cpu_s() - before
+    spent.wall_s, spent.cpu_s = time.monotonic() - began, meter.look(os.getpid()) - before
     click.echo(f"{what:<11}{spent}")
-
-
-def _cpu_s() -> float:
-    own = psutil.Process()
-    times = [one.cpu_times() for one in (own, *own.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
 
 
 def at(folder: Path, name: str) -> Settings:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -28,10 +29,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from bench.cpu import Meter
 from bench.memory import forget_peak, peak_mb
 from models.days import DAY_MS
 
@@ -220,21 +221,16 @@ class Steps:
     def step(self, name: str) -> Iterator[None]:
         """Measure a block."""
         forget_peak()
-        wall, cpu = time.monotonic(), _cpu_s()
+        meter, wall = Meter(), time.monotonic()
+        cpu = meter.look(os.getpid())
         yield
-        self.done.append((name, time.monotonic() - wall, _cpu_s() - cpu, peak_mb()))
+        self.done.append((name, time.monotonic() - wall, meter.look(os.getpid()) - cpu, peak_mb()))
         print(f"  {name:44s}{self.done[-1][1]:8.1f} s wall{self.done[-1][2]:8.1f} CPU s"
               f"{self.done[-1][3]:9,.0f} MB", flush=True)  # fmt: skip
 
     def cpu_s(self) -> float:
         """Of all steps but drawing the data."""
         return sum(cpu for name, _, cpu, _ in self.done if not name.startswith("("))
-
-
-def _cpu_s() -> float:
-    own = psutil.Process()
-    times = [one.cpu_times() for one in (own, *own.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
 
 
 def by_functions(given: Drawn, folder: Path) -> tuple[dict[str, str], Steps, int]:

@@ -15,7 +15,6 @@ checkpoint each second costs the same whether many events or few were read in it
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -26,9 +25,9 @@ from datetime import date
 from typing import Any
 
 import click
-import psutil
 
 from bench import java, verdict
+from bench.cpu import Meter
 from bench.notes_event import NOTES_EVENT
 from conf import environments, flink, supervisor
 from conf.errors import InputMissing, MatineeError
@@ -66,32 +65,12 @@ class Run:
     wall_s: float
 
 
-class Meter:
-    """CPU seconds of a process and all below it, those that have ended too, as the looks saw them.
-
-    Who is left to init takes its seconds along: so do PyFlink's workers, whose shell is killed before them, and they
-    are most of what its job costs. So look often; what a process uses after the last look at it is lost.
-    """
-
-    def __init__(self, root: psutil.Process) -> None:
-        self._root = root
-        self._spent: dict[psutil.Process, float] = {}
-
-    def look(self) -> float:
-        """All so far."""
-        for process in (self._root, *self._root.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                self._spent[process] = times.user + times.system
-        return sum(self._spent.values())
-
-
-def taskmanager(settings: Settings) -> psutil.Process:
-    """The stack's."""
+def taskmanager(settings: Settings) -> int:
+    """The stack's, by its id."""
     state = supervisor.read_state(settings.stack.dir)
     if state is None:
         raise InputMissing("no stack runs here: `matinee up` starts it")
-    return psutil.Process(next(child.pid for child in state.children if child.name == "taskmanager"))
+    return next(child.pid for child in state.children if child.name == "taskmanager")
 
 
 def universe(base: Settings, name: str) -> Settings:
@@ -139,8 +118,8 @@ def measure(form: str, settings: Settings, events: int) -> Run:
     if form == "notes":
         jars += map(str, jar_paths("bench", settings))
     request = {"settings": settings.model_dump(mode="json"), "jars": jars, "options": dict(FORMS[form])}
-    meter, began = Meter(taskmanager(settings)), time.monotonic()
-    cpu = meter.look()
+    meter, manager, began = Meter(), taskmanager(settings), time.monotonic()
+    cpu = meter.look(manager)
     done = subprocess.run(
         [str(environments.python("streaming")), "-m", "bench.flink_stream", form],
         input=json.dumps(request), capture_output=True, text=True, cwd=ROOT, env=_environment(settings),
@@ -149,11 +128,11 @@ def measure(form: str, settings: Settings, events: int) -> Run:
         raise MatineeError(f"job {form} was not taken: {launch.root_cause(done.stderr)}")
     job_id = json.loads(done.stdout.splitlines()[-1])["job_id"]
     while (job := rest.look(settings, job_id)) is None or job.state not in rest.ENDED:
-        meter.look()
+        meter.look(manager)
         time.sleep(0.2)
     if job.state != "FINISHED":
         raise MatineeError(f"job {form} ended as {job.state}: {root_exception(settings, job_id)}")
-    return Run(events, meter.look() - cpu, time.monotonic() - began)
+    return Run(events, meter.look(manager) - cpu, time.monotonic() - began)
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -19,7 +19,8 @@ import numpy as np
 from kafka import TopicPartition
 
 from bench import verdict
-from bench.stream import FIRST, MIX, SOME, Meter, flooded, fold_vertex, taskmanager, universe
+from bench.cpu import Meter
+from bench.stream import FIRST, MIX, SOME, flooded, fold_vertex, taskmanager, universe
 from conf import flink
 from conf.settings import Settings, load
 from models.world import World, WorldConfig
@@ -105,10 +106,10 @@ def main(copies: int, profiles: int) -> None:
         while fold_vertex(target, job_id)["metrics"]["read-records"] < count:
             time.sleep(1)
         time.sleep(5)
-        meter = Meter(taskmanager(target))
-        spent, began = meter.look(), time.monotonic()
+        meter, manager = Meter(), taskmanager(target)
+        spent, began = meter.look(manager), time.monotonic()
         time.sleep(IDLE_S)
-        idle = (meter.look() - spent) / (time.monotonic() - began)
+        idle = (meter.look(manager) - spent) / (time.monotonic() - began)
         fold, job = sizes(target, job_id)
         click.echo(f"{count:,} events; {live:,} sessions live, {kept:,} are kept; fold {fold:,} B, job {job:,} B")
         click.echo(f"{fold / live:,.0f} B of the fold a live session, {fold / kept:,.0f} B a kept one")

@@ -15,6 +15,7 @@ import click
 from conf.errors import InputMissing, UsageError
 from conf.settings import load
 from jobs.registry import SESSION_DAYS
+from models.playback.events import keeps
 from models.playback.spans import REVISIONS, Policy, Revision
 from models.playback.story import Report, Story, Stretch, tell
 from schemas import tables as t
@@ -308,8 +309,7 @@ def _events(reports: list[Report], begin: int | None, before: dict[str, Any]) ->
         since = f"{(report.at - begin) / 1000:+.3f} s " if begin is not None else f"{_moment(report.at)} "
         marks = "".join(mark for mark, on in ((" ad", row["ad"]), (" bg", row["background"])) if on)
         # Where it says nothing of its state, the column holds one all the same, for a session that begins with it.
-        told = {"state", "*"}.isdisjoint((row.get("kept") or "").split(","))
-        state = f" {row['state']}" if told else ""
+        state = "" if keeps(row.get("kept") or "", "state") else f" {row['state']}"
         text = escape(_plain(f"{since}#{row['seq']} {row['event']}{state}{marks} {', '.join(details)}".rstrip()))
         lines.append(text + "".join(f" [yellow]<{escape(flag)}>[/]" for flag in report.flags))
     return "\n".join(lines)

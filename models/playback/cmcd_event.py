@@ -24,7 +24,7 @@ from typing import Any
 
 from models.playback.cmcd import INTEGER, KEYS, STRING, STRINGS, TEXT, TOKEN, Item, Key, Record, Refused, Token, parse
 from models.playback.cmcd import event_record as read_record
-from models.playback.events import AD_BREAK, UNKNOWN
+from models.playback.events import AD_BREAK, EVERYTHING, UNKNOWN
 from schemas.validate import strays
 
 CUSTOM = {
@@ -53,7 +53,6 @@ COLLECTOR_VERSION = 1
 NO_COUNTRY, ANY_DEVICE = "ZZ", "web"
 
 SILENT = frozenset({"ce", "m", "pc", "pe", "rr", "um"})
-EVERYTHING = "*"
 AD = {"abs": True, "as": True, "abe": False, "ae": False, "sk": False}
 """Whether an ad is on after the events that begin and end an ad or a break of them."""
 ONE_AD = frozenset({"as", "ae", "sk"})

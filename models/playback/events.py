@@ -19,10 +19,17 @@ KEPT = ("state", "ad", "bitrate_kbps", "title_id", "asset_id", "cdn_id", "app_ve
 AD_BREAK = "ad_break"
 """Among them: the event begins or ends one ad and says nothing of the break around it; a break that is open stays, and
 an ad stays on screen while one is. An event that says this of `ad` alone opens or ends a break with it."""
+EVERYTHING = "*"
+"""In the place of columns' names: all of them, those too that stay together."""
 UNKNOWN = "unknown"
 """A title or an asset that nobody told; no service may call one so."""
 KEPT_TOGETHER = ("background", "playback_rate", "isp", "country", "device")
 """Columns that stay only if all do."""
+
+
+def keeps(kept: str, *names: str) -> bool:
+    """Whether an event's column `kept` names one of these columns, or all."""
+    return not {*names, EVERYTHING}.isdisjoint(kept.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +71,12 @@ class Event:
         """From a row with at least these columns (`kept` may be absent); timestamps are integers (UTC milliseconds)."""
         kept = row.get("kept", "")
         told = {name: row[name] for name in COLUMNS if name != "kept"}
-        silent = not {AD_BREAK, "ad", "*"}.isdisjoint(kept.split(","))
-        return cls(kept=kept, ad_break=bool(told["ad"]) and not silent, **told)
+        return cls(kept=kept, ad_break=bool(told["ad"]) and not keeps(kept, AD_BREAK, "ad"), **told)
 
     @property
     def tells_title(self) -> bool:
         """Whether it says itself which title this is."""
-        return self.title_id != UNKNOWN and {"title_id", "*"}.isdisjoint(self.kept.split(","))
+        return self.title_id != UNKNOWN and not keeps(self.kept, "title_id")
 
     def after(self, before: Event) -> Event:
         """This event with what it keeps taken from the one before it (a list of columns, ``*`` for all of them).
@@ -80,7 +86,7 @@ class Event:
         if not self.kept and UNKNOWN not in (self.title_id, self.asset_id):
             return self
         words = self.kept.split(",")
-        names = (*KEPT, *KEPT_TOGETHER) if "*" in words else [name for name in words if name in KEPT]
+        names = (*KEPT, *KEPT_TOGETHER) if EVERYTHING in words else [name for name in words if name in KEPT]
         found = replace(self, kept="ad" if self.silent_of_ad else "", **{name: getattr(before, name) for name in names})
         if "ad" in names or AD_BREAK in words:
             on = found.ad or (AD_BREAK in words and before.ad_break)
@@ -94,7 +100,7 @@ class Event:
     @property
     def silent_of_ad(self) -> bool:
         """Whether it leaves to the event before whether an ad is on."""
-        return not {"ad", "*"}.isdisjoint(self.kept.split(","))
+        return keeps(self.kept, "ad")
 
     def with_title_of(self, before: Event) -> Event:
         """This event of an ad with the content's title and asset, which the event before it had."""

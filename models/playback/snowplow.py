@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from models.playback.cmcd_event import AD, ANY_DEVICE, EVERYTHING, NO_COUNTRY, ONE_AD
-from models.playback.events import AD_BREAK, UNKNOWN
+from models.playback.cmcd_event import AD, ANY_DEVICE, NO_COUNTRY, ONE_AD
+from models.playback.events import AD_BREAK, EVERYTHING, UNKNOWN, keeps
 from schemas.validate import strays
 
 VENDOR = "com.snowplowanalytics.snowplow.media"
@@ -109,11 +109,11 @@ def _started(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         title = row["title_id"] if told else title
         ad = AD.get(row["event"], ad)
         at = None if ad else row["playhead_ms"]
-        kept = row["kept"].split(",")
-        silent = not {"state", EVERYTHING}.isdisjoint(kept)
+        silent = keeps(row["kept"], "state")
         on = row["event"] == "t" and at is not None and before is not None and at - before > _STILL_MS
         if silent and on and state in "df":
-            row, silent = row | {"state": "p", "kept": ",".join(name for name in kept if name != "state")}, False
+            kept = ",".join(name for name in row["kept"].split(",") if name != "state")
+            row, silent = row | {"state": "p", "kept": kept}, False
         state, before = state if silent else row["state"], at
         begun = at if begun is None and row["state"] == "p" else begun
         moved = moved or (begun is not None and at is not None and abs(at - begun) > _STILL_MS)

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from bench import java
-from bench.stream import Meter, Run, middle, slope
+from bench.cpu import Meter
+from bench.stream import Run, middle, slope
 
 BURN = "import sys, time\nwhile time.process_time() < 1: pass\nprint(flush=True); sys.stdin.read()"
 SHELL = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]]).wait()"
@@ -33,14 +34,14 @@ def test_who_is_left_to_init_has_been_counted() -> None:
         assert manager.stdin is not None and manager.stdout is not None
         root = psutil.Process(manager.pid)
         manager.stdout.readline()
-        meter = Meter(root)
-        spent = meter.look()
+        meter = Meter()
+        spent = meter.look(root.pid)
         shell, worker = root.children(recursive=True)
         shell.kill()
         psutil.wait_procs([shell])
         assert worker not in root.children(recursive=True) and worker.is_running()
         own = root.cpu_times()
-        assert 1 <= spent <= meter.look()
+        assert 1 <= spent <= meter.look(root.pid)
         assert own.user + own.system + own.children_user + own.children_system < 1
         manager.stdin.close()
 

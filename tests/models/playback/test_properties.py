@@ -95,9 +95,10 @@ def test_sums(rows: list[Row]) -> None:
         # A segment that goes on after a recovered failure has no play of its own, but may fail or be left.
         assert session["playback_failures"] <= session["plays"] + recovered[1]
         assert session["cir_exits"] <= session["plays"] + recovered[1]
-        # Nothing of content was on screen that could switch.
+        # Nothing of content was on screen that could switch, or stall but in a gap.
         unseen = not (session["plays"] or recovered[1])
         assert not (unseen and any(session[name] for name in ("startup_switches", "switches_up", "switches_down")))
+        assert not (unseen and session["stalls"] > session["repaired_stalls"])
         # An ad that plays before the attempt counts (after a failure, after an end) showed the first frame of any kind.
         mine = (span for span in folded.spans if span["segment"] == session["segment"])
         until = next((span["start_at"] for span in mine if span["attempts"]), session["start_at"])
